@@ -1,0 +1,1 @@
+"""The kernel: nouns, loops and ports. It imports nothing of Shoal but ``errors``."""

@@ -1,0 +1,97 @@
+"""The real clock. No other module reads the time, sleeps or draws random numbers."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+__all__ = ["RealClock", "as_utc", "epoch", "from_epoch"]
+
+
+def epoch(moment: datetime) -> int:
+    """Return *moment* as whole microseconds since 1970, the form in which times are stored."""
+    delta = moment - _EPOCH
+    return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
+
+
+def from_epoch(micros: int) -> datetime:
+    """Return the aware UTC time of *micros* microseconds since 1970."""
+    seconds, micro = divmod(micros, 1_000_000)
+    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=micro)
+
+
+def as_utc(moment: datetime) -> datetime:
+    """Return *moment* in UTC; a naive one is local time."""
+    return moment.astimezone(UTC)
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class RealClock:
+    """Wall clock, monotonic clock, timers and the random source of ids and jitter of one runtime."""
+
+    def __init__(self, seed: int | None = None) -> None:
+        self.random = random.Random(seed)
+
+    def now(self) -> datetime:
+        """Return the present as aware UTC."""
+        return datetime.now(UTC)
+
+    def micros(self) -> int:
+        """Return the present as whole microseconds since 1970."""
+        return time.time_ns() // 1000
+
+    def monotonic(self) -> float:
+        """Return seconds on a clock that is never set back."""
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep for *seconds*."""
+        await asyncio.sleep(seconds)
+
+    async def sleep_until(self, deadline: float) -> None:
+        """Sleep until ``monotonic()`` reaches *deadline*."""
+        await asyncio.sleep(max(0.0, deadline - self.monotonic()))
+
+    def timeout(self, seconds: float | None) -> asyncio.Timeout:
+        """Return a context that raises TimeoutError after *seconds* (None: never)."""
+        return asyncio.timeout(seconds)
+
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> asyncio.TimerHandle:
+        """Call *callback* on the running loop after *seconds*; the handle can be cancelled."""
+        return asyncio.get_running_loop().call_later(max(0.0, seconds), callback)
+
+    def every(self, seconds: float, callback: Callable[[], object], *, name: str) -> Callable[[], None]:
+        """Call *callback* every *seconds* in a thread of its own, so that a blocked event loop cannot hold it up.
+
+        Returns a function that ends it and waits for a call under way. An error of *callback* ends the thread loudly.
+        """
+        ended = threading.Event()
+
+        def beat() -> None:
+            while not ended.wait(seconds):
+                callback()
+
+        thread = threading.Thread(target=beat, name=name, daemon=True)
+        thread.start()
+
+        def stop() -> None:
+            ended.set()
+            if thread is not threading.current_thread():
+                thread.join(timeout=seconds + 5)
+
+        return stop
+
+    def new_id(self) -> str:
+        """Return a UUID of version 7 (RFC 9562): ids made later sort later."""
+        stamp = self.micros()
+        millis, micro = divmod(stamp, 1000)
+        tail = self.random.getrandbits(64)
+        high = (millis << 16) | 0x7000 | (micro * 4 + (tail & 3))
+        text = f"{high:016x}{0x8000000000000000 | (tail >> 2):016x}"
+        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

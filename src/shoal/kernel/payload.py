@@ -1,0 +1,90 @@
+"""What may be stored or sent: values that come back equal after encoding as JSON."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import msgspec
+
+from shoal.errors import PayloadError, PayloadTooLargeError
+
+__all__ = ["MAX_DEPTH", "checked", "decode", "encode"]
+
+MAX_DEPTH = 500
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder()
+encode = _encoder.encode
+"""Encode a value that is known to be good, or a record of ours, as JSON bytes."""
+decode = _decoder.decode
+"""Decode JSON bytes."""
+_long_number = re.compile(rb"\d{20}").search  # perhaps an integer beyond 64 bits, perhaps only text
+
+
+def checked(
+    value: object,
+    where: str,
+    limit: int | None = None,
+    too_large: type[PayloadTooLargeError] = PayloadTooLargeError,
+) -> tuple[object, bytes]:
+    """Return *value* as the receiver will see it (tuples as lists), and its encoded form.
+
+    Args:
+        value: what the caller wants to store or send.
+        where: its name in error texts, for example ``input_data``.
+        limit: the most bytes the encoded form may have; None = no limit.
+        too_large: the class of the error for a larger one.
+
+    Raises:
+        PayloadError: something in it does not come back equal; ``path`` says where.
+        PayloadTooLargeError: it is larger than *limit*.
+    """
+    try:
+        raw = _encoder.encode(value)
+        copy = _decoder.decode(raw)
+        same = copy == value and not _long_number(raw)
+    except (TypeError, ValueError, OverflowError, RecursionError, UnicodeError, msgspec.MsgspecError):
+        same = False
+    if not same:
+        # The fast way cannot tell a tuple from a set, nor say where it stumbled: walk it.
+        _walk(value, where, 0)
+        raw = _encoder.encode(value)
+        copy = _decoder.decode(raw)
+    if limit is not None and len(raw) > limit:
+        raise too_large(len(raw), limit, path=where)
+    return copy, raw
+
+
+def _walk(value: object, path: str, depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise PayloadError(
+            f"{path[:200]} is nested deeper than {MAX_DEPTH} levels, or contains itself", path=path[:200]
+        )
+    match value:
+        case None | bool():
+            return
+        case str():
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                raise PayloadError(f"{path} is text with a lone surrogate", path=path) from None
+        case int():
+            if not -(2**63) <= value < 2**64:
+                raise PayloadError(f"{path} is an integer beyond 64 bits", path=path)
+        case float():
+            if not math.isfinite(value):
+                raise PayloadError(f"{path} is {value}, not a finite number", path=path)
+        case list() | tuple():
+            for place, item in enumerate(value):
+                _walk(item, f"{path}[{place}]", depth + 1)
+        case dict():
+            for key, item in value.items():
+                if not isinstance(key, str):
+                    raise PayloadError(f"{path} has the key {key!r:.80}, not text", path=path)
+                _walk(key, f"{path} (a key)", depth + 1)
+                _walk(item, f"{path}.{key}", depth + 1)
+        case _:
+            kind = type(value).__name__
+            article = "an" if kind[0].lower() in "aeiou" else "a"
+            raise PayloadError(f"{path} is {article} {kind}", path=path)
