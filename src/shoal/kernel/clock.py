@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-__all__ = ["RealClock", "as_utc", "epoch", "from_epoch"]
+__all__ = ["RealClock", "as_utc", "epoch", "from_epoch", "uuid7"]
 
 
 def epoch(moment: datetime) -> int:
@@ -89,9 +89,12 @@ class RealClock:
 
     def new_id(self) -> str:
         """Return a UUID of version 7 (RFC 9562): ids made later sort later."""
-        stamp = self.micros()
-        millis, micro = divmod(stamp, 1000)
-        tail = self.random.getrandbits(64)
-        high = (millis << 16) | 0x7000 | (micro * 4 + (tail & 3))
-        text = f"{high:016x}{0x8000000000000000 | (tail >> 2):016x}"
-        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+        return uuid7(self.micros(), self.random.getrandbits(64))
+
+
+def uuid7(micros: int, chance: int) -> str:
+    """Return the UUID of version 7 made at *micros* since 1970, with *chance*, 64 random bits."""
+    millis, micro = divmod(micros, 1000)
+    high = (millis << 16) | 0x7000 | (micro * 4 + (chance & 3))
+    text = f"{high:016x}{0x8000000000000000 | (chance >> 2):016x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
@@ -60,7 +59,7 @@ class Clock(Protocol):
         """Sleep until ``monotonic()`` reaches *deadline*."""
         ...
 
-    def timeout(self, seconds: float | None) -> AbstractAsyncContextManager[Any]:
+    def timeout(self, seconds: float | None) -> asyncio.Timeout:
         """Return a context that raises TimeoutError after *seconds* (None: never)."""
         ...
 
@@ -681,7 +680,11 @@ class Receiver(Protocol):
         ...
 
     def ask(self, message: AgentMessage) -> asyncio.Future[AgentMessage]:
-        """Take a message that expects a reply; the future ends with it, or with the error that says why there is none."""
+        """Take a message that expects a reply; the future ends with it, or with the error that says why there is none.
+
+        The bus ends the future itself when the wait ends first (time-out, detach, stop, asker cancelled): whoever
+        answers looks at ``done()`` before.
+        """
         ...
 
 
@@ -806,7 +809,11 @@ class Link(Protocol):
         ...
 
     def is_stopping(self) -> bool:
-        """Tell whether the agent's cell, its runtime or the present task is to end."""
+        """Tell whether the agent's cell, its runtime or the present task is to end. From any thread."""
+        ...
+
+    def metric(self, kind: str, name: str, value: float) -> None:
+        """Note a number of the agent's own: *kind* is count or observe. From any thread, never raises."""
         ...
 
 
@@ -832,6 +839,10 @@ class Handle(Protocol):
 
         Cancelling the waiting coroutine cancels the hook, and returns when the hook has ended.
         """
+        ...
+
+    def interrupt(self, invocation_id: str) -> None:
+        """Raise in the thread that runs a cancelled invocation which does not end; nothing where there is none."""
         ...
 
     async def hold(self, timeout: float) -> None:

@@ -1,0 +1,77 @@
+"""What the kernel says of processes, read from /proc."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+
+import msgspec
+
+__all__ = ["ProcessStat", "Taken", "read_stat", "started_at", "taken_by_sessions"]
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+_PAGE_MB = os.sysconf("SC_PAGE_SIZE") / (1 << 20)
+
+
+class ProcessStat(msgspec.Struct, frozen=True):
+    """One line of /proc/PID/stat. ``started`` is in clock ticks since boot; CPU times are in seconds.
+
+    ``children_cpu`` is what children took that have ended and were waited for.
+    """
+
+    pid: int
+    state: str
+    group: int
+    session: int
+    started: int
+    cpu: float
+    children_cpu: float
+    memory_mb: float
+
+
+class Taken(msgspec.Struct):
+    """What all processes of one session take together."""
+
+    memory_mb: float = 0.0
+    cpu_seconds: float = 0.0
+
+
+def read_stat(pid: int | str) -> ProcessStat | None:
+    """Return what the kernel says of a process, None when there is none."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
+            line = file.read(2048)
+    except OSError:
+        return None
+    # The name stands in brackets and may hold anything, brackets too.
+    fields = line[line.rfind(b")") + 2 :].split()
+    return ProcessStat(
+        pid=int(pid),
+        state=fields[0].decode(),
+        group=int(fields[2]),
+        session=int(fields[3]),
+        started=int(fields[19]),
+        cpu=(int(fields[11]) + int(fields[12])) / _TICKS,
+        children_cpu=(int(fields[13]) + int(fields[14])) / _TICKS,
+        memory_mb=int(fields[21]) * _PAGE_MB,
+    )
+
+
+def started_at(pid: int) -> int:
+    """Return when a process started, in clock ticks since boot; 0 when there is none. With the pid it names it for good."""
+    stat = read_stat(pid)
+    return 0 if stat is None else stat.started
+
+
+def taken_by_sessions(sessions: Collection[int]) -> dict[int, Taken]:
+    """Return what each session takes, in one pass over all processes."""
+    found = {session: Taken() for session in sessions}
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        stat = read_stat(name)
+        if stat is not None and stat.session in found:
+            taken = found[stat.session]
+            taken.memory_mb += stat.memory_mb
+            taken.cpu_seconds += stat.cpu + stat.children_cpu
+    return found

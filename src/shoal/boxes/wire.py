@@ -1,0 +1,300 @@
+"""The frame protocol between a runtime and a child: its records, and bytes to records and back. No I/O here.
+
+Any bytes, in any pieces, give records or ProtocolError, nothing else. Unknown fields are ignored, unknown types are a
+violation. Values that the runtime only passes on stay encoded (``msgspec.Raw``).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, TypeVar
+
+import msgspec
+
+from shoal.boxes.guest.frames import BLOCK, JSON, FrameError, Splitter, frame, split_block
+from shoal.errors import ProtocolError
+from shoal.kernel.message import AgentMessage
+from shoal.kernel.task import RetryPolicy, Task
+
+__all__ = [
+    "ARGUMENT_TYPES",
+    "PROTOCOL",
+    "Assign",
+    "Block",
+    "Call",
+    "Cancel",
+    "Decoder",
+    "Done",
+    "ErrorRecord",
+    "FromGuest",
+    "Held",
+    "Hello",
+    "Hold",
+    "Interrupt",
+    "Invoke",
+    "Loaded",
+    "Metric",
+    "Ping",
+    "Pong",
+    "Preload",
+    "Program",
+    "Ready",
+    "Release",
+    "Result",
+    "Stop",
+    "Stopping",
+    "ToGuest",
+    "Uncall",
+    "Watch",
+    "decode_record",
+    "encode_record",
+]
+
+PROTOCOL = (1, 0)
+"""Major and minor version. Another major version cannot be talked to."""
+
+ARGUMENT_TYPES: dict[str, Any] = {
+    "message": AgentMessage,
+    "retry": RetryPolicy | None,
+    "not_before": datetime | None,
+}
+"""The arguments of verbs that are not plain JSON, by name, also within ``options``."""
+
+NOTHING = msgspec.Raw(b"null")
+
+
+class _Frame(msgspec.Struct, frozen=True, tag_field="type", tag=str.lower):
+    """One J frame; its type is the class' name in small letters."""
+
+
+class ErrorRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """An error that crossed: ``bases`` names its class and their bases, ``origin`` the invocation that raised it."""
+
+    type: str
+    text: str = ""
+    traceback: str = ""
+    bases: tuple[str, ...] = ()
+    attributes: dict[str, Any] = {}
+    notes: tuple[str, ...] = ()
+    origin: str | None = None
+
+
+# -- from the child ------------------------------------------------------------------------------------------------
+
+
+class Hello(_Frame, frozen=True, kw_only=True):
+    """The first frame of a child."""
+
+    protocol: tuple[int, int]
+    guest: str
+    python: str
+    pid: int
+
+
+class Loaded(_Frame, frozen=True):
+    """What ``preload`` named is imported."""
+
+
+class Ready(_Frame, frozen=True, kw_only=True):
+    """The agent is constructed, or ``error`` says why not (``phase``: program or constructor)."""
+
+    takes_tasks: bool = False
+    takes_messages: bool = False
+    hooks: tuple[str, ...] = ()
+    error: ErrorRecord | None = None
+    phase: str = ""
+
+
+class Done(_Frame, frozen=True, kw_only=True):
+    """An invocation has ended."""
+
+    id: str
+    data: msgspec.Raw = NOTHING
+    error: ErrorRecord | None = None
+
+
+class Call(_Frame, frozen=True, kw_only=True):
+    """The agent asks its runtime for something: a verb of ``AgentContext``, from within ``invocation``."""
+
+    id: int
+    verb: str
+    invocation: str | None = None
+    args: dict[str, Any] = {}
+
+
+class Uncall(_Frame, frozen=True, kw_only=True):
+    """Nobody waits for that call any more."""
+
+    id: int
+
+
+class Watch(_Frame, frozen=True, kw_only=True):
+    """The agent looks at ``is_stopping`` in that invocation and wants to be told."""
+
+    invocation: str | None = None
+
+
+class Metric(_Frame, frozen=True, kw_only=True):
+    """A number of the agent's own."""
+
+    kind: str
+    name: str
+    value: float
+
+
+class Held(_Frame, frozen=True, kw_only=True):
+    """The answer to ``hold``; ``error`` says why it could not be."""
+
+    id: int
+    error: ErrorRecord | None = None
+
+
+class Pong(_Frame, frozen=True, kw_only=True):
+    """The answer to ``ping``."""
+
+    id: int
+
+
+FromGuest = Hello | Loaded | Ready | Done | Call | Uncall | Watch | Metric | Held | Pong
+
+
+# -- to the child --------------------------------------------------------------------------------------------------
+
+
+class Preload(_Frame, frozen=True, kw_only=True):
+    """Where to import from. The child imports what it will need and says ``loaded``."""
+
+    path: tuple[str, ...] = ()
+
+
+class Assign(_Frame, frozen=True, kw_only=True):
+    """Who the child is from now on. ``rlimits`` maps names as ``nofile`` to numbers; ``max_message`` is in bytes."""
+
+    agent_id: str
+    name: str
+    runtime_id: str
+    node_id: str
+    config: dict[str, Any] = {}
+    path: tuple[str, ...] = ()
+    env: dict[str, str] = {}
+    rlimits: dict[str, int] = {}
+    max_message: int = 10 * 1024 * 1024
+    in_flight: int = 256
+    cwd: str | None = None
+
+
+class Program(_Frame, frozen=True, kw_only=True):
+    """The stream that came in B frames is the agent's source, whole."""
+
+    stream: int
+    size: int
+
+
+class Invoke(_Frame, frozen=True, kw_only=True):
+    """Enter the agent's code. For ``execute_task`` the argument is the task."""
+
+    id: str
+    hook: str
+    argument: Any = None
+    task: Task | None = None
+    chain: tuple[str, ...] = ()
+
+
+class Cancel(_Frame, frozen=True, kw_only=True):
+    """Cancel an invocation."""
+
+    id: str
+
+
+class Interrupt(_Frame, frozen=True, kw_only=True):
+    """Raise in the thread that runs the invocation's synchronous code."""
+
+    id: str
+
+
+class Result(_Frame, frozen=True, kw_only=True):
+    """The answer to a call."""
+
+    id: int
+    data: Any = None
+    error: ErrorRecord | None = None
+
+
+class Stopping(_Frame, frozen=True, kw_only=True):
+    """``is_stopping`` is true in that invocation."""
+
+    invocation: str | None = None
+
+
+class Hold(_Frame, frozen=True, kw_only=True):
+    """Hold all invocations at their next safe point, within ``timeout`` seconds."""
+
+    id: int
+    timeout: float
+
+
+class Release(_Frame, frozen=True):
+    """Let held invocations go on."""
+
+
+class Ping(_Frame, frozen=True, kw_only=True):
+    """Answer, if you can."""
+
+    id: int
+
+
+class Stop(_Frame, frozen=True):
+    """Cancel what runs and end."""
+
+
+ToGuest = Preload | Assign | Program | Invoke | Cancel | Interrupt | Result | Stopping | Hold | Release | Ping | Stop
+
+
+# -- bytes and records ---------------------------------------------------------------------------------------------
+
+
+class Block(msgspec.Struct, frozen=True):
+    """One B frame."""
+
+    stream: int
+    data: bytes
+
+
+_from_guest: msgspec.json.Decoder[Any] = msgspec.json.Decoder(FromGuest)
+_encoder = msgspec.json.Encoder()
+T = TypeVar("T")
+
+
+def encode_record(record: _Frame) -> bytes:
+    """Return *record* as one frame."""
+    return frame(JSON, _encoder.encode(record))
+
+
+def decode_record(kind: int, body: bytes, decoder: msgspec.json.Decoder[T]) -> T | Block:
+    """Return what one frame says. Raises ProtocolError."""
+    if kind == BLOCK:
+        return Block(*split_block(body))
+    try:
+        return decoder.decode(body)
+    except (msgspec.MsgspecError, ValueError, RecursionError, OverflowError) as error:
+        raise ProtocolError(f"not a frame of the protocol: {error} in {body[:80]!r}") from None
+
+
+class Decoder:
+    """Turns bytes, in any pieces, into records."""
+
+    def __init__(self, max_frame: int, decoder: msgspec.json.Decoder[Any] = _from_guest) -> None:
+        """Take bodies of at most *max_frame* bytes."""
+        self._splitter = Splitter(max_frame)
+        self._decoder = decoder
+
+    def feed(self, data: bytes) -> list[Any]:
+        """Return the records that *data* completes. Raises ProtocolError, from then on always."""
+        self._splitter.feed(data)
+        found = []
+        try:
+            while (piece := self._splitter.next()) is not None:
+                found.append(decode_record(*piece, self._decoder))
+        except FrameError as error:
+            raise ProtocolError(str(error)) from None
+        return found

@@ -1,0 +1,146 @@
+"""Configuration: defaults, then ``shoal.toml``, then ``SHOAL_*`` variables, then what the caller says.
+
+Every fault is found at once, before anything is opened.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from shoal.errors import ConfigError, nearest
+from shoal.kernel.settings import Settings as Config
+
+__all__ = ["Config", "load_config", "store_url", "validate"]
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "durability": ("full", "normal"),
+    "launch_gate": ("process", "all"),
+    "message_events": ("durable", "all", "off"),
+    "log_level": ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
+}
+_SHARES = ("launch_memory_limit", "launch_cpu_limit")
+_OPTIONAL = (*_SHARES, "retention_days")
+_WHOLE = {"max_interruptions": 1, "max_agent_deaths": 1, "threads": 1, "warm_processes": 0}
+_FROM_ZERO = ("cancel_grace_seconds", "launch_max_delay_seconds")
+
+
+def load_config(
+    given: Config | Mapping[str, object] | None = None,
+    *,
+    file: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Config:
+    """Return the configuration: *given* over ``SHOAL_<KEY>`` variables over the table ``[shoal]`` of *file* over defaults.
+
+    Args:
+        given: keys of Config, or a whole Config, which then stands alone.
+        file: a TOML file; None = ``shoal.toml`` in the current directory, if there is one.
+        environment: variables; None = the process's.
+
+    Raises:
+        ConfigError: every fault, each with its key and the allowed values.
+    """
+    if isinstance(given, Config):
+        values = msgspec.structs.asdict(given)
+    else:
+        values = _from_file(file) | _from_environment(os.environ if environment is None else environment)
+        values |= dict(given or {})
+    faults = validate(values)
+    if faults:
+        raise ConfigError(faults)
+    return Config(**values)
+
+
+def validate(values: Mapping[str, object]) -> list[str]:
+    """Return every fault of *values* as a sentence; an empty list when all is well."""
+    faults = []
+    for key, value in values.items():
+        if key not in Config.__struct_fields__:
+            faults.append(f"unknown configuration key {key[:80]!r}{nearest(key, Config.__struct_fields__)}")
+        elif not _good(key, value):
+            faults.append(f"{key} must be {_allowed(key)}, not {value!r:.80}")
+    return faults
+
+
+def _good(key: str, value: object) -> bool:
+    if key in _CHOICES:
+        return value in _CHOICES[key]
+    if key in ("auto_recover", "enable_metrics"):
+        return isinstance(value, bool)
+    if value is None:
+        return key in _OPTIONAL
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        return False
+    if key in _WHOLE:
+        return isinstance(value, int) and value >= _WHOLE[key]
+    if key in _SHARES:
+        return 0 < value <= 1
+    return value >= 0 if key in _FROM_ZERO else value > 0
+
+
+def _allowed(key: str) -> str:
+    if key in _CHOICES:
+        return "one of " + ", ".join(_CHOICES[key])
+    if key in ("auto_recover", "enable_metrics"):
+        return "true or false"
+    if key in _WHOLE:
+        return f"a whole number from {_WHOLE[key]}"
+    if key in _SHARES:
+        return "above 0 and at most 1, or None"
+    bound = "from 0" if key in _FROM_ZERO else "above 0"
+    return f"a number {bound}" + (", or None" if key in _OPTIONAL else "")
+
+
+def _from_file(file: Path | None) -> dict[str, Any]:
+    path = file or Path("shoal.toml")
+    if file is None and not path.is_file():
+        return {}
+    try:
+        table = tomllib.loads(path.read_text()).get("shoal", {})
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+    if not isinstance(table, dict):
+        raise ConfigError(f"{path}: [shoal] must be a table")
+    return {key: value for key, value in table.items() if key not in ("store", "bus")}
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for key in Config.__struct_fields__:
+        text = environment.get(f"SHOAL_{key.upper()}")
+        if text is None:
+            continue
+        if key in _CHOICES:
+            values[key] = text
+        else:
+            values[key] = _parse(text)
+    return values
+
+
+def _parse(text: str) -> object:
+    if text.lower() in ("none", ""):
+        return None
+    try:
+        return msgspec.json.decode(text.lower() if text.lower() in ("true", "false") else text)
+    except msgspec.DecodeError:
+        return text
+
+
+def store_url(storage_path: str | os.PathLike[str] | None, store: str | None) -> str:
+    """Return the URL of the store: what the caller says, else ``SHOAL_STORE``, else ``sqlite:///./shoal.db``.
+
+    Raises:
+        ConfigError: both are given.
+    """
+    if storage_path is not None and store is not None:
+        raise ConfigError("storage_path and store are two ways to say the same: give one of them")
+    if storage_path is not None:
+        return f"sqlite:///{os.fspath(storage_path)}"
+    return store or os.environ.get("SHOAL_STORE") or "sqlite:///./shoal.db"

@@ -1,0 +1,276 @@
+"""The verbs on agents: register, start, pause, resume, stop; and what happens when one dies."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
+
+import msgspec
+
+from shoal.errors import (
+    AgentLimitError,
+    AgentNameTakenError,
+    AgentNotFoundError,
+    AgentStateError,
+    ConfigError,
+    IsolationUnavailableError,
+)
+from shoal.kernel.agent import AgentInstance, AgentStatus, AgentVerb, Isolation, RestartPolicy
+from shoal.kernel.behaviour import check_source
+from shoal.kernel.cells import Cells
+from shoal.kernel.limits import ResourceLimit
+from shoal.kernel.payload import checked
+from shoal.kernel.ports import AgentChange
+from shoal.kernel.registration import Options, Registration
+from shoal.kernel.tasks import check_options
+
+if TYPE_CHECKING:
+    from shoal.kernel.env import Env
+
+__all__ = ["AgentOptions", "Agents"]
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
+
+
+class AgentOptions(TypedDict, total=False):
+    """Options of ``register_agent``. Without ``isolation`` an agent is inline, or a process when it has hard limits."""
+
+    isolation: Literal["inline", "thread", "process", "bubblewrap", "gvisor", "microvm", "auto"] | None
+    capabilities: tuple[str, ...] | list[str]
+    group: str | tuple[str, ...] | list[str] | None
+    restart: RestartPolicy
+    metadata: Mapping[str, object]
+    max_concurrent_tasks: int
+    limits: ResourceLimit | None
+    error_threshold: int | None
+
+
+class Agents:
+    """Everything a caller does with agents."""
+
+    def __init__(self, env: Env, cells: Cells, registrations: dict[str, Registration]) -> None:
+        self._env = env
+        self._cells = cells
+        self._registrations = registrations
+        self._locks: dict[str, asyncio.Lock] = {}  # one verb at a time on one agent
+
+    # -- known or not
+
+    async def register(
+        self, name: str, source: Any, config: Mapping[str, Any] | None = None, **options: Unpack[AgentOptions]
+    ) -> str:
+        """Make an agent known under a unique name and return its id; a known name that is not alive is taken up again."""
+        env = self._env
+        env.check_running()
+        check_options(options, AgentOptions, "register_agent")
+        _check_name(name)
+        check_source(source)
+        chosen = self._options(options)
+        copy, _ = checked(dict(config or {}), "config", env.settings.max_payload_bytes)
+        held = next((r for r in self._registrations.values() if r.name == name), None)
+        if held is not None:
+            since = held.instance.created_at.isoformat(timespec="seconds")
+            raise AgentNameTakenError(name, node_id=env.node_id, since=since, agent_id=held.agent_id)
+        now = env.clock.now()
+        assert isinstance(copy, dict)
+        instance = AgentInstance(
+            agent_id=env.clock.new_id(),
+            name=name,
+            status=AgentStatus.STOPPED,
+            created_at=now,
+            updated_at=now,
+            config=copy,
+            isolation=chosen.isolation,
+            node_id=env.node_id,
+            capabilities=chosen.capabilities,
+            groups=chosen.groups,
+            metadata=chosen.metadata,
+        )
+        stored = await env.store.agents.register(instance, now=now)
+        self._registrations[stored.agent_id] = Registration(source, copy, chosen, stored)
+        return stored.agent_id
+
+    async def adopt(self, earlier: Registration) -> None:
+        """Make an agent known again that this runtime knew before it was stopped."""
+        instance = msgspec.structs.replace(earlier.instance, status=AgentStatus.STOPPED, node_id=self._env.node_id)
+        stored = await self._env.store.agents.register(instance, now=self._env.clock.now())
+        self._registrations[stored.agent_id] = Registration(earlier.source, earlier.config, earlier.options, stored)
+
+    def _options(self, given: Mapping[str, Any]) -> Options:
+        limits = given.get("limits") or self._env.limits
+        if not isinstance(limits, ResourceLimit):
+            raise ConfigError(f"limits must be a ResourceLimit, not {type(limits).__name__}")
+        limits.validate()
+        isolation = given.get("isolation") or (Isolation.PROCESS if limits.needs_process() else Isolation.INLINE)
+        if isolation not in tuple(Isolation):
+            raise ConfigError(f"isolation must be one of {', '.join(Isolation)}, not {isolation!r:.80}")
+        if limits.needs_process() and isolation in (Isolation.INLINE, Isolation.THREAD):
+            raise ConfigError(f"a memory or CPU limit needs a process: it cannot be held with isolation={isolation!r}")
+        if str(isolation) not in self._cells.hosts:
+            raise IsolationUnavailableError(
+                f"isolation {isolation!r} is not available here: this runtime has {', '.join(self._cells.hosts)}",
+                note="Ask for one of these by name; a weaker one is never taken instead.",
+            )
+        most = given.get("max_concurrent_tasks", 1)
+        if isinstance(most, bool) or not isinstance(most, int) or most < 1:
+            raise ConfigError(f"max_concurrent_tasks must be a whole number from 1, not {most!r:.80}")
+        threshold = given.get("error_threshold", limits.error_threshold)
+        if threshold is not None and (isinstance(threshold, bool) or not isinstance(threshold, int) or threshold < 1):
+            raise ConfigError(f"error_threshold must be a whole number from 1, or None, not {threshold!r:.80}")
+        metadata, _ = checked(dict(given.get("metadata") or {}), "metadata", self._env.settings.max_payload_bytes)
+        assert isinstance(metadata, dict)
+        return Options(
+            isolation=str(isolation),
+            capabilities=_words(given.get("capabilities"), "capabilities"),
+            groups=_words(given.get("group"), "group"),
+            restart=given.get("restart") or RestartPolicy(),
+            metadata=metadata,
+            max_concurrent_tasks=most,
+            limits=limits,
+            error_threshold=threshold,
+            box=given.get("box"),
+        )
+
+    async def unregister(self, address: str) -> None:
+        """Forget a stopped or failed agent; tasks that target it are cancelled, its mail becomes dead letters."""
+        self._env.check_running()
+        agent_id = self._env.store.agents.get(address).agent_id
+        cancelled = await self._env.store.agents.unregister(agent_id, now=self._env.clock.now())
+        self._registrations.pop(agent_id, None)
+        self._locks.pop(agent_id, None)
+        for task_id in cancelled:
+            self._cells.scheduler.task_ended(task_id, self._env.store.tasks.get(task_id).status)
+
+    def _mine(self, address: str) -> Registration:
+        """Return the registration of an agent of this node."""
+        registration = self._registrations.get(address)
+        if registration is None:
+            registration = next((r for r in self._registrations.values() if r.name == address), None)
+        if registration is None:
+            known = self._env.store.agents.get(address)  # AgentNotFoundError names the nearest
+            raise AgentNotFoundError(f"{known.name} (registered on node {known.node_id}, not on this one)")
+        return registration
+
+    def _lock(self, registration: Registration) -> asyncio.Lock:
+        return self._locks.setdefault(registration.agent_id, asyncio.Lock())
+
+    # -- life
+
+    async def start(self, address: str) -> None:
+        """Bring an agent to life; when no place is free it is queued, and AgentLimitError says so."""
+        self._env.check_running()
+        registration = self._mine(address)
+        async with self._lock(registration):
+            if registration.cell is not None:
+                return
+            registration.instance = await self._advance(
+                registration, AgentVerb.START, limit=self._env.limits.max_concurrent_agents
+            )
+            if registration.instance.status is AgentStatus.QUEUED:
+                limit = self._env.limits.max_concurrent_agents or 0
+                self._cells.queue(registration)
+                raise AgentLimitError(limit, agent_id=registration.agent_id, name=registration.name)
+            await self._cells.launch(registration)
+
+    async def stop(self, address: str, graceful: bool = True, timeout_seconds: float = 5.0) -> None:
+        """End an agent: running tasks have *timeout_seconds*, then they go back to the queue; on_stop runs."""
+        self._env.check_running()
+        registration = self._mine(address)
+        self._cells.forget_restart(registration)
+        async with self._lock(registration):
+            if registration.cell is None:
+                if registration.instance.status in (AgentStatus.STOPPED, AgentStatus.FAILED):
+                    return
+                self._cells.unqueue(registration)
+                stopped = await self._advance(registration, AgentVerb.STOP)
+                if stopped.status is AgentStatus.STOPPING:
+                    stopped = await self._advance(registration, AgentVerb.STOPPED)
+                registration.instance = stopped
+                return
+            await self._cells.shut(registration, timeout_seconds if graceful else 0.0)
+        await self._cells.fill_places()
+
+    async def pause(self, address: str, timeout_seconds: float = 5.0) -> None:
+        """Hold an agent at its next safe point; its state, mail and status are on disk when this returns."""
+        self._env.check_running()
+        registration = self._mine(address)
+        async with self._lock(registration):
+            self._check_status(registration, AgentStatus.RUNNING, "pause")
+            await self._cells.pause(registration, timeout_seconds)
+
+    async def resume(self, address: str) -> None:
+        """Let a paused agent go on from exactly where it was held."""
+        self._env.check_running()
+        registration = self._mine(address)
+        if registration.cell is None and registration.instance.status is AgentStatus.PAUSED:
+            await self.start(address)  # paused when its node died: it comes back with its saved state
+            return
+        async with self._lock(registration):
+            self._check_status(registration, AgentStatus.PAUSED, "resume")
+            await self._cells.resume(registration)
+
+    @staticmethod
+    def _check_status(registration: Registration, needed: AgentStatus, verb: str) -> None:
+        status = registration.instance.status
+        if status is not needed:
+            article = "an" if status[0] in "aeiou" else "a"
+            raise AgentStateError(
+                f"cannot {verb} {article} {status} agent",
+                status=status,
+                operation=verb,
+                agent_id=registration.agent_id,
+                name=registration.name,
+            )
+
+    async def _advance(self, registration: Registration, verb: AgentVerb, **fields: Any) -> AgentInstance:
+        change = AgentChange(agent_id=registration.agent_id, verb=verb, node_id=self._env.node_id, **fields)
+        return await self._env.store.agents.advance(change, now=self._env.clock.now())
+
+    # -- look
+
+    def get(self, address: str) -> AgentInstance:
+        """Return what is known of an agent, with what only its node knows when that is this one."""
+        return self._live(self._env.store.agents.get(address))
+
+    def search(
+        self, status: AgentStatus | str | None = None, capability: str | None = None, group: str | None = None
+    ) -> list[AgentInstance]:
+        """Return agents in order of registration."""
+        wanted = None if status is None else AgentStatus(status)
+        return [self._live(a) for a in self._env.store.agents.search(status=wanted, capability=capability, group=group)]
+
+    def _live(self, instance: AgentInstance) -> AgentInstance:
+        registration = self._registrations.get(instance.agent_id)
+        cell = None if registration is None else registration.cell
+        if cell is None:
+            return instance
+        task_ids = tuple(cell.attempts)
+        usage = cell.handle.usage()
+        return msgspec.structs.replace(
+            instance,
+            process_id=cell.handle.process_id,
+            task_id=task_ids[0] if task_ids else None,
+            task_ids=task_ids,
+            mailbox_size=len(cell.mailbox) + cell.parked,
+            consecutive_errors=cell.consecutive_errors,
+            last_seen=self._env.clock.now(),
+            memory_mb=None if usage is None else usage.memory_mb,
+            cpu_seconds=None if usage is None else usage.cpu_seconds,
+        )
+
+
+def _check_name(name: object) -> None:
+    if not isinstance(name, str) or not 1 <= len(name) <= 100:
+        raise ConfigError(f"agent name must be text of 1 to 100 characters, not {str(name)[:80]!r}")
+    if _UUID.fullmatch(name):
+        raise ConfigError(f"agent name {name!r} is shaped like an id; choose one that is not")
+
+
+def _words(given: Any, what: str) -> tuple[str, ...]:
+    words = () if given is None else (given,) if isinstance(given, str) else tuple(given)
+    for word in words:
+        if not isinstance(word, str) or not 1 <= len(word) <= 100:
+            raise ConfigError(f"{what} must be texts of 1 to 100 characters, not {word!r:.80}")
+    return tuple(dict.fromkeys(words))

@@ -1,0 +1,249 @@
+"""One execution of a task, as a value that goes through small steps: claimed, admitted, executed, settled."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from shoal.errors import (
+    DeadAgentError,
+    LeaseLostError,
+    PayloadError,
+    ResourceLimitExceededError,
+    StoreError,
+    TaskInterruptedError,
+    TaskTimeoutError,
+)
+from shoal.kernel.ending import PROMPT_SECONDS, ended_within, enforce
+from shoal.kernel.event import EventType, Fact
+from shoal.kernel.failure import Failure
+from shoal.kernel.payload import checked
+from shoal.kernel.ports import Exit, Fence, Outcome, Settlement, Timer
+from shoal.kernel.task import Task, TaskStatus
+
+if TYPE_CHECKING:
+    from shoal.kernel.cell import Cell
+    from shoal.kernel.scheduler import Scheduler
+
+__all__ = ["Attempt", "Ending"]
+
+
+class Ending(StrEnum):
+    """Why an attempt is ended from outside."""
+
+    TIMEOUT = "timeout"
+    CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"
+
+
+class Attempt:
+    """One execution of *task* in *cell*."""
+
+    def __init__(self, scheduler: Scheduler, cell: Cell, task: Task) -> None:
+        self.env = cell.env
+        self.scheduler = scheduler
+        self.cell = cell
+        self.task = task
+        self.fence = Fence(task.task_id, self.env.node_id, task.attempt)
+        self.entry = cell.enter("execute_task", task, attempt=self)
+        self.ending: Ending | None = None
+        self.stepped = False  # it recorded a step or checkpoint: losses before this attempt no longer count
+        self.acks: list[str] = []  # durable messages that it took
+        self.recorded: set[str] = set()  # steps that it recorded
+        self.ordinals: dict[str, int] = {}  # by step: how many tasks and messages it has made so far
+        self.last_progress = float("-inf")
+        self._settled = False
+        self._running = False
+        self._code_ended = False
+        self._left = False
+        self._timer: Timer | None = None
+        self._deadline: float | None = None  # monotonic; None while held or without a time-out
+        self._remaining = task.timeout_seconds or self.env.limits.task_timeout_seconds
+
+    # -- the way of an attempt
+
+    async def run(self) -> None:
+        """Execute and settle. What the agent's code raises becomes the task's error; nothing escapes."""
+        self._running = True
+        try:
+            settlement = await self._execute()
+        finally:
+            self._disarm()
+            self._code_ended = True
+        await self.settle(settlement)
+        self._leave()
+
+    async def _execute(self) -> Settlement:
+        try:
+            if self.ending is None:
+                self._arm()
+                output = await self.cell.handle.invoke(self.entry.invocation)
+                if self.ending is not Ending.TIMEOUT:
+                    output, _ = checked(output, "output_data", self.env.settings.max_payload_bytes)
+                    return self._settlement(Outcome.COMPLETED, output=output)
+        except asyncio.CancelledError:
+            if self.ending is None and not self.cell.handle.exited.done():
+                self.ending = Ending.INTERRUPTED  # the node itself goes down
+        except TaskInterruptedError as error:
+            return self._interrupted(str(error))
+        except Exception as error:  # whatever the agent's code raises belongs to the task
+            return await self._failed(error)
+        return self._ended_settlement()
+
+    def _ended_settlement(self) -> Settlement:
+        if self.ending is Ending.TIMEOUT:
+            seconds = self.task.timeout_seconds or self.env.limits.task_timeout_seconds
+            fact = Fact(
+                event_type=EventType.TASK_TIMEOUT,
+                task_id=self.task.task_id,
+                agent_id=self.cell.agent_id,
+                node_id=self.env.node_id,
+                details={"timeout_seconds": seconds, "attempt": self.task.attempt},
+            )
+            return self._error(Failure.of(TaskTimeoutError(seconds)), facts=(fact,))
+        if self.cell.handle.exited.done():
+            return self._died(self.cell.handle.exited.result())
+        return self._interrupted("The attempt was stopped")
+
+    async def _failed(self, error: Exception) -> Settlement:
+        if self.ending is Ending.TIMEOUT:
+            return self._ended_settlement()
+        if self.cell.handle.exited.done() and self.cell.handle.process_id is not None:
+            return self._died(self.cell.handle.exited.result())
+        failure = Failure.of(error)
+        if not isinstance(error, (PayloadError, LeaseLostError)):
+            await self.cell.post.run_on_error(self.cell, error, self.task)
+        return self._error(failure, retriable="PayloadError" not in failure.bases)
+
+    def _died(self, exit: Exit) -> Settlement:
+        if isinstance(exit.error, ResourceLimitExceededError):
+            return self._error(Failure.of(exit.error))
+        if exit.reason == "stopped" or self.cell.closing:
+            return self._interrupted("Its agent was stopped")
+        deaths = (0 if self.stepped else self.task.deaths) + 1
+        if deaths >= self.env.settings.max_agent_deaths:
+            error = DeadAgentError(
+                f"Agent {self.cell.name!r} died {deaths} times in a row on this task (exit code {exit.exit_code})",
+                reason="died",
+                exit_code=exit.exit_code,
+            )
+            return self._error(Failure.of(error), retriable=False)
+        return self._settlement(
+            Outcome.INTERRUPTED,
+            died=True,
+            error_message=f"Agent {self.cell.name!r} died (exit code {exit.exit_code})",
+        )
+
+    def _interrupted(self, text: str) -> Settlement:
+        return self._settlement(Outcome.INTERRUPTED, error_message=text)
+
+    def _error(self, failure: Failure, *, retriable: bool = True, facts: tuple[Fact, ...] = ()) -> Settlement:
+        policy = self.task.retry
+        retry = retriable and policy.allows(failure.bases, self.task.retry_count)
+        wait = policy.delay(self.task.retry_count, self.env.clock.random.random()) if retry else 0.0
+        return self._settlement(
+            Outcome.RETRY if retry else Outcome.FAILED,
+            error_type=failure.error_type,
+            error_message=failure.message,
+            not_before=self.env.clock.now() + timedelta(seconds=wait) if retry else None,
+            facts=facts,
+        )
+
+    def _settlement(self, outcome: Outcome, **fields: Any) -> Settlement:
+        acks = tuple(self.acks) if outcome is Outcome.COMPLETED else ()
+        return Settlement(fence=self.fence, agent_id=self.cell.agent_id, outcome=outcome, acks=acks, **fields)
+
+    async def settle(self, settlement: Settlement) -> None:
+        """Record the outcome, once; the lane is offered again in the same group of commits."""
+        if self._settled:
+            return
+        self._settled = True
+        if self.ending is Ending.CANCELLED:  # recorded when it was cancelled
+            return
+        while True:
+            now = self.env.clock.now()
+            done = self.env.store.tasks.settle(settlement, now=now)
+            if self._code_ended:
+                self._leave()
+            try:
+                settled = await done
+                break
+            except StoreError:
+                # Nothing was acknowledged; the outcome is kept here until the store takes it.
+                await self.env.clock.sleep(self.env.settings.poll_seconds)
+        if settled.applied and settlement.outcome is not Outcome.INTERRUPTED:
+            self.cell.count_result(settlement.outcome is not Outcome.COMPLETED)
+        task = self._final(settlement, now) if settled.applied else None
+        self.scheduler.settled(settled, settlement, task)
+
+    def _leave(self) -> None:
+        """Free the lane, once. Right after the settlement is on its way: the next claim joins its group of commits."""
+        if not self._left:
+            self._left = True
+            self.scheduler.attempt_left(self)
+
+    def _final(self, settlement: Settlement, now: Any) -> Task | None:
+        """Return the task as the store now has it, when it has ended."""
+        if settlement.outcome is Outcome.COMPLETED:
+            return msgspec.structs.replace(
+                self.task,
+                status=TaskStatus.COMPLETED,
+                output_data=settlement.output,
+                completed_at=now,
+                error_type=None,
+                error_message=None,
+            )
+        return None
+
+    # -- ended from outside
+
+    def end(self, ending: Ending) -> None:
+        """Begin to end it. A time-out is recorded soon, also when the code does not listen; a cancel already was."""
+        if self.ending is not None or self._settled:
+            return
+        self.ending = ending
+        self.entry.stopping = True
+        self._disarm()
+        if self.cell.paused:
+            self.cell.handle.release()
+        if self._running and self.entry.asyncio_task is not None:  # else it sees the ending before it begins
+            self.entry.asyncio_task.cancel()
+            self.env.spawn(self._enforce(), f"end {self.task.name}")
+
+    async def _enforce(self) -> None:
+        grace = self.env.settings.cancel_grace_seconds
+        if self.ending is Ending.TIMEOUT and not await ended_within(self.entry, PROMPT_SECONDS):
+            self.cell.void.add(self.entry.invocation.invocation_id)
+            self.cell.handle.interrupt(self.entry.invocation.invocation_id)
+            await self.settle(self._ended_settlement())
+        await enforce(self.entry, grace)
+        if self.cell.paused:
+            await self.cell.handle.hold(grace)
+
+    # -- time
+
+    def hold(self) -> None:
+        """Let its time stand still."""
+        if self._deadline is not None:
+            self._remaining = max(0.0, self._deadline - self.env.clock.monotonic())
+        self._disarm()
+
+    def release(self) -> None:
+        """Let its time go on."""
+        if self.ending is None and not self._settled:
+            self._arm()
+
+    def _arm(self) -> None:
+        if self._remaining is not None:
+            self._deadline = self.env.clock.monotonic() + self._remaining
+            self._timer = self.env.clock.call_later(self._remaining, lambda: self.end(Ending.TIMEOUT))
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._deadline = None

@@ -1,0 +1,143 @@
+"""What counts as an agent, behind one face: classes, objects, functions and things that chat."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from shoal.errors import ConfigError
+from shoal.kernel.agent import BaseAgent
+from shoal.kernel.context import AgentContext
+from shoal.kernel.ports import Abilities
+
+__all__ = ["HOOKS", "Behaviour", "check_source", "describe"]
+
+HOOKS = ("on_start", "on_stop", "on_pause", "on_resume", "on_error")
+
+RunSync = Callable[..., Awaitable[Any]]
+"""``await run_sync(fn, *args)`` runs a synchronous function where it may block."""
+
+
+def describe(source: object) -> str:
+    """Return the name by which error texts call an agent's source."""
+    return getattr(source, "__qualname__", None) or type(source).__qualname__
+
+
+def check_source(source: object) -> None:
+    """Raise ConfigError unless *source* is a class, object or function that can be an agent."""
+    _kind(source)
+
+
+def takes_tasks(source: object) -> bool:
+    """Tell whether *source* executes tasks: it is a function, or has ``execute_task`` or ``chat``."""
+    return _kind(source) == "function" or callable(getattr(source, "execute_task", None)) or _chats(source)
+
+
+def _chats(source: object) -> bool:
+    return callable(getattr(source, "chat", None)) and not callable(getattr(source, "execute_task", None))
+
+
+def _kind(source: object) -> str:
+    if any(callable(getattr(source, verb, None)) for verb in ("execute_task", "on_message", "chat")):
+        return "class" if isinstance(source, type) else "object"
+    if inspect.isroutine(source) or (callable(source) and not isinstance(source, type)):
+        required, most = _positional(source)
+        if required <= 2 and most >= 1:
+            return "function"
+        raise ConfigError(
+            f"agent function {describe(source)} must take (task) or (task, context), not {required} arguments"
+        )
+    raise ConfigError(
+        f"{describe(source)} is no agent: it has neither execute_task nor on_message",
+        note="An agent is a class or object with execute_task or on_message, a function of (task) or (task, context), "
+        "or an object with chat(message).",
+    )
+
+
+def _positional(fn: Callable[..., Any]) -> tuple[int, float]:
+    """Return how many positional arguments *fn* needs, and how many it takes at most."""
+    try:
+        parameters = inspect.signature(fn).parameters.values()
+    except (TypeError, ValueError):  # a built-in without a signature: say what it gets
+        return 1, 1
+    takes = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    rest = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    return sum(p.default is p.empty for p in takes), float("inf") if rest else len(takes)
+
+
+class Behaviour:
+    """One agent's code, constructed. ``invoke`` enters it; hooks that it does not have return None."""
+
+    def __init__(self, source: Any, config: dict[str, Any], context: AgentContext, run_sync: RunSync) -> None:
+        """Construct the agent (with *config* if its constructor takes an argument) and hand it its context.
+
+        Raises whatever the constructor raises.
+        """
+        self._context = context
+        self._run_sync = run_sync
+        kind = _kind(source)
+        self._target: Any = source
+        if kind == "class":
+            # BaseAgent's own signature counts as well: most subclasses have no constructor of their own.
+            self._target = source(config) if _positional(source)[1] >= 1 else source()
+        if kind != "function":
+            _introduce(self._target, context)
+        self._entries = {name: self._entry(name, kind) for name in ("execute_task", "on_message", *HOOKS)}
+
+    @property
+    def abilities(self) -> Abilities:
+        """What the code can do."""
+        return Abilities(
+            takes_tasks=self._entries["execute_task"] is not None,
+            takes_messages=self._entries["on_message"] is not None,
+            hooks=frozenset(name for name in HOOKS if self._entries[name] is not None),
+        )
+
+    def _entry(self, name: str, kind: str) -> Callable[..., Any] | None:
+        if kind == "function":
+            return self._function() if name == "execute_task" else None
+        if name == "execute_task" and _chats(self._target):
+            return self._chat
+        method = getattr(self._target, name, None)
+        # A hook that BaseAgent only declares does nothing: not calling it is the same and quicker.
+        declared = getattr(BaseAgent, name, None)
+        if not callable(method) or (declared is not None and getattr(method, "__func__", None) is declared):
+            return None
+        return method
+
+    def _function(self) -> Callable[..., Any]:
+        if _positional(self._target)[1] >= 2:
+            return lambda task: self._target(task, self._context)
+        target: Callable[..., Any] = self._target
+        return target
+
+    async def _chat(self, task: Any) -> dict[str, Any]:
+        answer = await self._plain(self._target.chat, task.input_data.get("message", ""))
+        return {"content": answer if isinstance(answer, str) else str(getattr(answer, "content", answer))}
+
+    async def _plain(self, fn: Callable[..., Any], *args: Any) -> Any:
+        if self._is_async(fn):
+            return await fn(*args)
+        value = await self._run_sync(fn, *args)
+        return await value if inspect.isawaitable(value) else value
+
+    def _is_async(self, fn: Callable[..., Any]) -> bool:
+        if fn is self._entries["execute_task"] and inspect.isroutine(self._target):
+            fn = self._target  # behind the lambda that adds the context
+        return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004
+
+    async def invoke(self, hook: str, *args: Any) -> Any:
+        """Run ``execute_task``, ``on_message`` or another hook; synchronous ones where they may block."""
+        entry = self._entries[hook]
+        return None if entry is None else await self._plain(entry, *args)
+
+
+def _introduce(agent: object, context: AgentContext) -> None:
+    own = isinstance(agent, BaseAgent)
+    for attribute, value in (("agent_id", context.agent_id), ("name", context.name), ("context", context)):
+        # Somebody else's object keeps a name of its own; one with slots may not take any.
+        if own or not hasattr(agent, attribute):
+            with contextlib.suppress(AttributeError, TypeError):
+                setattr(agent, attribute, value)

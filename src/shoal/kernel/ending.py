@@ -1,0 +1,41 @@
+"""Ending work that was told to end: ask, interrupt, and in the end abandon it and build its agent anew."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from shoal.kernel.entry import Entry
+
+__all__ = ["PROMPT_SECONDS", "ended_within", "enforce"]
+
+PROMPT_SECONDS = 0.25
+"""What cancelled code has before its time-out is recorded all the same."""
+
+INTERRUPT_SECONDS = 0.5
+"""What interrupted code has before it is abandoned."""
+
+
+async def ended_within(entry: Entry, seconds: float) -> bool:
+    """Wait at most *seconds* for the invocation to end; tell whether it did."""
+    assert entry.asyncio_task is not None
+    try:
+        async with entry.cell.env.clock.timeout(seconds):
+            await asyncio.wait([entry.asyncio_task])
+    except TimeoutError:
+        return entry.asyncio_task.done()
+    return True
+
+
+async def enforce(entry: Entry, grace: float) -> None:
+    """See to it that a cancelled invocation ends: after *grace* seconds it is interrupted, then abandoned.
+
+    An abandoned invocation is void: it cannot settle, send or write, and its agent is built anew.
+    """
+    if await ended_within(entry, grace):
+        return
+    entry.cell.handle.interrupt(entry.invocation.invocation_id)
+    if await ended_within(entry, INTERRUPT_SECONDS):
+        return
+    entry.cell.abandon(entry)

@@ -1,0 +1,86 @@
+"""What every room of a running node shares: clock, store, bus, settings, and who owns the asyncio tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from shoal.errors import LeaseLostError, RuntimeNotStartedError, RuntimeStateError, RuntimeStoppingError
+from shoal.kernel.limits import ResourceLimit
+from shoal.kernel.numbers import Numbers
+from shoal.kernel.ports import Bus, Clock, Store
+from shoal.kernel.settings import Settings
+
+__all__ = ["Env"]
+
+log = logging.getLogger("shoal")
+
+
+class Env:
+    """The surroundings of one node. ``lost`` is set when its lease ended: from then on it writes and sends nothing."""
+
+    def __init__(self, *, clock: Clock, store: Store, bus: Bus, settings: Settings, limits: ResourceLimit) -> None:
+        self.clock = clock
+        self.store = store
+        self.bus = bus
+        self.settings = settings
+        self.limits = limits
+        self.numbers = Numbers()
+        self.node_id = ""
+        self.runtime_id = ""
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.status = "stopped"
+        self.lost = False
+        self._owned: set[asyncio.Task[Any]] = set()
+
+    def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
+        """Run *work* as an asyncio task of this node; what it raises is logged, never lost."""
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._owned.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._owned.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, LeaseLostError):
+            log.error("%s failed: %s", task.get_name(), error, exc_info=error)
+
+    async def settle_down(self) -> None:
+        """Cancel what is still owned, and wait for it."""
+        mine = asyncio.current_task()
+        while rest := [task for task in self._owned if task is not mine]:
+            for task in rest:
+                task.cancel()
+            await asyncio.wait(rest)
+
+    def every(self, seconds: float, pass_once: Callable[[], Coroutine[Any, Any, Any]], name: str) -> asyncio.Task[Any]:
+        """Call *pass_once* every *seconds*; a pass that fails is logged and the next one comes all the same."""
+
+        async def repeat() -> None:
+            while True:
+                await self.clock.sleep(seconds)
+                try:
+                    await pass_once()
+                except LeaseLostError:
+                    return
+                except Exception:  # a sweep that failed must not end the sweeping
+                    log.exception("%s failed; it goes on in %g s", name, seconds)
+
+        return self.spawn(repeat(), name)
+
+    def check_running(self) -> None:
+        """Raise unless a verb may be carried out now, on this loop."""
+        if self.status != "running":
+            if self.status == "stopping":
+                raise RuntimeStoppingError()
+            raise RuntimeNotStartedError()
+        if asyncio.get_running_loop() is not self.loop:
+            raise RuntimeStateError("This runtime belongs to another event loop")
+        self.check_lease()
+
+    def check_lease(self) -> None:
+        """Raise LeaseLostError when this node's lease has ended."""
+        if self.lost:
+            raise LeaseLostError(f"Node {self.node_id} lost its lease: others may be doing its work now")

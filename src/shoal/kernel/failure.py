@@ -1,0 +1,54 @@
+"""What an agent's code raised, in a form that can be stored and sent."""
+
+from __future__ import annotations
+
+import traceback
+
+import msgspec
+
+__all__ = ["Failure", "RemoteError"]
+
+TRACEBACK_BYTES = 8192
+MESSAGE_CHARS = 2000
+
+
+class RemoteError(Exception):
+    """An error of an agent in another process or box whose class does not exist here. Text and class names are kept."""
+
+    def __init__(self, error_type: str, text: str, *, bases: tuple[str, ...] = (), traceback_text: str = "") -> None:
+        self.error_type = error_type
+        self.error_bases = bases or (error_type,)
+        self.traceback_text = traceback_text
+        super().__init__(text)
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """An error as data. ``bases`` are the names of its class and all bases, for ``retry_on`` and ``never_on``."""
+
+    error_type: str
+    message: str
+    bases: tuple[str, ...]
+    traceback: str = ""
+
+    @property
+    def text(self) -> str:
+        """Class and message on one line."""
+        return f"{self.error_type}: {self.message}"
+
+    @classmethod
+    def of(cls, error: BaseException) -> Failure:
+        """Describe *error*; one from another process is described as it was there."""
+        message = str(error)[:MESSAGE_CHARS]
+        if isinstance(error, RemoteError):
+            return cls(
+                error_type=error.error_type,
+                message=message,
+                bases=tuple(error.error_bases),
+                traceback=error.traceback_text[-TRACEBACK_BYTES:],
+            )
+        return cls(
+            error_type=type(error).__name__,
+            message=message,
+            bases=tuple(base.__name__ for base in type(error).__mro__ if base not in (object, BaseException)),
+            traceback="".join(traceback.format_exception(error))[-TRACEBACK_BYTES:],
+        )

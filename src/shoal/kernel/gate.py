@@ -1,0 +1,104 @@
+"""Holding code between two of its steps, and letting it go on from exactly there."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine, Generator
+from typing import Any
+
+__all__ = ["Gate", "Gated"]
+
+
+class Gate:
+    """A gate that coroutines pass before each step, and threads when they ask for something.
+
+    Belongs to one event loop; ``pass_blocking`` is for other threads. Closing it again while it is closed does nothing.
+    """
+
+    def __init__(self) -> None:
+        self._opened: asyncio.Future[None] | None = None  # set while closed; its end lets the held ones go on
+        self._threads = threading.Event()
+        self._threads.set()
+        self._held_threads = 0
+        self._lock = threading.Lock()
+
+    @property
+    def closed(self) -> bool:
+        """Tell whether steps are held."""
+        return self._opened is not None
+
+    @property
+    def held_threads(self) -> int:
+        """Return how many threads wait at the gate now."""
+        return self._held_threads
+
+    def close(self) -> None:
+        """Hold every coroutine at its next await and every thread at its next pass."""
+        if self._opened is None:
+            self._opened = asyncio.get_running_loop().create_future()
+            self._threads.clear()
+
+    def open(self) -> None:
+        """Let all go on."""
+        if self._opened is not None:
+            opened, self._opened = self._opened, None
+            if not opened.done():
+                opened.set_result(None)
+            self._threads.set()
+
+    def pass_blocking(self) -> None:
+        """Wait, in a thread that is not the loop's, until the gate is open."""
+        if self._threads.is_set():
+            return
+        with self._lock:
+            self._held_threads += 1
+        try:
+            self._threads.wait()
+        finally:
+            with self._lock:
+                self._held_threads -= 1
+
+    def opened(self) -> asyncio.Future[None]:
+        """Return what ends when the closed gate opens; each waiter gets a future of its own."""
+        if self._opened is None:
+            raise RuntimeError("the gate is open")
+        return asyncio.shield(self._opened)
+
+
+class Gated:
+    """An awaitable that runs *coroutine*, but sends it on from an await only while *gate* is open.
+
+    What the coroutine awaits may finish meanwhile; its outcome, a cancellation too, is delivered when the gate opens.
+    """
+
+    __slots__ = ("_coroutine", "_gate")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], gate: Gate) -> None:
+        self._coroutine = coroutine
+        self._gate = gate
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        coroutine, gate = self._coroutine, self._gate
+        value: Any = None
+        error: BaseException | None = None
+        try:
+            while True:
+                while gate.closed:
+                    try:
+                        yield from gate.opened().__await__()
+                    except asyncio.CancelledError as cancelled:
+                        error = cancelled  # delivered when the gate opens, as any other outcome
+                try:
+                    step = coroutine.send(value) if error is None else coroutine.throw(error)
+                except StopIteration as done:
+                    return done.value
+                value, error = None, None
+                try:
+                    value = yield step
+                except GeneratorExit:
+                    raise
+                except BaseException as raised:
+                    error = raised
+        finally:
+            coroutine.close()

@@ -1,0 +1,166 @@
+"""Agents on the runtime's own event loop; their synchronous code runs in daemon threads."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from shoal.errors import AgentPauseError, AgentStartError
+from shoal.kernel.behaviour import Behaviour
+from shoal.kernel.context import AgentContext, current_invocation
+from shoal.kernel.gate import Gate, Gated
+from shoal.kernel.ports import Abilities, Clock, Exit, Handle, Invocation, LaunchSpec, Link, Usage
+from shoal.kernel.threads import DaemonPool
+
+__all__ = ["InlineHost"]
+
+
+class InlineHost:
+    """Starts agents on the running loop."""
+
+    def __init__(self, clock: Clock, pool: DaemonPool) -> None:
+        self._clock = clock
+        self._pool = pool
+
+    async def start(self, spec: LaunchSpec, link: Link) -> Handle:
+        """Begin to start an agent."""
+        return InlineHandle(spec, link, self._clock, self._pool)
+
+    async def close(self) -> None:
+        """Nothing is kept besides the handles."""
+
+
+class InlineHandle:
+    """A living agent on this loop."""
+
+    process_id: int | None = None
+
+    def __init__(self, spec: LaunchSpec, link: Link, clock: Clock, pool: DaemonPool) -> None:
+        self._spec = spec
+        self._clock = clock
+        self._pool = pool
+        self._gate = Gate()
+        self._context = AgentContext(
+            _GatedLink(link, self._gate),
+            agent_id=spec.agent_id,
+            name=spec.name,
+            runtime_id=spec.runtime_id,
+            node_id=spec.node_id,
+        )
+        self._behaviour: Behaviour | None = None
+        self._jobs: dict[str, Callable[[], Any]] = {}
+        self.exited: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
+
+    async def ready(self) -> Abilities:
+        """Construct the agent. Raises AgentStartError with the constructor's error chained."""
+        spec = self._spec
+        try:
+            self._behaviour = Behaviour(spec.source, spec.config, self._context, self._in_thread)
+        except Exception as error:
+            text = f"Agent {spec.name!r} could not be constructed: {type(error).__name__}: {error}"
+            raise AgentStartError(text, agent_id=spec.agent_id, name=spec.name) from error
+        return self._behaviour.abilities
+
+    async def invoke(self, invocation: Invocation) -> Any:
+        """Run a hook; tasks and messages at the pace of the gate."""
+        assert self._behaviour is not None, "ready() comes first"
+        token = current_invocation.set(invocation)
+        try:
+            args = () if invocation.hook in ("on_start", "on_stop", "on_pause") else _arguments(invocation)
+            work = self._behaviour.invoke(invocation.hook, *args)
+            if invocation.hook in ("execute_task", "on_message"):
+                return await Gated(work, self._gate)
+            return await work  # lifecycle hooks run while the rest is held
+        finally:
+            current_invocation.reset(token)
+
+    async def _in_thread(self, fn: Callable[..., Any], *args: Any) -> Any:
+        invocation = current_invocation.get()
+        key = invocation.invocation_id if invocation is not None else ""
+        job = functools.partial(contextvars.copy_context().run, fn, *args)
+        running = asyncio.get_running_loop().run_in_executor(self._pool, job)
+        self._jobs[key] = job
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            await asyncio.wait([running])  # a thread cannot be cancelled; interrupt() ends it
+            if not running.cancelled():
+                running.exception()  # looked at: the cancellation is what counts
+            raise
+        finally:
+            self._jobs.pop(key, None)
+
+    def interrupt(self, invocation_id: str) -> None:
+        """Raise in the thread that runs the invocation's synchronous code."""
+        job = self._jobs.get(invocation_id)
+        if job is not None:
+            self._pool.interrupt(job)
+
+    async def hold(self, timeout: float) -> None:
+        """Close the gate: coroutines stand at once, threads at their next call of the context."""
+        self._gate.close()
+        deadline = self._clock.monotonic() + timeout
+        while self._gate.held_threads < len(self._jobs):
+            if self._clock.monotonic() >= deadline:
+                self._gate.open()
+                raise AgentPauseError(
+                    f"Agent {self._spec.name!r} could not be paused: its synchronous code made no call of its context "
+                    f"within {timeout:g} s",
+                    agent_id=self._spec.agent_id,
+                    name=self._spec.name,
+                )
+            await self._clock.sleep(0.01)
+
+    async def freeze(self) -> None:
+        """Raise AgentPauseError: there is no process of its own to freeze."""
+        raise AgentPauseError(
+            f"Agent {self._spec.name!r} runs inside the runtime and cannot be frozen", agent_id=self._spec.agent_id
+        )
+
+    def release(self) -> None:
+        """Open the gate."""
+        self._gate.open()
+
+    async def stop(self, grace: float) -> None:
+        """End it: nothing of it is left but its object."""
+        self.kill()
+
+    def kill(self) -> None:
+        """Abandon what runs in it."""
+        self._gate.open()
+        for job in list(self._jobs.values()):
+            self._pool.abandon(job)
+        if not self.exited.done():
+            self.exited.set_result(Exit(reason="stopped"))
+
+    def usage(self) -> Usage | None:
+        """Return None: it has no process of its own."""
+        return None
+
+
+class _GatedLink:
+    """The runtime's link, where a thread of the agent waits while the agent is held."""
+
+    def __init__(self, link: Link, gate: Gate) -> None:
+        self._link = link
+        self._gate = gate
+        self._loop = asyncio.get_running_loop()
+        self.call = link.call
+        self.metric = link.metric
+
+    def is_stopping(self) -> bool:
+        if self._gate.closed and not _on_a_loop():
+            self._gate.pass_blocking()
+        return self._link.is_stopping()
+
+
+def _on_a_loop() -> bool:
+    return asyncio._get_running_loop() is not None
+
+
+def _arguments(invocation: Invocation) -> tuple[Any, ...]:
+    """``on_error`` gets (error, task); every other hook gets its one argument."""
+    return (invocation.argument, invocation.task) if invocation.hook == "on_error" else (invocation.argument,)

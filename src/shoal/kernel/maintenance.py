@@ -1,0 +1,84 @@
+"""The sweeps of a node: what makes a lost bell cost one poll interval, and what removes what is over."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from shoal.kernel.env import Env
+    from shoal.kernel.node import Node
+    from shoal.kernel.waiting import Waiting
+
+__all__ = ["Maintenance"]
+
+PRUNE_EVERY_SECONDS = 600.0
+EXPIRE_EVERY_SECONDS = 10.0
+LOOK_ALL_THE_SAME = 10
+"""After so many polls the store is looked at even when it says that nothing has changed."""
+
+
+class Maintenance:
+    """Runs each sweep on its own beat; one that fails is logged and comes again."""
+
+    def __init__(self, env: Env, node: Node, waiting: Waiting) -> None:
+        self._env = env
+        self._node = node
+        self._waiting = waiting
+        self._sweeps: list[asyncio.Task[Any]] = []
+        self._polls = 0
+
+    def start(self) -> None:
+        """Begin."""
+        env = self._env
+        every = env.every
+        self._sweeps = [
+            every(env.settings.poll_seconds, self._poll, "poll"),
+            every(1.0, self._second, "second"),
+            every(env.settings.lease_seconds / 4, self._node.rescue, "rescue"),
+            every(EXPIRE_EVERY_SECONDS, self._expire, "expire"),
+            every(PRUNE_EVERY_SECONDS, self._prune, "prune"),
+        ]
+
+    def stop(self) -> None:
+        """End."""
+        for sweep in self._sweeps:
+            sweep.cancel()
+        self._sweeps = []
+
+    async def _poll(self) -> None:
+        """Hear of what other nodes committed, also when their bell was lost."""
+        env, node = self._env, self._node
+        self._polls += 1
+        if env.store.changed() or self._polls % LOOK_ALL_THE_SAME == 0:
+            await self._waiting.look()
+            await node.scheduler.look()
+            node.events.wake()
+            node.shared.wake()
+        node.scheduler.kick()
+        for agent_id in env.store.mail.due(list(node.post.cells), now=env.clock.now()):
+            node.post.mail_waits(agent_id)
+
+    async def _second(self) -> None:
+        self._node.load.sample()
+        for cell in list(self._node.post.cells.values()):
+            if not cell.paused:
+                cell.mailbox.sweep()
+
+    async def _expire(self) -> None:
+        env = self._env
+        await env.store.mail.expire(now=env.clock.now())
+        known = {word for registration in self._node.registrations.values() for word in registration.targets}
+        for agent in env.store.agents.search():
+            known.update(f"capability:{word.casefold()}" for word in agent.capabilities)
+            known.update(f"group:{group}" for group in agent.groups)
+        await env.store.tasks.unroutable(sorted(known), now=env.clock.now())
+
+    async def _prune(self) -> None:
+        env = self._env
+        if env.settings.retention_days is None:
+            return
+        before = env.clock.now() - timedelta(days=env.settings.retention_days)
+        while any((await env.store.prune(before)).values()):
+            await env.clock.sleep(0.05)  # in small pieces, so that nobody waits behind it

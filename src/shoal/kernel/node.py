@@ -1,0 +1,252 @@
+"""One running node: its rooms, put together; its start, its sweeps, its end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from pathlib import Path
+
+from shoal.errors import DeadAgentError, LeaseLostError
+from shoal.kernel.agents import Agents
+from shoal.kernel.cells import Cells
+from shoal.kernel.env import Env
+from shoal.kernel.event import EventType, Fact
+from shoal.kernel.events import Events
+from shoal.kernel.groups import Groups
+from shoal.kernel.link import CellLink
+from shoal.kernel.load import Load, MachineProbe
+from shoal.kernel.maintenance import Maintenance
+from shoal.kernel.metrics import metrics
+from shoal.kernel.ports import Child, Clock, Host
+from shoal.kernel.ports import Node as NodeRecord
+from shoal.kernel.post import Post
+from shoal.kernel.queue import Queue
+from shoal.kernel.registration import Registration
+from shoal.kernel.scheduler import Scheduler
+from shoal.kernel.shared import Shared
+from shoal.kernel.tasks import Tasks
+from shoal.kernel.waiting import Waiting
+from shoal.kernel.watchdog import Watchdog
+
+__all__ = ["Node"]
+
+log = logging.getLogger("shoal")
+
+
+class Node:
+    """The rooms of one runtime, and the order in which they open and close."""
+
+    def __init__(
+        self,
+        env: Env,
+        hosts: Mapping[str, Host],
+        *,
+        name: str,
+        load: Load | None = None,
+        kill_orphan: Callable[[int, int], bool] | None = None,
+    ) -> None:
+        self.env = env
+        self.name = name
+        self.load = load or Load(MachineProbe())
+        self.registrations: dict[str, Registration] = {}
+        self.hosts = hosts
+        self._kill_orphan = kill_orphan
+        self._started = 0.0
+        self._undo: list[Callable[[], object]] = []
+        waiting = Waiting(env)
+        self.scheduler = Scheduler(env, waiting)
+        self.post = Post(env)
+        self.shared = Shared(env)
+        self.tasks = Tasks(env, waiting, self.scheduler, self.registrations)
+        self.cells = Cells(env, self.post, self.scheduler, hosts, lambda: CellLink(env, self.tasks, self.shared))
+        self.agents = Agents(env, self.cells, self.registrations)
+        self.groups = Groups(env, self.agents, self.registrations)
+        self.queue = Queue(env, self.scheduler, self.cells, self.registrations, self.load)
+        self.events = Events(env)
+        self.maintenance = Maintenance(env, self, waiting)
+        self._watchdog = Watchdog(env)
+
+    # -- start
+
+    async def start(self) -> None:
+        """Open store and bus, take over from dead nodes of this host, and begin to work."""
+        env = self.env
+        clock = env.clock
+        await env.store.open()
+        await env.bus.start(env.node_id)
+        now = clock.now()
+        await env.store.leases.join(self._record(clock), now=now)
+        beat = clock.every(env.settings.lease_seconds / 4, self._heartbeat, name="shoal-heartbeat")
+        self._undo += [beat, env.store.on_commit(self._committed)]
+        self._hear()
+        await self.rescue()
+        self._started = clock.monotonic()
+        await env.store.events.append(
+            [Fact(event_type=EventType.RUNTIME_STARTED, node_id=env.node_id, details={"runtime_id": env.runtime_id})],
+            now=now,
+        )
+        self.load.sample()
+        self.maintenance.start()
+        self._undo.append(self._watchdog.start())
+        self.scheduler.accepting = True
+
+    def _record(self, clock: Clock) -> NodeRecord:
+        now = clock.now()
+        return NodeRecord(
+            node_id=self.env.node_id,
+            runtime_id=self.env.runtime_id,
+            name=self.name,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            pid_started=process_start(os.getpid()) or 0,
+            started_at=now,
+            lease_until=now + timedelta(seconds=self.env.settings.lease_seconds),
+        )
+
+    def _hear(self) -> None:
+        hear = self.env.bus.hear
+        waiting = self.tasks.waiting
+        self._undo += [
+            hear("tasks", lambda _: self.scheduler.kick()),
+            hear("ended", waiting.ended),
+            hear("cancel", lambda task_id: self.scheduler.cancelled(task_id)),
+            hear("mail", self.post.mail_waits),
+            hear("shared", lambda _: self.shared.wake()),
+            hear("gone", self._heard_gone),
+        ]
+
+    def _heard_gone(self, note: str) -> None:
+        agent_id, reason, code = (note.split(" ") + ["", ""])[:3]
+        error = DeadAgentError(
+            f"Agent {agent_id} is gone ({reason})",
+            reason=reason,
+            exit_code=int(code) if code else None,
+            agent_id=agent_id,
+        )
+        self.post.gone(agent_id, error)
+
+    def _committed(self) -> None:
+        self.events.wake()
+        self.shared.wake()
+
+    # -- being alive
+
+    def _heartbeat(self) -> None:
+        """Prolong the lease. Runs outside the event loop, so that a blocked loop loses no lease."""
+        env = self.env
+        until = env.clock.now() + timedelta(seconds=env.settings.lease_seconds)
+        try:
+            alive = env.store.leases.heartbeat(env.node_id, until=until)
+        except Exception:
+            log.exception("the heartbeat of node %s failed", env.node_id)
+            return
+        if not alive and not env.lost and env.loop is not None:
+            env.loop.call_soon_threadsafe(self._lose)
+
+    def _lose(self) -> None:
+        """Stop all effects: others may be doing this node's work now."""
+        env = self.env
+        if env.lost or env.status != "running":
+            return
+        env.lost = True
+        log.error("node %s lost its lease: it stops all effects", env.node_id)
+        self.scheduler.accepting = False
+        for registration in self.cells.alive:
+            cell = registration.cell
+            if cell is not None:
+                cell.closing = cell.dead = True
+                cell.handle.kill()
+                self.post.remove(cell, DeadAgentError(f"Agent {cell.name!r} was lost", reason="node_lost"))
+        fact = Fact(event_type=EventType.LEASE_LOST, node_id=env.node_id)
+        env.spawn(_noted(env, fact), "lease lost")
+
+    async def rescue(self) -> None:
+        """Take over from nodes that are dead: those of this host whose process is gone, and those whose lease ended."""
+        env = self.env
+        here = socket.gethostname()
+        dead = [
+            node.node_id
+            for node in env.store.leases.nodes()
+            if node.node_id != env.node_id and node.host == here and process_start(node.pid) != node.pid_started
+        ]
+        rescue = await env.store.leases.rescue(
+            dead,
+            now=env.clock.now(),
+            max_interruptions=env.settings.max_interruptions if env.settings.auto_recover else 0,
+        )
+        facts = [
+            Fact(
+                event_type=EventType.ORPHAN_KILLED,
+                node_id=child.node_id,
+                agent_id=child.agent_id,
+                details={"pid": child.pid},
+            )
+            for child in rescue.children
+            if self._kill_orphan is not None and self._kill_orphan(child.pid, child.pid_started)
+        ]
+        if facts:
+            await env.store.events.append(facts, now=env.clock.now())
+        for ended in rescue.ended:
+            self.scheduler.task_ended(ended.task_id, ended.status)
+        for agent_id in rescue.agents:
+            self.post.gone(agent_id, DeadAgentError(f"Agent {agent_id} was lost with its node", reason="node_lost"))
+        if rescue.requeued:
+            self.scheduler.kick()
+            env.bus.ring("tasks")
+
+    # -- the end
+
+    async def stop(self, timeout: float) -> None:
+        """Take no more, let what runs finish within *timeout* seconds, give back the rest, and close."""
+        env = self.env
+        self.scheduler.accepting = False
+        self.maintenance.stop()
+        await self.cells.shut_all(timeout)
+        if not env.lost:
+            await env.store.events.append(
+                [Fact(event_type=EventType.RUNTIME_STOPPED, node_id=env.node_id)], now=env.clock.now()
+            )
+        await self.close()
+
+    async def close(self) -> None:
+        """Close what is open, also after a start that failed half-way."""
+        env = self.env
+        while self._undo:
+            self._undo.pop()()
+        await env.settle_down()
+        for host in dict.fromkeys(self.hosts.values()):
+            await host.close()
+        try:
+            await env.store.leases.leave(env.node_id, now=env.clock.now())
+        except LeaseLostError:
+            log.warning("node %s had already been given up by the others", env.node_id)
+        await env.bus.stop()
+        await env.store.close()
+
+    async def adopt(self, child: Child) -> None:
+        """Remember a child process, so that whoever finds this node dead can end it."""
+        await self.env.store.leases.adopt(child)
+
+    async def disown(self, pid: int) -> None:
+        """Forget a child process that was reaped."""
+        await self.env.store.leases.disown(self.env.node_id, pid)
+
+    def metrics(self) -> dict[str, int | float]:
+        """Return this node's numbers."""
+        return metrics(self.env, self.cells, self.load, len(self.registrations), self._started)
+
+
+async def _noted(env: Env, fact: Fact) -> None:
+    await env.store.events.append([fact], now=env.clock.now())
+
+
+def process_start(pid: int) -> int | None:
+    """Return when the process began, in clock ticks since boot, or None when there is none (or only its zombie)."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if fields[0] in ("Z", "X") else int(fields[19])

@@ -1,0 +1,47 @@
+"""What a node counts, since its start."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, deque
+
+__all__ = ["Numbers"]
+
+SAMPLES = 1000
+"""How many of the newest samples means and percentiles are taken from."""
+
+
+class Numbers:
+    """Counters and samples. ``count`` and ``observe`` may be called from any thread."""
+
+    def __init__(self) -> None:
+        self.counters: Counter[str] = Counter()
+        self.samples: dict[str, deque[float]] = {}
+        self.totals: dict[str, tuple[int, float]] = {}
+        self._lock = threading.Lock()
+
+    def count(self, name: str, n: float = 1) -> None:
+        """Add *n* to a counter."""
+        with self._lock:
+            self.counters[name] += n  # type: ignore[assignment]  # a Counter holds floats as well
+
+    def observe(self, name: str, value: float) -> None:
+        """Keep a sample."""
+        with self._lock:
+            samples = self.samples.get(name)
+            if samples is None:
+                samples = self.samples[name] = deque(maxlen=SAMPLES)
+            samples.append(value)
+            number, total = self.totals.get(name, (0, 0.0))
+            self.totals[name] = (number + 1, total + value)
+
+    def mean(self, name: str) -> float:
+        """Return the mean of all samples since the start, 0 when there is none."""
+        number, total = self.totals.get(name, (0, 0.0))
+        return total / number if number else 0.0
+
+    def percentile(self, name: str, share: float) -> float:
+        """Return the value below which *share* of the newest samples lie (nearest rank), 0 when there is none."""
+        with self._lock:
+            ordered = sorted(self.samples.get(name, ()))
+        return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0

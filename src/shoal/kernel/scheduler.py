@@ -1,0 +1,186 @@
+"""Ready tasks to free lanes, by priority. Claims are batched: what becomes free or ready in one turn is one claim."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from shoal.errors import LeaseLostError, StoreError
+from shoal.kernel.attempt import Attempt, Ending
+from shoal.kernel.cell import Cell
+from shoal.kernel.ports import Claim, Fence, Outcome, Settled, Settlement, Slot
+from shoal.kernel.task import Task, TaskStatus
+
+if TYPE_CHECKING:
+    from shoal.kernel.env import Env
+    from shoal.kernel.waiting import Waiting
+
+__all__ = ["Scheduler"]
+
+log = logging.getLogger("shoal")
+
+FAIR_EVERY = 10
+"""Every so many claims the oldest ready task comes first, if it has been ready for long: no task starves."""
+
+
+class Scheduler:
+    """The claims of one node, and the attempts that came of them."""
+
+    def __init__(self, env: Env, waiting: Waiting) -> None:
+        self._env = env
+        self._waiting = waiting
+        self._cells: dict[str, Cell] = {}  # those that may have room, the one idle longest first
+        self._claiming = False
+        self._again = False  # something became ready or free while a claim was under way
+        self._scheduled = False
+        self._claims = 0
+        self.attempts: dict[str, Attempt] = {}  # by task id, on this node
+        self.accepting = False
+
+    # -- who takes part
+
+    def add(self, cell: Cell) -> None:
+        """Offer a cell's lanes from now on."""
+        self._cells.pop(cell.agent_id, None)
+        self._cells[cell.agent_id] = cell
+        self.kick()
+
+    def remove(self, cell: Cell) -> None:
+        """Offer its lanes no longer."""
+        if self._cells.get(cell.agent_id) is cell:
+            del self._cells[cell.agent_id]
+
+    # -- claiming
+
+    def kick(self) -> None:
+        """Claim now what fits. Called right after a submit, the claim joins the submit's group of commits."""
+        if self._claiming:
+            self._again = True
+        elif self.accepting and not self._env.lost:
+            slots, cells = self._slots()
+            if slots:
+                self._claiming = True
+                self._claims += 1
+                now = self._env.clock.now()
+                fair = self._claims % FAIR_EVERY == 0
+                starved = now - timedelta(seconds=self._env.settings.starvation_after_seconds) if fair else None
+                claim = self._env.store.tasks.claim(self._env.node_id, slots, now=now, starved_before=starved)
+                self._env.spawn(self._claimed(claim, cells), "claim")  # type: ignore[arg-type]
+
+    def kick_soon(self) -> None:
+        """Claim at the end of this turn of the loop, once for all that became free in it."""
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._kick_scheduled)
+
+    def _kick_scheduled(self) -> None:
+        self._scheduled = False
+        self.kick()
+
+    def _slots(self) -> tuple[list[Slot], list[tuple[Cell, int]]]:
+        slots: list[Slot] = []
+        reserved: list[tuple[Cell, int]] = []
+        for cell in self._cells.values():
+            for slot in cell.slots():
+                slots.append(slot)
+                if slot.root_id is None:
+                    cell.registration.reserved += slot.free
+                    reserved.append((cell, slot.free))
+        return slots, reserved
+
+    async def _claimed(self, claim: asyncio.Future[list[Claim]], reserved: list[tuple[Cell, int]]) -> None:
+        claims: list[Claim] = []
+        try:
+            claims = await claim
+        except LeaseLostError:
+            return
+        except StoreError as error:
+            log.error("no tasks can be claimed: %s; tried again in %g s", error, self._env.settings.poll_seconds)
+            await self._env.clock.sleep(self._env.settings.poll_seconds)
+        finally:
+            for cell, free in reserved:
+                cell.registration.reserved -= free
+            self._claiming = False
+            again, self._again = self._again, False
+            for given in claims:
+                self._begin(given)
+            if again:
+                self.kick()
+
+    def _begin(self, claim: Claim) -> None:
+        cell = self._cells.get(claim.agent_id)
+        if cell is None or cell.paused or cell.closing or not self.accepting:
+            self._env.spawn(self._give_back(claim), "give back a claim")
+            return
+        if not cell.slots():  # it keeps its place in the order of idleness until its last lane is taken
+            self._cells[claim.agent_id] = self._cells.pop(claim.agent_id)
+        attempt = Attempt(self, cell, claim.task)
+        cell.attempts[claim.task.task_id] = attempt
+        self.attempts[claim.task.task_id] = attempt
+        attempt.entry.asyncio_task = self._env.spawn(attempt.run(), f"{cell.name}: {claim.task.name}")
+
+    async def _give_back(self, claim: Claim) -> None:
+        fence = Fence(claim.task.task_id, self._env.node_id, claim.task.attempt)
+        settlement = Settlement(
+            fence=fence, agent_id=claim.agent_id, outcome=Outcome.INTERRUPTED, error_message="Its agent was not there"
+        )
+        await self._env.store.tasks.settle(settlement, now=self._env.clock.now())
+
+    # -- what attempts report
+
+    def attempt_left(self, attempt: Attempt) -> None:
+        """Free the attempt's lane, and claim for it."""
+        cell, task_id = attempt.cell, attempt.task.task_id
+        cell.leave(attempt.entry)
+        if cell.attempts.get(task_id) is attempt:
+            del cell.attempts[task_id]
+        if self.attempts.get(task_id) is attempt:
+            del self.attempts[task_id]
+        if self._cells.get(cell.agent_id) is cell:
+            self._cells[cell.agent_id] = self._cells.pop(cell.agent_id)
+        self.kick_soon()
+
+    def settled(self, settled: Settled, settlement: Settlement, task: Task | None) -> None:
+        """Tell the waiters, count, and wake whoever can go on."""
+        if not settled.applied:
+            return
+        numbers = self._env.numbers
+        for ended in settled.ended:
+            own = task if task is not None and ended.task_id == task.task_id else None
+            self.task_ended(ended.task_id, ended.status, own)
+        if settlement.outcome is Outcome.RETRY:
+            numbers.count("retried_tasks")
+            assert settlement.not_before is not None
+            wait = (settlement.not_before - self._env.clock.now()).total_seconds()
+            self._env.clock.call_later(wait, self.kick)
+        if settled.promoted or settlement.outcome is Outcome.INTERRUPTED:
+            self.kick()
+            self._env.bus.ring("tasks")
+
+    def task_ended(self, task_id: str, status: TaskStatus, task: Task | None = None) -> None:
+        """Note that a task has ended, here and on the other nodes."""
+        self._env.numbers.count(f"{status}_tasks")
+        if task is not None and task.started_at is not None and task.completed_at is not None:
+            seconds = (task.completed_at - task.started_at).total_seconds()
+            self._env.numbers.observe("task_duration_seconds", seconds)
+        self._waiting.ended(task_id, task)
+        self._env.bus.ring("ended", task_id)
+
+    # -- ended elsewhere
+
+    def cancelled(self, task_id: str) -> Attempt | None:
+        """End the attempt of a task that was cancelled, if it runs here."""
+        attempt = self.attempts.get(task_id)
+        if attempt is not None:
+            attempt.end(Ending.CANCELLED)
+        return attempt
+
+    async def look(self) -> None:
+        """Look in the store whether running tasks of this node were cancelled from elsewhere."""
+        if self.attempts:
+            found = await asyncio.to_thread(self._env.store.tasks.find, list(self.attempts))
+            for task_id, task in found.items():
+                if task.status is TaskStatus.CANCELLED:
+                    self.cancelled(task_id)

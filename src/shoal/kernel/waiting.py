@@ -1,0 +1,71 @@
+"""Waiting for tasks to end, wherever they run."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from shoal.kernel.task import Task
+
+if TYPE_CHECKING:
+    from shoal.kernel.env import Env
+
+__all__ = ["Waiting"]
+
+
+class Waiting:
+    """Who waits for which task. A bell or a sweep brings the end of those that other nodes execute."""
+
+    def __init__(self, env: Env) -> None:
+        self._env = env
+        self._waiters: dict[str, list[asyncio.Future[Task]]] = {}
+        self._open: set[str] = set()  # submitted here and, as far as this node knows, not ended: no need to look
+
+    def wait(self, task_id: str) -> asyncio.Future[Task]:
+        """Return a future that ends with the task in its final status. Raises TaskNotFoundError."""
+        future: asyncio.Future[Task] = asyncio.get_running_loop().create_future()
+        if task_id not in self._open:
+            task = self._env.store.tasks.get(task_id)
+            if task.done:
+                future.set_result(task)
+                return future
+        waiters = self._waiters.setdefault(task_id, [])
+        waiters.append(future)
+        future.add_done_callback(lambda _: self._forget(task_id, future))
+        return future
+
+    def submitted(self, task_id: str) -> None:
+        """Note that a task was submitted here, so that its end will be heard here."""
+        self._open.add(task_id)
+
+    def _forget(self, task_id: str, future: asyncio.Future[Task]) -> None:
+        waiters = self._waiters.get(task_id)
+        if waiters is not None:
+            if future in waiters:
+                waiters.remove(future)
+            if not waiters:
+                del self._waiters[task_id]
+
+    def ended(self, task_id: str, task: Task | None = None) -> None:
+        """Tell the waiters that a task has ended; without *task* it is read when somebody waits."""
+        self._open.discard(task_id)
+        waiters = self._waiters.pop(task_id, None)
+        if waiters is None:
+            return
+        if task is None:
+            task = self._env.store.tasks.get(task_id)
+        for future in waiters:
+            if not future.done():
+                future.set_result(task)
+
+    async def look(self) -> None:
+        """Look in the store for the end of what is waited for."""
+        if self._waiters:
+            await self._find(list(self._waiters))
+
+    async def _find(self, task_ids: Sequence[str]) -> None:
+        found = await asyncio.to_thread(self._env.store.tasks.find, task_ids)
+        for task_id, task in found.items():
+            if task.done:
+                self.ended(task_id, task)

@@ -1,0 +1,581 @@
+"""``AgentRuntime``: keeps agents running, gives them durable tasks, carries their messages, records what happened.
+
+This file chooses the backends: store and bus by URL, hosts by isolation level. What the verbs do stands in the rooms of
+the kernel, to which they forward.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
+
+from shoal.bus import open_bus
+from shoal.config import Config, load_config, store_url
+from shoal.errors import ConfigError, RuntimeNotStartedError, RuntimeStateError
+from shoal.kernel.agent import AgentInstance, AgentProtocol, AgentSource, AgentStatus, BaseAgent, RestartPolicy
+from shoal.kernel.agents import AgentOptions, Agents
+from shoal.kernel.clock import RealClock
+from shoal.kernel.context import AgentContext, SharedStore
+from shoal.kernel.env import Env
+from shoal.kernel.event import Event, EventFilter, EventType, Fact, Severity
+from shoal.kernel.events import Events
+from shoal.kernel.groups import Groups
+from shoal.kernel.inline import InlineHost
+from shoal.kernel.limits import Capacity, ResourceLimit
+from shoal.kernel.message import AgentMessage, DeadLetter
+from shoal.kernel.node import Node
+from shoal.kernel.ports import Bus, Child, Clock, Host, SharedValue, Store
+from shoal.kernel.post import Post
+from shoal.kernel.queue import Queue
+from shoal.kernel.task import QueuePosition, RetryPolicy, Task, TaskSpec, TaskStatus
+from shoal.kernel.tasks import TaskOptions, Tasks
+from shoal.kernel.thread import ThreadHost
+from shoal.kernel.threads import DaemonPool
+from shoal.store import open_store
+
+if TYPE_CHECKING:
+    from shoal.boxes.host import ProcessHost
+
+__all__ = [
+    "AgentContext",
+    "AgentInstance",
+    "AgentMessage",
+    "AgentProtocol",
+    "AgentRuntime",
+    "AgentStatus",
+    "BaseAgent",
+    "Capacity",
+    "Config",
+    "DeadLetter",
+    "Event",
+    "EventFilter",
+    "EventType",
+    "QueuePosition",
+    "ResourceLimit",
+    "RestartPolicy",
+    "RetryPolicy",
+    "RuntimeStatus",
+    "Severity",
+    "SharedStore",
+    "SharedValue",
+    "Task",
+    "TaskSpec",
+    "TaskStatus",
+]
+
+
+class RuntimeStatus(StrEnum):
+    """Where a runtime stands."""
+
+    STOPPED = "stopped"
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+
+
+class AgentRuntime:
+    """A running node. ``async with`` starts and stops it; it belongs to the event loop that started it.
+
+    Args:
+        storage_path: the SQLite file; default ``SHOAL_STORE``, else ``./shoal.db``.
+        resource_limits: limits of the runtime, and of agents that have none of their own.
+        config: keys of ``Config``; over ``SHOAL_*`` variables, over ``shoal.toml``.
+        store: the store by URL instead of *storage_path*: ``sqlite:///FILE`` or ``sqlite://:memory:``.
+        bus: the bus by URL; default ``local://``.
+        node: this node's unique name; default made up.
+        clock: time, chance and ids; default the real ones.
+
+    Raises:
+        ConfigError: every fault of the arguments, at once. Nothing is opened before ``start``.
+    """
+
+    def __init__(
+        self,
+        storage_path: str | Path | None = None,
+        resource_limits: ResourceLimit | None = None,
+        config: Config | Mapping[str, object] | None = None,
+        *,
+        store: str | None = None,
+        bus: str | None = None,
+        node: str | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._clock: Clock = clock or RealClock()
+        faults: list[str] = []
+        settings = _collect(faults, lambda: load_config(config)) or Config()
+        self.url: str = _collect(faults, lambda: store_url(storage_path, store)) or "sqlite://:memory:"
+        self._limits = resource_limits or ResourceLimit()
+        if isinstance(self._limits, ResourceLimit):
+            _collect(faults, self._limits.validate)
+        else:
+            faults.append(f"resource_limits must be a ResourceLimit, not {type(self._limits).__name__}")
+        if node is not None and not 1 <= len(node) <= 100:
+            faults.append(f"node must be text of 1 to 100 characters, not {node[:80]!r}")
+        self._bus_url = bus or os.environ.get("SHOAL_BUS") or "local://"
+        _collect(faults, lambda: open_bus(self._bus_url, clock=self._clock))
+        _collect(faults, lambda: open_store(self.url))
+        if faults:
+            raise ConfigError(faults)
+        self.settings = settings
+        self.runtime_id = self._clock.new_id()
+        self.node_id = node or self.runtime_id
+        self._node: Node | None = None
+        self._env: Env | None = None
+        self._status = RuntimeStatus.STOPPED
+
+    # -- life
+
+    @property
+    def status(self) -> RuntimeStatus:
+        """Where this runtime stands."""
+        return self._status
+
+    async def start(self) -> None:
+        """Open store and bus, take over what crashed nodes left, and begin to work. A failed start undoes itself."""
+        if self._status is not RuntimeStatus.STOPPED:
+            raise RuntimeStateError(f"cannot start a runtime that is {self._status}")
+        self._status = RuntimeStatus.STARTING
+        known = {} if self._node is None else self._node.registrations
+        try:
+            self._node = self._build()
+            await self._node.start()
+            for registration in known.values():
+                await self._node.agents.adopt(registration)
+        except BaseException:
+            self._set(RuntimeStatus.STOPPED)
+            if self._node is not None:
+                await self._node.close()
+                self._node = None
+            raise
+        self._set(RuntimeStatus.RUNNING)
+
+    def _build(self) -> Node:
+        store = open_store(self.url, durability=self.settings.durability, inline=getattr(self._clock, "virtual", False))
+        bus = open_bus(self._bus_url, clock=self._clock, folder=_meeting_place(self.url))
+        return self._assemble(store, bus)
+
+    def _assemble(self, store: Store, bus: Bus) -> Node:
+        env = Env(clock=self._clock, store=store, bus=bus, settings=self.settings, limits=self._limits)
+        env.node_id, env.runtime_id = self.node_id, self.runtime_id
+        env.loop = asyncio.get_running_loop()
+        self._env = env
+        pool = DaemonPool(self.settings.threads)
+        hosts: dict[str, Host] = {"inline": InlineHost(self._clock, pool)}
+        hosts["thread"] = ThreadHost(self._clock, pool)
+        hosts["process"] = self._process_host(env)
+        from shoal.boxes.reaper import kill_orphan
+
+        self._set(self._status)
+        return Node(env, hosts, name=self.node_id, kill_orphan=kill_orphan)
+
+    def _process_host(self, env: Env) -> ProcessHost:
+        from shoal.boxes.host import HostCallbacks, ProcessHost, StartedChild
+        from shoal.boxes.limits import LimitWarning
+
+        async def remember(child: StartedChild) -> None:
+            await env.store.leases.adopt(
+                Child(node_id=env.node_id, pid=child.pid, pid_started=child.pid_started, agent_id=child.agent_id)
+            )
+
+        async def forget(child: StartedChild) -> None:
+            await env.store.leases.disown(env.node_id, child.pid)
+
+        async def warn(warning: LimitWarning) -> None:
+            details: dict[str, object] = {
+                "resource_type": warning.resource_type,
+                "current": warning.current,
+                "limit": warning.limit,
+            }
+            fact = Fact(event_type=EventType.RESOURCE_LIMIT_WARNING, agent_id=warning.agent_id, details=details)
+            await env.store.events.append([fact], now=env.clock.now())
+
+        return ProcessHost(
+            self._clock,
+            callbacks=HostCallbacks(
+                adopted=lambda child: env.spawn(remember(child), "remember a child"),
+                disowned=lambda child: env.spawn(forget(child), "forget a child"),
+                warning=lambda warning: env.spawn(warn(warning), "limit warning"),
+            ),
+            warm_processes=self.settings.warm_processes,
+            max_message_mb=self.settings.max_payload_mb,
+        )
+
+    def _set(self, status: RuntimeStatus) -> None:
+        self._status = status
+        if self._env is not None:
+            self._env.status = str(status)
+
+    async def stop(self, graceful: bool = True, timeout_seconds: float = 30.0) -> None:
+        """Take no more, give what runs *timeout_seconds*, put the rest back in the queue, close. Twice does nothing.
+
+        Returns within *timeout_seconds* + 6 s; with ``graceful=False`` within 2 s.
+        """
+        if self._status in (RuntimeStatus.STOPPED, RuntimeStatus.STOPPING):
+            return
+        node = self._here
+        self._set(RuntimeStatus.STOPPING)
+        try:
+            await node.stop(timeout_seconds if graceful else 0.0)
+        finally:
+            self._set(RuntimeStatus.STOPPED)
+
+    async def restart(self) -> None:
+        """Stop, and start again with the same agents: those that were running run again."""
+        names = [registration.name for registration in self._here.cells.alive]
+        await self.stop()
+        await self.start()
+        for name in names:
+            await self.start_agent(name)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def serve(self) -> None:
+        """Work until SIGINT or SIGTERM, then stop; a second signal stops at once."""
+        loop = asyncio.get_running_loop()
+        first, second = asyncio.Event(), asyncio.Event()
+
+        def heard() -> None:
+            (second if first.is_set() else first).set()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, heard)
+        try:
+            await first.wait()
+            stopping = asyncio.create_task(self.stop(), name="stop")
+            hurry = asyncio.create_task(second.wait(), name="second signal")
+            await asyncio.wait([stopping, hurry], return_when=asyncio.FIRST_COMPLETED)
+            if not stopping.done():
+                stopping.cancel()
+                await asyncio.wait([stopping])
+                self._set(RuntimeStatus.RUNNING)
+                await self.stop(graceful=False)
+            hurry.cancel()
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+
+    # -- nouns
+
+    @property
+    def _here(self) -> Node:
+        if self._node is None or self._status is RuntimeStatus.STOPPED:
+            raise RuntimeNotStartedError()
+        return self._node
+
+    @property
+    def agents(self) -> Agents:
+        """The verbs on agents."""
+        return self._here.agents
+
+    @property
+    def tasks(self) -> Tasks:
+        """The verbs on tasks."""
+        return self._here.tasks
+
+    @property
+    def queue(self) -> Queue:
+        """The verbs on the queue."""
+        return self._here.queue
+
+    @property
+    def events(self) -> Events:
+        """The verbs on events."""
+        return self._here.events
+
+    @property
+    def groups(self) -> Groups:
+        """The verbs on groups."""
+        return self._here.groups
+
+    @property
+    def mail(self) -> Post:
+        """The verbs on messages."""
+        return self._here.post
+
+    @property
+    def shared(self) -> SharedStore:
+        """Small durable values shared by all."""
+        return SharedStore(self._here.shared.by("runtime"))
+
+    @property
+    def store(self) -> Store:
+        """The store that this runtime has open."""
+        return self._here.env.store
+
+    # -- agents
+
+    async def register_agent(
+        self,
+        name: str,
+        agent_class: AgentSource,
+        config: dict[str, Any] | None = None,
+        **options: Unpack[AgentOptions],
+    ) -> str:
+        """Make an agent known under a unique *name* and return its id.
+
+        Args:
+            name: 1 to 100 characters. A known name that is not alive is taken up again, with its id and state.
+            agent_class: a class, object or function (see ``AgentSource``).
+            config: a JSON object for its constructor.
+            options: isolation, capabilities, group, restart, metadata, max_concurrent_tasks, limits, error_threshold.
+
+        Raises:
+            AgentNameTakenError: an agent of that name is alive.
+            ConfigError: what is wrong with name, source or options.
+        """
+        return await self._here.agents.register(name, agent_class, config, **options)
+
+    async def unregister_agent(self, agent_id: str) -> None:
+        """Forget a stopped or failed agent and cancel the tasks that target it."""
+        await self._here.agents.unregister(agent_id)
+
+    async def start_agent(self, agent_id: str) -> None:
+        """Bring an agent to life. Raises AgentLimitError (it is queued then), AgentStartError, ProcessError."""
+        await self._here.agents.start(agent_id)
+
+    async def stop_agent(self, agent_id: str, graceful: bool = True, timeout_seconds: float = 5.0) -> None:
+        """End an agent; its running tasks have *timeout_seconds*, then they go back to the queue."""
+        await self._here.agents.stop(agent_id, graceful, timeout_seconds)
+
+    async def pause_agent(self, agent_id: str, timeout_seconds: float = 5.0) -> None:
+        """Hold an agent; its state is on disk when this returns. Raises AgentStateError, AgentPauseError."""
+        await self._here.agents.pause(agent_id, timeout_seconds)
+
+    async def resume_agent(self, agent_id: str) -> None:
+        """Let a paused agent go on from where it was held. Raises AgentStateError, AgentStartError."""
+        await self._here.agents.resume(agent_id)
+
+    def get_agent_status(self, agent_id: str) -> AgentInstance:
+        """Return what is known of an agent, by id or unique name."""
+        return self._here.agents.get(agent_id)
+
+    def list_agents(
+        self, status: AgentStatus | str | None = None, capability: str | None = None, group: str | None = None
+    ) -> list[AgentInstance]:
+        """Return agents in order of registration."""
+        return self._here.agents.search(status, capability, group)
+
+    # -- tasks
+
+    async def submit_task(
+        self,
+        name: str,
+        input_data: dict[str, Any] | None = None,
+        priority: int | str = 50,
+        dependencies: Sequence[str] | None = None,
+        timeout_seconds: float | None = None,
+        max_retries: int = 0,
+        **options: Unpack[TaskOptions],
+    ) -> str:
+        """Store a task and return its id; when this returns, the task is on disk and will be executed.
+
+        Args:
+            name: 1 to 200 characters.
+            input_data: a JSON object, at most ``max_payload_mb`` encoded.
+            priority: 0 (first) to 100, or high, medium, low.
+            dependencies: ids of tasks that must complete first.
+            timeout_seconds: for each attempt; default ``ResourceLimit.task_timeout_seconds``.
+            max_retries: how often it is tried again after an error.
+            options: at most one target of agent, capability, group (none: any running agent); on_dependency_failure,
+                retry, idempotency_key, not_before or delay_seconds, metadata.
+
+        Raises:
+            QueueFullError, AgentNotFoundError (target), TaskNotFoundError (dependency), PayloadError,
+            IdempotencyConflictError, ValueError. Nothing was stored then.
+        """
+        return await self._here.tasks.submit(
+            name, input_data, priority, dependencies, timeout_seconds, max_retries, **options
+        )
+
+    async def submit_tasks(self, specs: Sequence[TaskSpec]) -> list[str]:
+        """Store several tasks in one transaction, all or none, and return their ids."""
+        return await self._here.tasks.submit_many(specs)
+
+    async def cancel_task(self, task_id: str, reason: str | None = None) -> bool:
+        """Cancel a task; True when it ended as cancelled, False when it had already ended."""
+        return await self._here.tasks.cancel(task_id, reason)
+
+    def get_task_status(self, task_id: str) -> Task:
+        """Return a task as it is stored."""
+        return self._here.tasks.get(task_id)
+
+    def list_tasks(
+        self,
+        status: TaskStatus | str | None = None,
+        limit: int = 100,
+        name: str | None = None,
+        agent_id: str | None = None,
+    ) -> list[Task]:
+        """Return tasks, newest first."""
+        return self._here.tasks.search(status, limit, name, agent_id)
+
+    async def wait_for_task(self, task_id: str, timeout_seconds: float | None = None) -> Task:
+        """Wait until a task has ended, whichever way, and return it. Raises WaitTimeoutError."""
+        return await self._here.tasks.wait(task_id, timeout_seconds)
+
+    async def wait_for_tasks(
+        self,
+        task_ids: Sequence[str],
+        timeout_seconds: float | None = None,
+        return_when: Literal["all", "any", "failure"] = "all",
+    ) -> list[Task]:
+        """Wait for all, any, or the first that did not complete; return those that have ended."""
+        return await self._here.tasks.wait_many(task_ids, timeout_seconds, return_when)
+
+    def as_completed(self, task_ids: Sequence[str], timeout_seconds: float | None = None) -> AsyncIterator[Task]:
+        """Yield tasks as they end. Raises WaitTimeoutError."""
+        return self._here.tasks.as_completed(task_ids, timeout_seconds)
+
+    # -- queue and capacity
+
+    async def pause_queue(self) -> None:
+        """Let no task be claimed on any node, also after a restart, until ``resume_queue``."""
+        await self._here.queue.pause()
+
+    async def resume_queue(self) -> None:
+        """Let tasks be claimed again."""
+        await self._here.queue.resume()
+
+    def get_queue_status(self) -> dict[str, int | bool | None]:
+        """Return how many tasks stand where."""
+        return self._here.queue.status()
+
+    def get_queue_position(self, task_id: str) -> QueuePosition:
+        """Return where a pending task stands, and why it does not run yet."""
+        return self._here.queue.position(task_id)
+
+    def get_capacity(self) -> Capacity:
+        """Return what is in use and what is left."""
+        return self._here.queue.capacity()
+
+    # -- groups
+
+    async def create_group(self, name: str, agents: Sequence[str] = ()) -> None:
+        """Create a group."""
+        await self._here.groups.create(name, agents)
+
+    async def delete_group(self, name: str) -> None:
+        """Delete a group; its agents stay."""
+        await self._here.groups.delete(name)
+
+    async def add_to_group(self, group: str, agent_id: str) -> None:
+        """Put an agent in a group."""
+        await self._here.groups.add(group, agent_id)
+
+    async def remove_from_group(self, group: str, agent_id: str) -> None:
+        """Take an agent out of a group."""
+        await self._here.groups.remove(group, agent_id)
+
+    def list_groups(self) -> dict[str, list[str]]:
+        """Return the members' ids by group."""
+        return self._here.groups.list()
+
+    # -- messages from outside any agent
+
+    async def send_message(
+        self,
+        recipient_ids: Sequence[str],
+        message_type: str,
+        data: Any,
+        correlation_id: str | None = None,
+        *,
+        ttl_seconds: float | None = None,
+        durable: bool = False,
+    ) -> str:
+        """Send to agents, by id or name, as ``runtime``; return the message's id. See ``AgentContext.send_message``."""
+        self._here.env.check_running()
+        return await self._here.post.send(
+            None,
+            recipient_ids,
+            message_type,
+            data,
+            correlation_id=correlation_id,
+            ttl_seconds=ttl_seconds,
+            durable=durable,
+        )
+
+    async def request(
+        self, recipient: str, message_type: str, data: Any, timeout_seconds: float | None = 30.0
+    ) -> AgentMessage:
+        """Ask an agent and return its answer. See ``AgentContext.request``."""
+        self._here.env.check_running()
+        return await self._here.post.request(None, recipient, message_type, data, timeout_seconds)
+
+    async def publish(self, topic: str, data: Any) -> int:
+        """Send to the subscribers of this moment; return how many took it."""
+        self._here.env.check_running()
+        return await self._here.post.publish(None, topic, data)
+
+    def dead_letters(self, limit: int = 100) -> list[DeadLetter]:
+        """Return messages that could not be delivered, newest first."""
+        return self._here.env.store.mail.dead_letters(limit)
+
+    async def redeliver(self, message_id: str) -> None:
+        """Deliver a dead letter once more, durably."""
+        await self._here.post.redeliver(message_id)
+
+    # -- events and metrics
+
+    def query_events(
+        self,
+        event_type: EventType | str | None = None,
+        agent_id: str | None = None,
+        task_id: str | None = None,
+        severity: Severity | str | None = None,
+        since: datetime | None = None,
+        limit: int = 100,
+        filters: EventFilter | None = None,
+    ) -> list[Event]:
+        """Return up to *limit* events, newest first; every argument that is given must match."""
+        return self._here.events.query(event_type, agent_id, task_id, severity, since, limit, filters)
+
+    async def export_events(
+        self, output_path: str | Path, format: str = "jsonl", filters: EventFilter | None = None
+    ) -> int:
+        """Write all matching events to a file (jsonl, csv or json) and return how many."""
+        return await self._here.events.export(output_path, format, filters)
+
+    def follow_events(self, after_id: int | None = None, filters: EventFilter | None = None) -> AsyncIterator[Event]:
+        """Yield events as they come, without gap or double; None = from now on."""
+        return self._here.events.follow(after_id, filters)
+
+    def get_metrics(self) -> dict[str, int | float]:
+        """Return this node's numbers since its start; every key always."""
+        return self._here.metrics()
+
+    def export_prometheus_metrics(self) -> str:
+        """Return the same numbers, and histograms, as Prometheus text. Raises MissingExtraError without ``monitoring``."""
+        from shoal.observe.prometheus import prometheus_text
+
+        return prometheus_text(self._here.metrics(), self._here.env.numbers)
+
+
+def _collect(faults: list[str], check: Any) -> Any:
+    """Return what *check* returns; a ConfigError of it is added to *faults* instead of raised."""
+    try:
+        return check()
+    except ConfigError as error:
+        faults.extend(error.faults)
+        return None
+
+
+def _meeting_place(url: str) -> Path | None:
+    """Return the private folder beside the SQLite file where nodes on the same file meet, None for one in memory."""
+    if not url.startswith("sqlite:///"):
+        return None
+    file = Path(url.removeprefix("sqlite:///"))
+    return file.with_name(f".{file.name}.nodes")

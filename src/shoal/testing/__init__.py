@@ -1,0 +1,1 @@
+"""Suites, fakes and faults for those who build on Shoal."""

@@ -1,0 +1,104 @@
+"""The part of the conformance suite for steps, nodes and leases."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+
+import pytest
+
+from shoal.errors import ConfigError, LeaseLostError
+from shoal.kernel.event import EventFilter
+from shoal.kernel.ports import Child, Rescue, Store
+from shoal.testing.store_queue_frame import NOW, after, check_counts, claim, new, node, on_nodes, settle, submit
+
+__all__ = ["JournalContract", "LeasesContract"]
+
+
+class JournalContract:
+    """The contract of ``Journal``; fences are in ``TasksContract``."""
+
+    @on_nodes
+    async def test_a_step_is_recorded_once_and_in_order(self, store: Store) -> None:
+        for key, value in (("b", {"x": [1]}), ("a", None), ("b", "again")):
+            await store.journal.record("run:1", key, value, now=NOW, digest="d")
+        steps = store.journal.load("run:1")
+        assert [(step.key, step.value, step.at) for step in steps.values()] == [
+            ("b", {"x": [1]}, NOW),
+            ("a", None, NOW),
+        ]
+        assert store.journal.get("run:1", "a") == steps["a"]
+        assert store.journal.get("run:1", "c") is None and store.journal.load("run:2") == {}
+
+
+async def _beat(store: Store, node_id: str, until: datetime) -> bool:
+    """Beat from another thread, as a runtime does."""
+    return await asyncio.to_thread(store.leases.heartbeat, node_id, until=until)
+
+
+class LeasesContract:
+    """The contract of ``Leases``."""
+
+    @on_nodes
+    async def test_a_dead_node_is_taken_over(self, store: Store) -> None:
+        await store.leases.join(node("short", lease=10), now=NOW)
+        first, waits = new(), new()
+        second = new("second", dependencies=(waits.task_id,))
+        await submit(store, first, waits, second)
+        given = await claim(store, 2, node_id="short")
+        child = Child(node_id="short", pid=7, pid_started=8, agent_id="a1")
+        await store.leases.adopt(child)
+        await store.leases.adopt(Child(node_id="short", pid=9, pid_started=8))
+        await store.leases.disown("short", 9)
+        assert (await store.leases.rescue([], now=after(9), max_interruptions=2)) == Rescue()
+        late = await store.leases.rescue([], now=after(10), max_interruptions=2)
+        assert late.nodes == ("short",) and set(late.requeued) == {first.task_id, waits.task_id}
+        assert late.children == (child,)
+        assert await store.leases.rescue(["short"], now=after(10), max_interruptions=2) == Rescue()
+        task = store.tasks.get(first.task_id)
+        assert (task.status, task.interruptions, task.retry_count) == ("pending", 1, 0)
+        assert not (await settle(store, given[0])).applied
+        assert not await _beat(store, "short", after(99))
+        with pytest.raises(LeaseLostError):
+            await claim(store, node_id="short")
+        await claim(store, 2, node_id="n2")
+        last = await store.leases.rescue(["n2"], now=after(11), max_interruptions=2)
+        assert last.requeued == ()
+        assert {end.task_id for end in last.ended} == {first.task_id, waits.task_id, second.task_id}
+        assert store.tasks.get(first.task_id).error_type == "TaskInterruptedError"
+        lost = [event.node_id for event in store.events.scan(EventFilter(event_type="node_lost"))]
+        assert lost == ["short", "n2"]
+        check_counts(store, 3)
+
+    @on_nodes
+    async def test_join_leave_and_heartbeat(self, store: Store) -> None:
+        with pytest.raises(ConfigError, match="n1"):
+            await store.leases.join(node("n3", name="n1"), now=NOW)
+        assert await _beat(store, "n1", after(7200))
+        until = {each.node_id: each.lease_until for each in store.leases.nodes()}
+        assert until == {"n1": after(7200), "n2": after(3600)}
+        await store.leases.leave("n1", now=NOW)
+        await store.leases.join(node("n3", name="n1"), now=NOW)
+        assert {each.node_id for each in store.leases.nodes()} == {"n2", "n3"}
+
+    @on_nodes
+    async def test_named_leases(self, store: Store) -> None:
+        leases = store.leases
+        first = await leases.acquire("lock", "me", now=NOW, until=after(10))
+        assert first is not None and first.token == 1
+        assert await leases.acquire("lock", "you", now=after(9), until=after(20)) is None
+        again = await leases.acquire("lock", "me", now=after(5), until=after(15))
+        assert again is not None and again.token == 1
+        second = await leases.acquire("lock", "you", now=after(15), until=after(20))
+        assert second is not None and second.token == 2
+        with pytest.raises(LeaseLostError):
+            await leases.renew(first, now=after(16), until=after(99))
+        assert not await leases.release(first, now=after(16))
+        renewed = await leases.renew(second, now=after(16), until=after(30))
+        assert renewed.until == after(30)
+        assert await leases.release(renewed, now=after(17))
+        assert not await leases.release(renewed, now=after(17))
+        third = await leases.acquire("lock", "me", now=after(17), until=after(20))
+        assert third is not None and third.token == 3
+        with pytest.raises(LeaseLostError):
+            await leases.renew(third, now=after(20), until=after(99))

@@ -1,0 +1,28 @@
+"""The conformance suite of the Store port: every backend passes it, and a third party's can.
+
+Subclass each class in a test file as ``TestSomething`` and give the file a fixture ``store`` that returns a store of
+your backend, new, empty and not yet opened::
+
+    import pytest
+    from shoal.testing import store_suite
+
+    @pytest.fixture
+    def store(tmp_path):
+        return MyStore(tmp_path / "my.db")
+
+    class TestAgents(store_suite.AgentsContract): ...
+    class TestEvents(store_suite.EventsContract): ...
+    class TestKV(store_suite.KVContract): ...
+    class TestMail(store_suite.MailContract): ...
+
+The tests open and close the store themselves. A store reads no clock, so no test waits.
+"""
+
+from __future__ import annotations
+
+from shoal.testing.store_agents import AgentsContract
+from shoal.testing.store_events import EventsContract
+from shoal.testing.store_kv import KVContract
+from shoal.testing.store_mail import MailContract
+
+__all__ = ["AgentsContract", "EventsContract", "KVContract", "MailContract"]
