@@ -157,7 +157,7 @@ class AgentRuntime:
         self._set(RuntimeStatus.RUNNING)
 
     def _build(self) -> Node:
-        store = open_store(self.url, durability=self.settings.durability, inline=getattr(self._clock, "virtual", False))
+        store = open_store(self.url, durability=self.settings.durability, inline=self._clock.virtual)
         bus = open_bus(self._bus_url, clock=self._clock, folder=_meeting_place(self.url))
         return self._assemble(store, bus)
 

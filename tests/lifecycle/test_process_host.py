@@ -13,12 +13,12 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from shoal.boxes.faults import RemoteError
 from shoal.boxes.host import HostCallbacks, ProcessHost, StartedChild
 from shoal.boxes.limits import LimitKeeper, LimitWarning
 from shoal.boxes.procfs import read_stat
@@ -36,6 +36,7 @@ from shoal.errors import (
 )
 from shoal.kernel.agent import BaseAgent
 from shoal.kernel.clock import RealClock
+from shoal.kernel.failure import RemoteError
 from shoal.kernel.limits import ResourceLimit
 from shoal.kernel.message import AgentMessage
 from shoal.kernel.ports import Exit, Handle, Invocation, LaunchSpec
@@ -181,7 +182,8 @@ class Everything(BaseAgent):
         return {"x": {1, 2}}
 
     async def big(self, task: Task) -> Any:
-        return "x" * task.input_data["size"]
+        size: Any = task.input_data["size"]
+        return "x" * size
 
     async def fail(self, task: Task) -> None:
         raise CustomError("broken", 7)
@@ -224,17 +226,20 @@ def test_functions_closures_and_objects_travel() -> None:
     factor = 3
 
     async def coroutine(task: Task) -> int:
-        return int(task.input_data["n"]) * factor
+        number: Any = task.input_data["n"]
+        return int(number * factor)
 
     def plain(task: Task) -> list[Any]:
-        return [task.input_data["n"] * factor, threading.current_thread() is threading.main_thread()]
+        number: Any = task.input_data["n"]
+        return [number * factor, threading.current_thread() is threading.main_thread()]
 
     class Counter:
         def __init__(self, start: int) -> None:
             self.total = start
 
         def execute_task(self, task: Task) -> int:
-            self.total += task.input_data["n"]
+            number: Any = task.input_data["n"]
+            self.total += number
             return self.total
 
     async def main() -> None:
@@ -306,7 +311,7 @@ def test_errors_keep_their_class_name_bases_text_and_traceback() -> None:
             error = caught.value
             assert error.error_type == "CustomError"
             assert error.error_bases[:3] == ("CustomError", "LookupError", "Exception")
-            assert error.error_attributes == {"code": 7}
+            assert vars(error)["error_attributes"] == {"code": 7}
             assert 'raise CustomError("broken", 7)' in error.traceback_text
 
             with pytest.raises(VersionConflictError) as conflict:
@@ -441,7 +446,7 @@ def test_is_stopping_becomes_true_in_coroutines_and_threads() -> None:
             link = FakeRuntime()
             async with agent(source, link) as handle:
                 running = asyncio.create_task(execute(handle))
-                await until(lambda seen=link.metrics: seen)
+                await until(partial(bool, link.metrics))
                 link.stop = True
                 assert await asyncio.wait_for(running, 5) == "saw it"
 
@@ -686,7 +691,8 @@ RUNTIME = """
 
     async def main():
         host = ProcessHost(RealClock(), callbacks=HostCallbacks(adopted=told), warm_processes=1)
-        spec = LaunchSpec(agent_id="a", name="n", source=busy, config={}, isolation="process", node_id="n", runtime_id="r")
+        known = {"agent_id": "a", "name": "n", "node_id": "n", "runtime_id": "r", "isolation": "process"}
+        spec = LaunchSpec(source=busy, config={}, **known)
         handle = await host.start(spec, Link())
         await handle.ready()
         work = Task(task_id="t", name="t", created_at=datetime.now(UTC))
@@ -804,6 +810,14 @@ def test_a_failing_constructor_is_a_start_error_with_its_cause() -> None:
     run(main)
 
 
+def others(told: list[StartedChild], used: list[int | None]) -> list[StartedChild]:
+    return [child for child in told if child.pid not in used]
+
+
+def named(children: list[StartedChild], pid: int) -> bool:
+    return any(child.pid == pid for child in children)
+
+
 def test_spares_are_used_once_and_replaced() -> None:
     async def main() -> None:
         told: list[StartedChild] = []
@@ -815,10 +829,10 @@ def test_spares_are_used_once_and_replaced() -> None:
                 handle = await host.start(spec(Everything), FakeRuntime())
                 await handle.ready()
                 used.append(handle.process_id)
-                spare = await until(lambda known=set(used): [c for c in told if c.pid not in known])
+                spare = await until(partial(others, told, used))
                 if number == 1:
                     os.kill(spare[-1].pid, signal.SIGKILL)
-                    await until(lambda pid=spare[-1].pid: any(child.pid == pid for child in gone))
+                    await until(partial(named, gone, spare[-1].pid))
                 await handle.stop(1)
             assert len(set(used)) == 3
             assert used[1] in {child.pid for child in told if child.agent_id is None}

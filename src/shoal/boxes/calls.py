@@ -12,9 +12,10 @@ import msgspec
 from shoal.boxes import wire
 from shoal.boxes.faults import to_record
 from shoal.boxes.guest.channel import Channel
+from shoal.boxes.settings import HandleSettings
 from shoal.errors import MessageTooLargeError, ProtocolError
 from shoal.kernel.context import RESULTS, current_invocation
-from shoal.kernel.ports import Clock, Invocation, Link, Timer
+from shoal.kernel.ports import Invocation, Link, Timer
 
 __all__ = ["VERBS", "Calls"]
 
@@ -26,18 +27,18 @@ class Calls:
     """Carries out the calls of one child on its Link and tells it when it is to stop."""
 
     def __init__(
-        self, link: Link, channel: Channel, open_invocations: Mapping[str, Invocation], clock: Clock, at_once: int
+        self, link: Link, channel: Channel, open_invocations: Mapping[str, Invocation], settings: HandleSettings
     ) -> None:
-        """Stop reading from the child while *at_once* of its calls are open."""
+        """Stop reading from the child while ``settings.at_once`` of its calls are open."""
         self._link = link
         self._channel = channel
         self._invocations = open_invocations
-        self._clock = clock
-        self._at_once = at_once
+        self._clock = settings.clock
+        self._at_once = settings.at_once
+        self._max_message = settings.max_message
         self._open: dict[int, asyncio.Task[None]] = {}
         self._watched: set[str | None] = set()
         self._timer: Timer | None = None
-        self.max_message = 0
 
     def call(self, record: wire.Call) -> None:
         """Begin a call. Raises ProtocolError for a verb that is none, or a number that is in use."""
@@ -70,8 +71,8 @@ class Calls:
 
     def _fit(self, number: int, value: Any) -> bytes:
         result = wire.encode_record(wire.Result(id=number, data=value))
-        if self.max_message and len(result) > self.max_message:
-            raise MessageTooLargeError(len(result), self.max_message, path="result")
+        if len(result) > self._max_message:
+            raise MessageTooLargeError(len(result), self._max_message, path="result")
         return result
 
     def uncall(self, record: wire.Uncall) -> None:

@@ -36,7 +36,7 @@ def find_homes(proc: Path = Path("/proc/self"), controllers: tuple[str, ...] = (
 
 
 def group_prefix() -> str:
-    """Return how this process names its groups: with its pid and start, so that another can tell whether it still lives."""
+    """Return how this process names its groups: by its pid and start, so that others can tell whether it lives."""
     return f"{_MARK}-{os.getpid()}-{started_at(os.getpid())}"
 
 
@@ -91,7 +91,7 @@ class Group:
     def create(
         cls, homes: dict[str, Home], name: str, *, memory_mb: float | None = None, cpu_percent: float | None = None
     ) -> Group:
-        """Make a group *name* for each limit that is given and can be held here; the other limits stay with sampling."""
+        """Make a group *name* for each limit that can be held here; the others stay with sampling."""
         places: dict[str, Home] = {}
         group = cls(places)
         wanted = {"memory": memory_mb, "cpu": cpu_percent}

@@ -9,23 +9,16 @@ import msgspec
 from shoal import errors
 from shoal.boxes.guest.faults import TRACEBACK_LIMIT, describe_error
 from shoal.boxes.wire import ErrorRecord
+from shoal.kernel.failure import RemoteError
 
-__all__ = ["RemoteError", "rebuild_error", "to_record"]
+__all__ = ["rebuild_error", "remote_error", "to_record"]
 
 
-class RemoteError(errors.ShoalError):
-    """What an agent raised in its own process. Its class is known by name only.
-
-    ``error_type`` is that name, ``error_bases`` the names of the class and all its bases, ``traceback_text`` the end of
-    the traceback in the process, ``error_attributes`` what else it carried.
-    """
-
-    def __init__(self, record: ErrorRecord) -> None:
-        self.error_type = record.type
-        self.error_bases = record.bases or (record.type,)
-        self.traceback_text = record.traceback
-        self.error_attributes = record.attributes
-        super().__init__(record.text)
+def remote_error(record: ErrorRecord) -> RemoteError:
+    """Return what an agent raised in its own process; its class is known by name only, its attributes come as data."""
+    error = RemoteError(record.type, record.text, bases=record.bases, traceback_text=record.traceback)
+    error.__dict__["error_attributes"] = record.attributes
+    return error
 
 
 def to_record(error: BaseException, origin: str | None = None) -> ErrorRecord:
@@ -38,7 +31,7 @@ def to_record(error: BaseException, origin: str | None = None) -> ErrorRecord:
             type=error.error_type,
             bases=error.error_bases,
             traceback=error.traceback_text,
-            attributes=error.error_attributes,
+            attributes=error.__dict__.get("error_attributes", {}),
             origin=origin,
         )
     return msgspec.structs.replace(record, origin=origin) if origin else record
@@ -59,7 +52,7 @@ def rebuild_error(record: ErrorRecord) -> Exception:
                 error.__dict__[name] = _frozen(value)
         error.__dict__["traceback_text"] = record.traceback
     else:
-        error = RemoteError(record)
+        error = remote_error(record)
     error.__dict__["_origin"] = record.origin
     for note in record.notes:
         error.add_note(note[:TRACEBACK_LIMIT])

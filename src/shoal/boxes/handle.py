@@ -8,41 +8,28 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
 from shoal.boxes import wire
 from shoal.boxes.calls import Calls
-from shoal.boxes.faults import RemoteError, rebuild_error, to_record
+from shoal.boxes.faults import rebuild_error
 from shoal.boxes.guest.frames import blocks
+from shoal.boxes.invocations import Invocations
 from shoal.boxes.limits import Limited
 from shoal.boxes.process import ChildProcess
 from shoal.boxes.procfs import read_stat, taken_by_sessions
+from shoal.boxes.settings import HandleSettings
 from shoal.errors import (
     AgentPauseError,
     AgentStartError,
     DeadAgentError,
-    MessageTooLargeError,
     ProcessError,
     ProtocolError,
 )
-from shoal.kernel.ports import Abilities, Clock, Exit, Invocation, LaunchSpec, Link, Usage
+from shoal.kernel.ports import Abilities, Exit, Invocation, LaunchSpec, Link, Usage
 
-__all__ = ["ChildHandle", "HandleSettings"]
+__all__ = ["ChildHandle"]
 
-_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(wire.FromGuest)
 _PROGRAM_STREAM = 1
 _FROZEN_WITHIN = 1.0
-
-
-class HandleSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What all handles of a host share. Sizes in bytes, times in seconds; ``at_once`` bounds the calls of one child."""
-
-    clock: Clock
-    on_line: Callable[[str, str], None]
-    max_message: int
-    start_timeout: float = 30.0
-    at_once: int = 1024
-    in_flight: int = 256
 
 
 class ChildHandle:
@@ -58,22 +45,19 @@ class ChildHandle:
         self._clock = settings.clock
         self.limited = limited
         self._ready: asyncio.Future[Abilities] = loop.create_future()
-        self._waiting: dict[str, asyncio.Future[Any]] = {}
-        self._invocations: dict[str, Invocation] = {}
+        self._invocations = Invocations(child.channel.send, settings.max_message)
         self._holds: dict[int, asyncio.Future[wire.Held]] = {}
         self._numbers = itertools.count(1)
-        self._calls = Calls(link, child.channel, self._invocations, settings.clock, settings.at_once)
-        self._calls.max_message = settings.max_message
+        self._calls = Calls(link, child.channel, self._invocations.open, settings)
         self._link = link
         self._ending = False  # we asked for its end
         self._frozen = False
         self.process_id: int | None = child.pid
         self.exited: asyncio.Future[Exit] = loop.create_future()
         self._actions: dict[type, Callable[[Any], None]] = {
-            wire.Hello: lambda record: None,
             wire.Loaded: lambda record: None,
             wire.Ready: self._became_ready,
-            wire.Done: self._done,
+            wire.Done: self._invocations.done,
             wire.Call: self._calls.call,
             wire.Uncall: self._calls.uncall,
             wire.Watch: self._calls.watch,
@@ -106,7 +90,7 @@ class ChildHandle:
 
     def on_frame(self, kind: int, body: bytes) -> None:
         """Act on a frame. Raises ProtocolError."""
-        record = wire.decode_record(kind, body, _decoder)
+        record = wire.decode_record(kind, body, wire.from_guest)
         if isinstance(record, wire.Block):
             raise ProtocolError("an agent sends no streams")
         self._actions[type(record)](record)
@@ -129,20 +113,6 @@ class ChildHandle:
         )
         error.__cause__ = cause
         self._ready.set_exception(error)
-
-    def _done(self, record: wire.Done) -> None:
-        waiting = self._waiting.get(record.id)
-        if waiting is None or waiting.done():
-            return
-        if record.error is None:
-            try:
-                waiting.set_result(msgspec.json.decode(record.data))
-            except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-                raise ProtocolError(f"an answer that is not JSON: {error}") from None
-        elif record.error.type == "CancelledError":
-            waiting.set_exception(_HookCancelled(record.error))
-        else:
-            waiting.set_exception(rebuild_error(record.error))
 
     def _metric(self, record: wire.Metric) -> None:
         self._link.metric(record.kind, record.name, record.value)
@@ -167,9 +137,11 @@ class ChildHandle:
             self._ready.set_exception(self._process_error(text, code, tail))
         if not self._ready.cancelled():
             self._ready.exception()  # whether anybody still asks for it is theirs to decide
-        for waiting in [*self._waiting.values(), *self._holds.values()]:
+        dead = error or self._dead(reason, code)
+        self._invocations.fail(dead)
+        for waiting in self._holds.values():
             if not waiting.done():
-                waiting.set_exception(error or self._dead(reason, code))
+                waiting.set_exception(dead)
         end = Exit(reason=reason, exit_code=code, stderr_tail=tail, error=error)
         if not self.exited.done():
             self.exited.set_result(end)
@@ -199,48 +171,10 @@ class ChildHandle:
 
     async def invoke(self, invocation: Invocation) -> Any:
         """Run a hook in the child. Raises DeadAgentError when the child ends before it has answered."""
-        key = invocation.invocation_id
         if self.exited.done():
             end = self.exited.result()
             raise end.error or self._dead(end.reason, end.exit_code or 0)
-        frame = wire.encode_record(self._as_frame(invocation))
-        if len(frame) > self._settings.max_message:
-            raise MessageTooLargeError(len(frame), self._settings.max_message, path=invocation.hook)
-        waiting: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting[key] = waiting
-        self._invocations[key] = invocation
-        self._child.channel.send(frame)
-        try:
-            return await self._ended(key, waiting)
-        finally:
-            del self._waiting[key], self._invocations[key]
-
-    async def _ended(self, key: str, waiting: asyncio.Future[Any]) -> Any:
-        """Wait for the hook's end, whoever cancels meanwhile: each cancellation is passed on to it."""
-        cancelled: asyncio.CancelledError | None = None
-        while True:
-            try:
-                await asyncio.wait([waiting])
-                return waiting.result()
-            except asyncio.CancelledError as error:
-                cancelled = error
-                self._send(wire.Cancel(id=key))
-            except _HookCancelled as error:
-                if cancelled is not None:
-                    raise cancelled from None
-                raise RemoteError(error.record) from None
-
-    @staticmethod
-    def _as_frame(invocation: Invocation) -> wire.Invoke:
-        argument = invocation.argument
-        task = invocation.task
-        if invocation.hook == "execute_task":
-            argument, task = None, invocation.argument
-        elif isinstance(argument, BaseException):
-            argument = to_record(argument)
-        return wire.Invoke(
-            id=invocation.invocation_id, hook=invocation.hook, argument=argument, task=task, chain=invocation.chain
-        )
+        return await self._invocations.run(invocation)
 
     def interrupt(self, invocation_id: str) -> None:
         """Raise in the child's thread that runs the invocation's synchronous code."""
@@ -332,14 +266,6 @@ class ChildHandle:
             return None
         taken = taken_by_sessions([self._child.pid])[self._child.pid]
         return Usage(memory_mb=taken.memory_mb, cpu_seconds=taken.cpu_seconds)
-
-
-class _HookCancelled(Exception):
-    """A hook ended with CancelledError in the child."""
-
-    def __init__(self, record: wire.ErrorRecord) -> None:
-        self.record = record
-        super().__init__(record.text)
 
 
 def _look_at(call: asyncio.Task[None]) -> None:

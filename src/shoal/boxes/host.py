@@ -11,11 +11,12 @@ from pathlib import Path
 import msgspec
 
 from shoal.boxes import wire
-from shoal.boxes.handle import ChildHandle, HandleSettings
+from shoal.boxes.handle import ChildHandle
 from shoal.boxes.limits import LimitKeeper, LimitWarning
 from shoal.boxes.output import relay
 from shoal.boxes.pack import pack
 from shoal.boxes.process import ChildProcess, Launcher, ProcessLauncher
+from shoal.boxes.settings import HandleSettings
 from shoal.boxes.spares import Spares
 from shoal.errors import BoxError, ProcessError
 from shoal.kernel.ports import Clock, Handle, LaunchSpec, Link
@@ -27,7 +28,7 @@ _MIB = 1 << 20
 
 
 class StartedChild(msgspec.Struct, frozen=True, kw_only=True):
-    """A child to remember: with ``kill_orphan(pid, pid_started)`` a later runtime can end it. Spares have no agent yet."""
+    """A child to remember: ``kill_orphan(pid, pid_started)`` ends it later. Spares have no agent yet."""
 
     pid: int
     pid_started: int
@@ -41,7 +42,7 @@ def _nothing(_: object) -> None:
 class HostCallbacks(msgspec.Struct, frozen=True, kw_only=True):
     """What a host tells, on the loop.
 
-    ``adopted``: a child was started, or a spare got its agent (then it is told again). ``disowned``: a child was reaped.
+    ``adopted``: a child was started; again when it gets its agent. ``disowned``: a child was reaped.
     ``warning``: an agent took 80 % of a limit. ``line(stream, text)``: a line that a child printed.
     """
 
@@ -90,7 +91,7 @@ class ProcessHost:
         )
 
     async def start(self, spec: LaunchSpec, link: Link) -> Handle:
-        """Begin to start an agent. Raises ConfigError when its source cannot travel, ProcessError when nothing starts."""
+        """Begin to start an agent. Raises ConfigError (its source cannot travel), ProcessError (nothing starts)."""
         program = pack(spec.source)
         await self._places.acquire()
         try:

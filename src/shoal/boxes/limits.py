@@ -23,6 +23,7 @@ __all__ = ["LimitKeeper", "LimitWarning", "Limited"]
 SAMPLE_SECONDS = 0.25
 DUTY_SECONDS = 0.1
 WARN_AT = 0.8
+_NOISE = 0.001  # seconds below what clock ticks can tell
 
 
 class LimitWarning(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,7 +90,7 @@ class Limited:
         self._seen_cpu = cpu
         # What was not used is kept for one turn only; what was used too much is paid back in full.
         self._budget = min(self._budget + allowed, allowed) - used
-        stop = self._budget < 0
+        stop = self._budget < -_NOISE
         if stop != self._stopped:
             self._stopped = stop
             self._signal(signal.SIGSTOP if stop else signal.SIGCONT)
@@ -140,10 +141,9 @@ class LimitKeeper:
         )
         group.add(pid)
         child = self._children[pid] = Limited(pid, limits, group, send_signal, on_warning)
-        if self._timer is not None:
-            self._timer.cancel()
-        self._last = self._clock.monotonic()
-        self._schedule()
+        if self._timer is None:
+            self._last = self._clock.monotonic()
+            self._schedule()
         return child
 
     def let_go(self, child: Limited) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
-import cloudpickle
+import cloudpickle  # type: ignore[import-untyped]
 
 from shoal.errors import ConfigError
 from shoal.kernel.behaviour import describe
@@ -45,7 +45,7 @@ def pack(source: Any) -> bytes:
     """
     with _by_value(_module(source)):
         try:
-            return cloudpickle.dumps(source)
+            return bytes(cloudpickle.dumps(source))
         except Exception as error:
             where = _culprit(source) or describe(source)
             raise ConfigError(

@@ -20,6 +20,7 @@ from typing import Protocol
 
 import msgspec
 
+from shoal.boxes import wire
 from shoal.boxes.guest.channel import Channel
 from shoal.boxes.guest.frames import FrameError, Splitter
 from shoal.boxes.output import Output
@@ -93,7 +94,7 @@ class Owner(Protocol):
 
 
 class ChildProcess:
-    """A started child: its process, its channel and its output. Made whole in one go, so no cancellation can tear it."""
+    """A started child: process, channel and output. Made whole in one go, so no cancellation can tear it."""
 
     def __init__(self, launch: Launch, level: str, max_frame: int, clock: Clock) -> None:
         """Start it on the running loop's thread, because the kernel's death signal follows that thread.
@@ -103,6 +104,7 @@ class ChildProcess:
         loop = asyncio.get_running_loop()
         self._clock = clock
         self.owner: Owner | None = None
+        self.hello: wire.Hello | None = None
         self.violation: str | None = None
         self.reaped: asyncio.Future[int] = loop.create_future()
         self._loop = loop
@@ -145,7 +147,9 @@ class ChildProcess:
         self.stdout.read()
         self.stderr.read()
         try:
-            if self.owner is not None:
+            if self.hello is None:
+                self.hello = _greeting(kind, body)
+            elif self.owner is not None:
                 self.owner.on_frame(kind, body)
         except ProtocolError as error:
             self._violated(str(error))
@@ -174,6 +178,15 @@ class ChildProcess:
         if self.owner is not None:
             self.owner.on_exit(code)
         self.reaped.set_result(code)
+
+
+def _greeting(kind: int, body: bytes) -> wire.Hello:
+    hello = wire.decode_record(kind, body, wire.from_guest)
+    if not isinstance(hello, wire.Hello):
+        raise ProtocolError("the first frame is not hello")
+    if hello.protocol[0] != wire.PROTOCOL[0]:
+        raise ProtocolError(f"the child speaks version {hello.protocol}, this is {wire.PROTOCOL}")
+    return hello
 
 
 def _take(pipe: object) -> int:

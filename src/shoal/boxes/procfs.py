@@ -58,7 +58,7 @@ def read_stat(pid: int | str) -> ProcessStat | None:
 
 
 def started_at(pid: int) -> int:
-    """Return when a process started, in clock ticks since boot; 0 when there is none. With the pid it names it for good."""
+    """Return when a process started, in clock ticks since boot; 0 when there is none. Pid and start name it."""
     stat = read_stat(pid)
     return 0 if stat is None else stat.started
 

@@ -36,10 +36,10 @@ def kill_orphan(pid: int, pid_started: int) -> bool:
 
 
 class Reaper:
-    """Waits for one child through a pidfd on the loop, so that it never stays a zombie, whoever was cancelled meanwhile.
+    """Waits for one child through a pidfd on the loop: it never stays a zombie, whoever was cancelled meanwhile.
 
-    ``on_exit(code)`` is called once, when it has ended: the exit code, or minus the signal's number. What is left of its
-    process group is killed before the child is reaped, while the group's number cannot belong to another.
+    ``on_exit(code)`` is called once, when it has ended: the exit code, or minus the signal's number. What is left of
+    its process group is killed before the child is reaped, while the group's number cannot belong to another.
     """
 
     def __init__(

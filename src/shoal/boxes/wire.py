@@ -48,6 +48,8 @@ __all__ = [
     "Watch",
     "decode_record",
     "encode_record",
+    "from_guest",
+    "to_guest",
 ]
 
 PROTOCOL = (1, 0)
@@ -260,7 +262,10 @@ class Block(msgspec.Struct, frozen=True):
     data: bytes
 
 
-_from_guest: msgspec.json.Decoder[Any] = msgspec.json.Decoder(FromGuest)
+from_guest: msgspec.json.Decoder[Any] = msgspec.json.Decoder(FromGuest)
+"""Decodes what children send."""
+to_guest: msgspec.json.Decoder[Any] = msgspec.json.Decoder(ToGuest)
+"""Decodes what runtimes send."""
 _encoder = msgspec.json.Encoder()
 T = TypeVar("T")
 
@@ -283,7 +288,7 @@ def decode_record(kind: int, body: bytes, decoder: msgspec.json.Decoder[T]) -> T
 class Decoder:
     """Turns bytes, in any pieces, into records."""
 
-    def __init__(self, max_frame: int, decoder: msgspec.json.Decoder[Any] = _from_guest) -> None:
+    def __init__(self, max_frame: int, decoder: msgspec.json.Decoder[Any] = from_guest) -> None:
         """Take bodies of at most *max_frame* bytes."""
         self._splitter = Splitter(max_frame)
         self._decoder = decoder

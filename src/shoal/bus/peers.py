@@ -210,11 +210,14 @@ class Peers:
         except ConnectionRefusedError:
             remove(path)  # its node died
         except FileNotFoundError:
-            return  # its node has just left
+            _log.debug("the node at %s has just left", path.name)
         except OSError as error:
             _log.warning("cannot reach the node at %s: %s", path.name, error)
         else:
             self._greet(connection[0])
+            return
+        for each in connection:
+            each.connection_lost(None)  # uvloop makes one before anybody was reached
 
 
 def _subscribed(connection: Connection, address: str, pattern: str) -> None:

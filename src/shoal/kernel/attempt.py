@@ -173,6 +173,8 @@ class Attempt:
                 settled = await done
                 break
             except StoreError:
+                if self.env.status == "stopped":
+                    raise
                 # Nothing was acknowledged; the outcome is kept here until the store takes it.
                 await self.env.clock.sleep(self.env.settings.poll_seconds)
         if settled.applied and settlement.outcome is not Outcome.INTERRUPTED:

@@ -35,6 +35,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class RealClock:
     """Wall clock, monotonic clock, timers and the random source of ids and jitter of one runtime."""
 
+    virtual = False
+
     def __init__(self, seed: int | None = None) -> None:
         self.random = random.Random(seed)
 

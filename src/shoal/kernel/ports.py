@@ -38,6 +38,7 @@ class Clock(Protocol):
     """Time, chance and ids. ``shoal.kernel.clock.RealClock`` is the real one, ``shoal.testing`` has the virtual one."""
 
     random: random.Random
+    virtual: bool  # time passes only when nothing is left to do: then nothing may run in threads of its own
 
     def now(self) -> datetime:
         """Return the present as aware UTC."""

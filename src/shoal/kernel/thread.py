@@ -142,7 +142,10 @@ class ThreadHandle:
 
         def report(ended: asyncio.Task[Any]) -> None:
             del self._tasks[key]
-            _post(self._home, _settle, outcome, ended)
+            cancelled = ended.cancelled()
+            error = None if cancelled else ended.exception()
+            result = None if cancelled or error is not None else ended.result()
+            _post(self._home, _settle, outcome, cancelled, error, result)
 
         task.add_done_callback(report)
 
@@ -278,13 +281,13 @@ async def _cancel_rest() -> None:
         await asyncio.wait(rest)
 
 
-def _settle(outcome: asyncio.Future[Any], ended: asyncio.Task[Any]) -> None:
+def _settle(outcome: asyncio.Future[Any], cancelled: bool, error: BaseException | None, result: Any) -> None:
     if outcome.done():
         return  # nobody waits for it any more
-    if ended.cancelled():
+    if cancelled:
         outcome.cancel()
-    elif (error := ended.exception()) is None:
-        outcome.set_result(ended.result())
+    elif error is None:
+        outcome.set_result(result)
     elif not isinstance(error, (SystemExit, KeyboardInterrupt)):  # those end the thread, not the runtime: see _gone
         outcome.set_exception(error)
 

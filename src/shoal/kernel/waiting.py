@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Waiting"]
 
+PAGE = 100
+"""So many tasks are read at once; in between others have their turn."""
+
 
 class Waiting:
     """Who waits for which task. A bell or a sweep brings the end of those that other nodes execute."""
@@ -65,7 +68,9 @@ class Waiting:
             await self._find(list(self._waiters))
 
     async def _find(self, task_ids: Sequence[str]) -> None:
-        found = await asyncio.to_thread(self._env.store.tasks.find, task_ids)
-        for task_id, task in found.items():
-            if task.done:
-                self.ended(task_id, task)
+        for start in range(0, len(task_ids), PAGE):
+            found = self._env.store.tasks.find(task_ids[start : start + PAGE])
+            for task_id, task in found.items():
+                if task.done:
+                    self.ended(task_id, task)
+            await self._env.clock.sleep(0)

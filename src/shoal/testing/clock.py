@@ -21,12 +21,18 @@ T = TypeVar("T")
 class VirtualClock(RealClock):
     """The Clock port on a VirtualLoop: ``now()`` is *start* plus the loop's time; chance and ids follow from *seed*."""
 
+    virtual = True
+
     def __init__(self, seed: int = 0, start: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> None:
         super().__init__(seed)
         self.seed = seed
         self._loop: asyncio.AbstractEventLoop | None = None
         self._start = epoch(start)
         self._last_id = 0
+
+    def start_at(self, start: datetime) -> None:
+        """Let the virtual time begin at *start*: for a later life of a program, on the same store."""
+        self._start = epoch(start)
 
     def now(self) -> datetime:
         """Return the virtual present as aware UTC."""

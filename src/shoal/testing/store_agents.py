@@ -235,6 +235,17 @@ class AgentsContract:
         assert store.agents.saved_state(ids[AgentStatus.PAUSED]) == {"kept": 1}
 
     @contract
+    async def test_a_node_that_leaves_lets_go_of_its_agents(self, store: Store) -> None:
+        await join(store, "n1")
+        for status in (AgentStatus.STOPPED, AgentStatus.QUEUED, AgentStatus.PAUSED):
+            await _bring(store, str(status), status)
+        await store.leases.leave("n1", now=at(1))
+        left = {known.name: (str(known.status), known.node_id) for known in store.agents.search()}
+        assert left == {"stopped": ("stopped", None), "queued": ("stopped", None), "paused": ("paused", None)}
+        again = await store.agents.register(agent("paused"), now=at(2))
+        assert (again.status, again.node_id) == (AgentStatus.PAUSED, "n1")
+
+    @contract
     async def test_a_node_writes_of_its_own_agents_only(self, store: Store) -> None:
         await join(store, "n1", seconds=10)
         await join(store, "n2")

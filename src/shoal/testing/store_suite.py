@@ -11,9 +11,13 @@ your backend, new, empty and not yet opened::
         return MyStore(tmp_path / "my.db")
 
     class TestAgents(store_suite.AgentsContract): ...
+    class TestDependencies(store_suite.DependenciesContract): ...
     class TestEvents(store_suite.EventsContract): ...
+    class TestJournal(store_suite.JournalContract): ...
     class TestKV(store_suite.KVContract): ...
+    class TestLeases(store_suite.LeasesContract): ...
     class TestMail(store_suite.MailContract): ...
+    class TestTasks(store_suite.TasksContract): ...
 
 The tests open and close the store themselves. A store reads no clock, so no test waits.
 """
@@ -21,8 +25,20 @@ The tests open and close the store themselves. A store reads no clock, so no tes
 from __future__ import annotations
 
 from shoal.testing.store_agents import AgentsContract
+from shoal.testing.store_dependencies import DependenciesContract
 from shoal.testing.store_events import EventsContract
 from shoal.testing.store_kv import KVContract
+from shoal.testing.store_leases import JournalContract, LeasesContract
 from shoal.testing.store_mail import MailContract
+from shoal.testing.store_tasks import TasksContract
 
-__all__ = ["AgentsContract", "EventsContract", "KVContract", "MailContract"]
+__all__ = [
+    "AgentsContract",
+    "DependenciesContract",
+    "EventsContract",
+    "JournalContract",
+    "KVContract",
+    "LeasesContract",
+    "MailContract",
+    "TasksContract",
+]

@@ -12,6 +12,7 @@ from shoal.errors import IdempotencyConflictError, LeaseLostError, QueueFullErro
 from shoal.kernel.event import EventFilter, Fact
 from shoal.kernel.ports import Outcome, Settlement, Slot, Store
 from shoal.kernel.task import RetryPolicy, TaskStatus
+from shoal.testing.store_frame import message
 from shoal.testing.store_queue_frame import (
     NOW,
     after,
@@ -81,6 +82,19 @@ class TasksContract:
         await settle(store, (await claim(store))[0], output=output)
         found = store.tasks.get(task_id).result()
         assert found == output and type(found) is type(output)
+
+    @on_nodes
+    async def test_mail_is_acknowledged_with_the_task_that_took_it(self, store: Store) -> None:
+        for outcome, left in ((Outcome.FAILED, 1), (Outcome.COMPLETED, 0)):
+            note = message(durable=True)
+            await store.mail.put(["a1"], note, now=NOW)
+            await submit(store, new())
+            assert [each.message_id for each in await store.mail.take("a1", "n1", now=NOW, limit=1)] == [
+                note.message_id
+            ]
+            await settle(store, (await claim(store))[0], outcome, acks=(note.message_id,))
+            assert await store.mail.release("a1", "n1", now=NOW) == left
+            await store.mail.ack("a1", [note.message_id], now=NOW)
 
     @on_nodes
     async def test_priority_then_submission(self, store: Store) -> None:

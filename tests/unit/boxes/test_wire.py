@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 
 import msgspec
@@ -26,7 +27,7 @@ RECORDS = [
 
 def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
     edges = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
-    return [data[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    return [data[a:b] for a, b in itertools.pairwise(edges)]
 
 
 @given(st.lists(st.sampled_from(RECORDS)), st.lists(st.integers(min_value=0)))

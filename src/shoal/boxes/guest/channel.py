@@ -97,7 +97,7 @@ class Channel:
     def drain(self) -> None:
         """Deliver everything that has arrived, paused or not: the other side is gone and sends no more."""
         self._paused = False
-        while not self.closed and self._receive() and self._deliver(limit=None):
+        while not self.closed and self._deliver(limit=None) and self._receive():
             pass
 
     def close(self) -> None:

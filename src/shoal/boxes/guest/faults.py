@@ -22,7 +22,7 @@ def describe_error(error: BaseException) -> dict[str, Any]:
         "type": type(error).__name__,
         "text": _clean(text)[:TRACEBACK_LIMIT],
         "traceback": _clean("".join(traceback.format_exception(error)))[-TRACEBACK_LIMIT:],
-        "bases": [cls.__name__ for cls in type(error).__mro__],
+        "bases": [cls.__name__ for cls in type(error).__mro__ if cls not in (object, BaseException)],
         "attributes": _attributes(vars(error)) if hasattr(error, "__dict__") else {},
         "notes": [_clean(str(note)) for note in getattr(error, "__notes__", ())],
     }

@@ -1,4 +1,7 @@
-"""The first code of a child: ``python -I -S main.py PARENT_PID``. Standard library only, and as little of it as can be."""
+"""The first code of a child: ``python -I -S main.py PARENT_PID set|unset``. Standard library only, and little of it.
+
+The last argument tells whether the launcher has set the parent-death signal.
+"""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Coroutine
 from typing import Any, NoReturn
 
-import cloudpickle
+import cloudpickle  # type: ignore[import-untyped]
 import msgspec
 
 from shoal.boxes import wire
@@ -30,7 +30,6 @@ from shoal.kernel.payload import checked
 from shoal.kernel.ports import Invocation, LaunchSpec
 from shoal.kernel.threads import DaemonPool
 
-_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(wire.ToGuest)
 _FRAME_LIMIT = 1 << 31  # the parent is trusted; its own limits hold
 _ERRORS_KEPT = 64
 _TERMINATED = 128 + signal.SIGTERM
@@ -73,7 +72,7 @@ class Guest:
         self._channel.send(wire.encode_record(record))
 
     def _on_frame(self, kind: int, body: bytes) -> None:
-        record = wire.decode_record(kind, body, _decoder)
+        record = wire.decode_record(kind, body, wire.to_guest)
         if isinstance(record, wire.Block):
             self._blocks.setdefault(record.stream, []).append(record.data)
         else:

@@ -71,12 +71,7 @@ def register(cx: Transaction, agent: AgentInstance, now: datetime) -> AgentInsta
             "metadata": _text(agent.metadata),
         },
     )
-    cx.execute("DELETE FROM agent_capabilities WHERE agent_id = ?", (agent_id,))
-    cx.executemany(
-        "INSERT INTO agent_capabilities (capability, folded, agent_id, position) VALUES (?, ?, ?, ?)",
-        [(word, word.casefold(), agent_id, place) for place, word in enumerate(agent.capabilities)],
-    )
-    groups.name_at_registration(cx, agent_id, agent.groups, now)
+    _write_words(cx, agent_id, agent, now)
     details: dict[str, object] = {
         "name": agent.name,
         "isolation": agent.isolation,
@@ -87,6 +82,16 @@ def register(cx: Transaction, agent: AgentInstance, now: datetime) -> AgentInsta
     kind = EventType.AGENT_REGISTERED
     cx.emit(Fact(event_type=kind, agent_id=agent_id, node_id=agent.node_id, details=details), now)
     return fetch(cx, agent_id)
+
+
+def _write_words(cx: Transaction, agent_id: str, agent: AgentInstance, now: datetime) -> None:
+    """Write the words that an agent is found by."""
+    cx.execute("DELETE FROM agent_capabilities WHERE agent_id = ?", (agent_id,))
+    cx.executemany(
+        "INSERT INTO agent_capabilities (capability, folded, agent_id, position) VALUES (?, ?, ?, ?)",
+        [(word, word.casefold(), agent_id, place) for place, word in enumerate(agent.capabilities)],
+    )
+    groups.name_at_registration(cx, agent_id, agent.groups, now)
 
 
 def unregister(cx: Transaction, agent_id: str, now: datetime) -> list[str]:
@@ -148,16 +153,28 @@ def advance(
             "agent_id": change.agent_id,
         },
     )
-    if verb is AgentVerb.PAUSE:
+    _keep_or_forget(cx, change, agent.status, state, waiting, now)
+    _tell(cx, change, verb, {"reason": queued_reason, "error_message": error_message}, now)
+    return fetch(cx, change.agent_id)
+
+
+def _keep_or_forget(
+    cx: Transaction,
+    change: AgentChange,
+    before: AgentStatus,
+    state: str | None,
+    waiting: tuple[tuple[AgentMessage, str], ...],
+    now: datetime,
+) -> None:
+    """Do to saved state and mail what a change does to them."""
+    if change.verb is AgentVerb.PAUSE:
         cx.execute(_SAVE_STATE, (change.agent_id, state, epoch(now)))
         mail.keep_mailbox(cx, change.agent_id, change.node_id, waiting, now)
         mail.freeze(cx, change.agent_id, now)
-    elif verb is AgentVerb.STOP and agent.status is AgentStatus.RUNNING:
+    elif change.verb is AgentVerb.STOP and before is AgentStatus.RUNNING:
         cx.execute("DELETE FROM agent_states WHERE agent_id = ?", (change.agent_id,))
-    if agent.status is AgentStatus.PAUSED and after is not AgentStatus.PAUSED:
+    if before is AgentStatus.PAUSED and change.verb is not AgentVerb.NODE_LOST:
         mail.thaw(cx, change.agent_id, now)
-    _tell(cx, change, verb, {"reason": queued_reason, "error_message": error_message}, now)
-    return fetch(cx, change.agent_id)
 
 
 def _tell(cx: Transaction, change: AgentChange, verb: AgentVerb, known: dict[str, str | None], now: datetime) -> None:

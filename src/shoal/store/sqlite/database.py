@@ -170,7 +170,10 @@ class Database:
     def crash(self) -> None:
         """Let go of everything as a crash would: nothing is flushed, nobody who waits is answered."""
         self._accepting = False
-        self._queue = queue.SimpleQueue()
+        with suppress(queue.Empty):
+            while True:
+                self._queue.get_nowait()
+        self._queue.put(None)  # ends the thread
         self._close()
 
     def _close(self) -> None:

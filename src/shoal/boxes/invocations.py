@@ -1,0 +1,98 @@
+"""What runs in a child at the moment: each entry into the agent's code, until its answer has come."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from shoal.boxes import wire
+from shoal.boxes.faults import rebuild_error, remote_error, to_record
+from shoal.errors import MessageTooLargeError, ProtocolError
+from shoal.kernel.ports import Invocation
+
+__all__ = ["Invocations"]
+
+
+class Invocations:
+    """The open invocations of one child, by id."""
+
+    def __init__(self, send: Callable[[bytes], None], max_message: int) -> None:
+        """Write frames of at most *max_message* bytes with *send*."""
+        self._send = send
+        self._max_message = max_message
+        self._answers: dict[str, asyncio.Future[Any]] = {}
+        self.open: dict[str, Invocation] = {}
+
+    async def run(self, invocation: Invocation) -> Any:
+        """Send it to the child and return the hook's value, or raise what it raised there."""
+        key = invocation.invocation_id
+        frame = wire.encode_record(_as_frame(invocation))
+        if len(frame) > self._max_message:
+            raise MessageTooLargeError(len(frame), self._max_message, path=invocation.hook)
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._answers[key] = answer
+        self.open[key] = invocation
+        self._send(frame)
+        try:
+            return await self._ended(key, answer)
+        finally:
+            del self._answers[key], self.open[key]
+
+    async def _ended(self, key: str, answer: asyncio.Future[Any]) -> Any:
+        """Wait for the hook's end, whoever cancels meanwhile: each cancellation is passed on to it."""
+        cancelled: asyncio.CancelledError | None = None
+        while True:
+            try:
+                await asyncio.wait([answer])
+                return answer.result()
+            except asyncio.CancelledError as error:
+                cancelled = error
+                self._send(wire.encode_record(wire.Cancel(id=key)))
+            except _HookCancelled as error:
+                if cancelled is not None:
+                    raise cancelled from None
+                raise remote_error(error.record) from None
+
+    def done(self, record: wire.Done) -> None:
+        """Take an answer; one that nobody waits for is ignored. Raises ProtocolError."""
+        answer = self._answers.get(record.id)
+        if answer is None or answer.done():
+            return
+        if record.error is None:
+            try:
+                answer.set_result(msgspec.json.decode(record.data))
+            except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+                raise ProtocolError(f"an answer that is not JSON: {error}") from None
+        elif record.error.type == "CancelledError":
+            answer.set_exception(_HookCancelled(record.error))
+        else:
+            answer.set_exception(rebuild_error(record.error))
+
+    def fail(self, error: Exception) -> None:
+        """End all that are open: the child is gone."""
+        for answer in self._answers.values():
+            if not answer.done():
+                answer.set_exception(error)
+
+
+class _HookCancelled(Exception):
+    """A hook ended with CancelledError in the child."""
+
+    def __init__(self, record: wire.ErrorRecord) -> None:
+        self.record = record
+        super().__init__(record.text)
+
+
+def _as_frame(invocation: Invocation) -> wire.Invoke:
+    argument = invocation.argument
+    task = invocation.task
+    if invocation.hook == "execute_task":
+        argument, task = None, invocation.argument
+    elif isinstance(argument, BaseException):
+        argument = to_record(argument)
+    return wire.Invoke(
+        id=invocation.invocation_id, hook=invocation.hook, argument=argument, task=task, chain=invocation.chain
+    )

@@ -1,0 +1,92 @@
+"""What every test is held to: no error is lost on an event loop, no child process stays, nothing hangs for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from shoal.testing.clock import run_checked
+
+pytest_plugins = ["shoal.testing.plugin"]
+
+T = TypeVar("T")
+HANG_SECONDS = 100
+CHILD_SECONDS = 5.0
+
+
+@pytest.fixture
+def run() -> Callable[..., Any]:
+    """``run(main)`` runs the coroutine function on a loop of its own, ends a hang, and raises errors nobody awaited."""
+
+    def run_main(main: Callable[[], Coroutine[Any, Any, T]], timeout: float = HANG_SECONDS) -> T:
+        async def guarded() -> T:
+            async with asyncio.timeout(timeout):
+                return await main()
+
+        return run_checked(guarded)
+
+    return run_main
+
+
+class _Lost(logging.Handler):
+    def __init__(self, records: list[logging.LogRecord]) -> None:
+        super().__init__(logging.ERROR)
+        self.records = records
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+
+@pytest.fixture(autouse=True)
+def lost_errors() -> Iterator[list[logging.LogRecord]]:
+    """Fail a test in which an event loop reported an error that nobody awaited; one that expects it clears the list."""
+    records: list[logging.LogRecord] = []
+    handler = _Lost(records)
+    logger = logging.getLogger("asyncio")
+    logger.addHandler(handler)
+    try:
+        yield records
+        gc.collect(1)  # an asyncio task whose error nobody looked at says so when it is collected
+    finally:
+        logger.removeHandler(handler)
+    if records:
+        formatter = logging.Formatter()
+        pytest.fail("lost on an event loop:\n" + "\n".join(formatter.format(r) for r in records), pytrace=False)
+
+
+@pytest.fixture(autouse=True)
+def no_child_stays() -> Iterator[None]:
+    """Fail a test that leaves a child process behind, zombies included."""
+    before = _children()
+    yield
+    deadline = time.monotonic() + CHILD_SECONDS
+    while left := _children() - before:
+        if time.monotonic() > deadline:
+            pytest.fail(f"child processes left: {[_describe(pid) for pid in left]}", pytrace=False)
+        time.sleep(0.01)
+
+
+def _children() -> set[str]:
+    found: set[str] = set()
+    for path in Path(f"/proc/{os.getpid()}/task").glob("*/children"):
+        try:
+            found.update(path.read_text().split())
+        except OSError:  # that thread has just ended
+            continue
+    return found
+
+
+def _describe(pid: str) -> str:
+    try:
+        line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+    except OSError:
+        line = "(gone)"
+    return f"{pid} {line or '(zombie)'}"

@@ -1,0 +1,54 @@
+"""The schema file is the sum of the migrations, and the tables hold the fields of the records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import apsw
+import msgspec
+import pytest
+
+import shoal.store.sqlite
+from shoal.kernel.agent import AgentInstance
+from shoal.kernel.event import Event
+from shoal.kernel.message import DeadLetter
+from shoal.kernel.ports import Child, Lease, Node, SharedValue, Step
+from shoal.kernel.task import Task
+
+ROOT = Path(shoal.store.sqlite.__file__).parent
+_OBJECTS = "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%' ORDER BY name"
+
+# Fields that live elsewhere, or are only known while the runtime runs.
+ELSEWHERE: dict[type[msgspec.Struct], set[str]] = {
+    AgentInstance: {
+        "task_id", "task_ids", "groups", "capabilities", "mailbox_size", "consecutive_errors", "last_seen",
+        "memory_mb", "cpu_seconds",
+    },
+    SharedValue: {"deleted"},
+}  # fmt: skip
+
+
+def _database() -> apsw.Connection:
+    connection = apsw.Connection(":memory:")
+    for migration in sorted((ROOT / "migrations").glob("*.sql")):
+        connection.execute(migration.read_text())
+    return connection
+
+
+def test_the_schema_file_is_the_sum_of_the_migrations() -> None:
+    written = apsw.Connection(":memory:")
+    written.execute((ROOT / "schema.sql").read_text())
+    assert written.execute(_OBJECTS).fetchall() == _database().execute(_OBJECTS).fetchall()
+
+
+@pytest.mark.parametrize(
+    ("table", "record"),
+    [
+        ("tasks", Task), ("agents", AgentInstance), ("events", Event), ("dead_letters", DeadLetter), ("steps", Step),
+        ("kv", SharedValue), ("nodes", Node), ("children", Child), ("leases", Lease),
+    ],
+)  # fmt: skip
+def test_each_field_has_its_column(table: str, record: type[msgspec.Struct]) -> None:
+    columns = {row[1] for row in _database().execute(f"PRAGMA table_info({table})")}
+    fields = {field.name for field in msgspec.structs.fields(record)}
+    assert fields - columns - ELSEWHERE.get(record, set()) == set()
