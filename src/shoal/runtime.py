@@ -158,7 +158,8 @@ class AgentRuntime:
 
     def _build(self) -> Node:
         store = open_store(self.url, durability=self.settings.durability, inline=self._clock.virtual)
-        bus = open_bus(self._bus_url, clock=self._clock, folder=_meeting_place(self.url))
+        folder = None if self._clock.virtual else _meeting_place(self.url)
+        bus = open_bus(self._bus_url, clock=self._clock, folder=folder)
         return self._assemble(store, bus)
 
     def _assemble(self, store: Store, bus: Bus) -> Node:

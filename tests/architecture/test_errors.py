@@ -1,4 +1,4 @@
-"""The error tree of the specification: every class, base, attribute and exact text; and the drawing in the docstring."""
+"""The error tree of the specification: every class, base, attribute and text; and the drawing in the docstring."""
 
 from __future__ import annotations
 

@@ -6,7 +6,6 @@ import ast
 import importlib
 
 import pytest
-
 from tests.architecture.source import SRC, files, module_name, tree
 
 

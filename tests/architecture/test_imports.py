@@ -28,6 +28,6 @@ def test_every_package_and_module_at_the_top_stands_in_the_layers() -> None:
         if (path.suffix == ".py" and path.stem != "__init__") or (path / "__init__.py").exists()
     }
     assert there <= named, "a new part of the house needs its place in [tool.importlinter] of pyproject.toml"
-    wings = [contract["modules"] for contract in config["contracts"] if contract["type"] == "independence"][0]
+    wings = next(contract["modules"] for contract in config["contracts"] if contract["type"] == "independence")
     wing_layer = next(layer for layer in layers if "shoal.store" in layer)
     assert set(wings) == set(wing_layer.replace("|", " ").split())

@@ -326,13 +326,13 @@ def test_errors_keep_their_class_name_bases_text_and_traceback() -> None:
     run(main)
 
 
-def test_big_payloads_pass_and_too_big_ones_are_refused_on_the_side_that_sends() -> None:
+def test_answers_up_to_the_limit_pass_and_larger_ones_are_refused_by_the_child() -> None:
     async def main() -> None:
         async with agent(Everything) as handle:
-            text = "x" * (9 << 20)
+            text = "x" * ((10 << 20) - 11)  # with {"text":""} exactly the limit
             assert await execute(handle, task("echo", text=text)) == {"text": text}
             with pytest.raises(MessageTooLargeError):
-                await execute(handle, task("echo", text="x" * (11 << 20)))
+                await execute(handle, task("echo", text=text + "x"))
             with pytest.raises(MessageTooLargeError) as caught:
                 await execute(handle, task("big", size=11 << 20))
             assert caught.value.limit == 10 << 20

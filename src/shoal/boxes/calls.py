@@ -13,7 +13,7 @@ from shoal.boxes import wire
 from shoal.boxes.faults import to_record
 from shoal.boxes.guest.channel import Channel
 from shoal.boxes.settings import HandleSettings
-from shoal.errors import MessageTooLargeError, ProtocolError
+from shoal.errors import ProtocolError
 from shoal.kernel.context import RESULTS, current_invocation
 from shoal.kernel.ports import Invocation, Link, Timer
 
@@ -35,7 +35,6 @@ class Calls:
         self._invocations = open_invocations
         self._clock = settings.clock
         self._at_once = settings.at_once
-        self._max_message = settings.max_message
         self._open: dict[int, asyncio.Task[None]] = {}
         self._watched: set[str | None] = set()
         self._timer: Timer | None = None
@@ -57,7 +56,7 @@ class Calls:
         try:
             args = _typed(record.args)
             value = await self._link.call(record.verb, invocation, args)
-            result = self._fit(record.id, value)
+            result = wire.encode_record(wire.Result(id=record.id, data=value))
         except asyncio.CancelledError as error:
             if asyncio.current_task().cancelling():  # type: ignore[union-attr]
                 raise
@@ -68,12 +67,6 @@ class Calls:
             del self._open[record.id]
             self._channel.resume()
         self._channel.send(result)
-
-    def _fit(self, number: int, value: Any) -> bytes:
-        result = wire.encode_record(wire.Result(id=number, data=value))
-        if len(result) > self._max_message:
-            raise MessageTooLargeError(len(result), self._max_message, path="result")
-        return result
 
     def uncall(self, record: wire.Uncall) -> None:
         """Cancel a call that nobody waits for any more."""

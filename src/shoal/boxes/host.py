@@ -23,7 +23,6 @@ from shoal.kernel.ports import Clock, Handle, LaunchSpec, Link
 
 __all__ = ["HostCallbacks", "ProcessHost", "StartedChild"]
 
-_EXTRA = 64 * 1024  # room in a frame beside the largest message
 _MIB = 1 << 20
 
 
@@ -121,7 +120,7 @@ class ProcessHost:
 
     def _spawn(self) -> ChildProcess:
         child = ChildProcess(
-            self._launcher.launch(), self._launcher.level, self._settings.max_message + _EXTRA, self._clock
+            self._launcher.launch(), self._launcher.level, self._settings.max_message + wire.ROOM, self._clock
         )
         self._callbacks.adopted(_started(child))
         child.reaped.add_done_callback(lambda _: self._callbacks.disowned(_started(child)))

@@ -10,7 +10,7 @@ import msgspec
 
 from shoal.boxes import wire
 from shoal.boxes.faults import rebuild_error, remote_error, to_record
-from shoal.errors import MessageTooLargeError, ProtocolError
+from shoal.errors import ProtocolError
 from shoal.kernel.ports import Invocation
 
 __all__ = ["Invocations"]
@@ -19,10 +19,9 @@ __all__ = ["Invocations"]
 class Invocations:
     """The open invocations of one child, by id."""
 
-    def __init__(self, send: Callable[[bytes], None], max_message: int) -> None:
-        """Write frames of at most *max_message* bytes with *send*."""
+    def __init__(self, send: Callable[[bytes], None]) -> None:
+        """Write frames with *send*. Their size is not judged here: the values in them were when they came in."""
         self._send = send
-        self._max_message = max_message
         self._answers: dict[str, asyncio.Future[Any]] = {}
         self.open: dict[str, Invocation] = {}
 
@@ -30,8 +29,6 @@ class Invocations:
         """Send it to the child and return the hook's value, or raise what it raised there."""
         key = invocation.invocation_id
         frame = wire.encode_record(_as_frame(invocation))
-        if len(frame) > self._max_message:
-            raise MessageTooLargeError(len(frame), self._max_message, path=invocation.hook)
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._answers[key] = answer
         self.open[key] = invocation

@@ -19,6 +19,7 @@ from shoal.kernel.task import RetryPolicy, Task
 __all__ = [
     "ARGUMENT_TYPES",
     "PROTOCOL",
+    "ROOM",
     "Assign",
     "Block",
     "Call",
@@ -61,6 +62,9 @@ ARGUMENT_TYPES: dict[str, Any] = {
     "not_before": datetime | None,
 }
 """The arguments of verbs that are not plain JSON, by name, also within ``options``."""
+
+ROOM = 64 * 1024
+"""Bytes that a frame may have beside the largest message."""
 
 NOTHING = msgspec.Raw(b"null")
 

@@ -267,7 +267,7 @@ class Cell:
         self.parking += 1
         self.registration.stored_mail = True
         try:
-            await self.env.store.mail.put([self.agent_id], self.post.timeless(message), now=self.env.clock.now())
+            await self.env.store.mail.put([self.agent_id], message, now=self.env.clock.now())
         except BaseException:
             self.parked -= 1
             raise
@@ -294,7 +294,7 @@ class Cell:
         env = self.env
         messages = await env.store.mail.take(self.agent_id, env.node_id, now=env.clock.now(), limit=room)
         for message in messages:
-            self.mailbox.put(message if message.durable else self.post.timely(message))
+            self.mailbox.put(message)
         if len(messages) == room:
             self.registration.stored_mail = True
         self.pump()

@@ -177,7 +177,7 @@ class Cells:
         cell.paused = True
         cell.frozen = frozen
         rest = cell.mailbox.drain()
-        mail = tuple(self._post.timeless(message) for message in rest if not message.durable)
+        mail = tuple(message for message in rest if not message.durable)
         cell.parked = len(mail)
         registration.instance = await self._advance(
             registration, AgentVerb.PAUSE, state=state, mail=mail, details={"state_saved": not frozen}

@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from shoal.errors import (
     AgentNotFoundError,
     ChainTooDeepError,
@@ -117,18 +115,6 @@ class Post:
         """Return the time *seconds* after *now*."""
         return now + timedelta(seconds=seconds)
 
-    def timeless(self, message: AgentMessage) -> AgentMessage:
-        """Return *message* without an end of its time: that of a paused agent stands still."""
-        return msgspec.structs.replace(message, expires_at=None) if not message.durable else message
-
-    def timely(self, message: AgentMessage) -> AgentMessage:
-        """Return *message* with the usual time from now on."""
-        if message.expects_reply:
-            return message
-        return msgspec.structs.replace(
-            message, expires_at=self.later(self.env.clock.now(), self.env.settings.message_ttl_seconds)
-        )
-
     # -- sending
 
     async def send(
@@ -184,7 +170,7 @@ class Post:
             if self.env.bus.has(agent_id):
                 await self.env.bus.send(agent_id, message)
             else:  # paused, and nobody holds it: the store keeps its mail
-                await self.env.store.mail.put([agent_id], self.timeless(message), now=self.env.clock.now())
+                await self.env.store.mail.put([agent_id], message, now=self.env.clock.now())
 
     def _check_room(self, ids: Sequence[str], message: AgentMessage) -> None:
         """Raise before anybody gets it when one cannot: all or none on one node."""

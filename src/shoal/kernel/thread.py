@@ -15,7 +15,7 @@ from shoal.kernel.ports import Abilities, Clock, Exit, Handle, Invocation, Launc
 from shoal.kernel.stepping import Watch, Watched
 from shoal.kernel.threads import DaemonPool, Interrupted
 
-__all__ = ["ThreadHost"]
+__all__ = ["ThreadHandle", "ThreadHost"]
 
 _POLL_SECONDS = 0.01
 

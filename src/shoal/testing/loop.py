@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
-from typing import Any, TypeVar, TypeVarTuple, Unpack
+from typing import Any, TypeVar, TypeVarTuple
 
 from shoal.testing.faults import SimulatedCrash
 
@@ -64,7 +64,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             self._count(-1)
 
     def run_in_executor(
-        self, executor: Executor | None, func: Callable[[Unpack[Ts]], T], *args: Unpack[Ts]
+        self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts
     ) -> asyncio.Future[T]:
         """Run *func* in a thread; until it ends the loop waits really."""
         future = super().run_in_executor(executor, func, *args)

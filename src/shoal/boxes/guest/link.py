@@ -15,6 +15,7 @@ from shoal.boxes.faults import rebuild_error
 from shoal.boxes.guest.channel import Channel
 from shoal.errors import MessageTooLargeError
 from shoal.kernel.context import convert_result, current_invocation
+from shoal.kernel.message import AgentMessage
 from shoal.kernel.payload import checked
 
 __all__ = ["WireLink"]
@@ -53,7 +54,7 @@ class WireLink:
     async def _call(self, verb: str, invocation_id: str | None, args: Mapping[str, Any]) -> Any:
         plain = {name: checked(value, name)[0] for name, value in _plain(args).items()}
         size = len(msgspec.json.encode(plain))
-        if size > self._max_message:
+        if size > self._max_message + wire.ROOM // 2:
             raise MessageTooLargeError(size, self._max_message, path=verb)
         async with self._places:
             number = next(self._numbers)
@@ -110,6 +111,8 @@ class WireLink:
 def _plain(args: Mapping[str, Any]) -> dict[str, Any]:
     """Turn the arguments that are records or times into JSON; the others are as the agent gave them, right or wrong."""
     plain = {name: msgspec.to_builtins(value) if name in wire.ARGUMENT_TYPES else value for name, value in args.items()}
+    if isinstance(args.get("message"), AgentMessage):
+        plain["message"]["data"] = None  # what was asked is known where it came from
     if isinstance(plain.get("options"), dict):
         plain["options"] = _plain(plain["options"])
     return plain
