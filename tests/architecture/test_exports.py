@@ -6,6 +6,7 @@ import ast
 import importlib
 
 import pytest
+
 from tests.architecture.source import SRC, files, module_name, tree
 
 

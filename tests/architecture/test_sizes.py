@@ -6,6 +6,7 @@ import ast
 from collections.abc import Callable, Iterator
 
 import pytest
+
 from tests.architecture.allowed import ALLOWED, REASONS
 from tests.architecture.source import SRC, files, functions, short, tree
 

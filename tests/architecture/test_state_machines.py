@@ -6,10 +6,10 @@ import re
 from itertools import product
 
 import pytest
-from tests.architecture.source import ROOT
 
 from shoal.kernel.agent import AGENT_TRANSITIONS, AgentStatus, AgentVerb
 from shoal.kernel.task import TRANSITIONS, TaskStatus
+from tests.architecture.source import ROOT
 
 AGENTS = """
 stopped  start          starting

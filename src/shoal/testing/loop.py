@@ -63,9 +63,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         finally:
             self._count(-1)
 
-    def run_in_executor(
-        self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts
-    ) -> asyncio.Future[T]:
+    def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
         """Run *func* in a thread; until it ends the loop waits really."""
         future = super().run_in_executor(executor, func, *args)
         self._count(+1)
