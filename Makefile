@@ -16,7 +16,7 @@ $(STAMP): pyproject.toml constraints.txt scripts/setup
 	@touch $@
 
 demo: $(STAMP)  ## see it work
-	$(BIN)/python -m examples
+	$(BIN)/python examples/demo/main.py
 
 test: $(STAMP)  ## all tests
 	$(BIN)/pytest

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import os
+import re
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
@@ -20,6 +21,20 @@ pytest_plugins = ["shoal.testing.plugin"]
 T = TypeVar("T")
 HANG_SECONDS = 100
 CHILD_SECONDS = 5.0
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse acceptance marks that name no line, however they came about."""
+    for item in items:
+        for mark in item.iter_markers("spec"):
+            if not mark.args or not all(re.fullmatch(r"[ROWBSN][1-9]\d*", str(word)) for word in mark.args):
+                raise pytest.UsageError(f"{item.nodeid}: spec{mark.args} names no acceptance line such as 'R12'")
+
+
+@pytest.fixture
+def rounds() -> Callable[[int, int], int]:
+    """``rounds(full, few)``: how often a long test repeats; *full* under ``make soak``, else *few*, never under two."""
+    return lambda full, few: full if os.environ.get("SHOAL_LONG") == "full" else max(2, few)
 
 
 @pytest.fixture

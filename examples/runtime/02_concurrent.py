@@ -26,7 +26,8 @@ async def main() -> None:
 
     task_ids = []
     for i in range(20):
-        task_ids.append(await runtime.submit_task(name=f"process-item-{i}", input_data={"item_id": i}))
+        task_id = await runtime.submit_task(name=f"process-item-{i}", input_data={"item_id": i})
+        task_ids.append(task_id)
     print(f"Submitted {len(task_ids)} tasks to {len(agent_ids)} agents")
 
     results = []

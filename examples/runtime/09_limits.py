@@ -6,7 +6,7 @@ The memory limit makes each agent a process of its own, because only a process c
 import asyncio
 import os
 
-from shoal.runtime import AgentRuntime, AgentStatus, BaseAgent, ResourceLimit, Task
+from shoal.runtime import AgentRuntime, BaseAgent, EventFilter, EventType, ResourceLimit, Task
 
 SECOND = float(os.environ.get("SHOAL_EXAMPLE_SECOND", "1.0"))
 
@@ -30,6 +30,7 @@ async def main() -> None:
     runtime = AgentRuntime(storage_path="./runtime.db", resource_limits=limits)
     await runtime.start()
 
+    before = runtime.query_events(limit=1)[0]
     agent_ids = []
     for i in range(10):
         agent_id = await runtime.register_agent(f"worker-{i}", WorkerAgent)
@@ -44,10 +45,13 @@ async def main() -> None:
     for i in (0, 1):
         await runtime.stop_agent(agent_ids[i])
         print(f"Stopped agent {i}")
-    for i in (5, 6):
-        while runtime.get_agent_status(agent_ids[i]).status is not AgentStatus.RUNNING:
-            await asyncio.sleep(0.01)
-        print(f"Agent {i} runs now")
+    started = EventFilter(event_type=EventType.AGENT_STARTED)
+    async for event in runtime.follow_events(after_id=before.event_id, filters=started):
+        number = agent_ids.index(event.agent_id)
+        if number in (5, 6):
+            print(f"Agent {number} runs now")
+        if number == 6:
+            break
 
     await runtime.stop()
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from pathlib import Path
 
 from shoal.runtime import AgentRuntime, BaseAgent, Task
 
@@ -40,8 +41,7 @@ async def main() -> None:
         text = runtime.export_prometheus_metrics()
         print("Prometheus metrics available")
         if path := os.environ.get("PROMETHEUS_FILE"):  # for the textfile collector of node_exporter
-            with open(path, "w") as file:
-                file.write(text)
+            await asyncio.to_thread(Path(path).write_text, text)
     except RuntimeError:
         print("Monitoring extra not installed")
 

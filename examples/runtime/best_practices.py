@@ -29,11 +29,11 @@ class BatchAgent(BaseAgent):
 
     async def execute_task(self, task: Task) -> dict:
         processed_count = 0
-        for _ in range(task.input_data["items"]):
+        for item in range(task.input_data["items"]):
             if self.context.is_stopping():
                 return {"status": "interrupted", "progress": processed_count}
-            await asyncio.sleep(0.1 * SECOND)
-            processed_count += 1
+            await asyncio.sleep(0.1 * SECOND)  # the work
+            processed_count = item + 1
         return {"status": "completed"}
 
 

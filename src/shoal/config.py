@@ -17,7 +17,7 @@ import msgspec
 from shoal.errors import ConfigError, nearest
 from shoal.kernel.settings import Settings as Config
 
-__all__ = ["Config", "load_config", "store_url", "validate"]
+__all__ = ["Config", "load_config", "meeting_place", "store_file", "store_url", "validate"]
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "durability": ("full", "normal"),
@@ -144,3 +144,14 @@ def store_url(storage_path: str | os.PathLike[str] | None, store: str | None) ->
     if storage_path is not None:
         return f"sqlite:///{os.fspath(storage_path)}"
     return store or os.environ.get("SHOAL_STORE") or "sqlite:///./shoal.db"
+
+
+def store_file(url: str) -> Path | None:
+    """Return the SQLite file that *url* names, None for a store in memory or of another kind."""
+    return Path(url.removeprefix("sqlite:///")) if url.startswith("sqlite:///") else None
+
+
+def meeting_place(url: str) -> Path | None:
+    """Return the private folder beside the SQLite file where nodes on the same file meet, None for one in memory."""
+    file = store_file(url)
+    return None if file is None else file.with_name(f".{file.name}.nodes")

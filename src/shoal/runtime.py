@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 from shoal.bus import open_bus
-from shoal.config import Config, load_config, store_url
+from shoal.config import Config, load_config, meeting_place, store_url
 from shoal.errors import ConfigError, RuntimeNotStartedError, RuntimeStateError
 from shoal.kernel.agent import AgentInstance, AgentProtocol, AgentSource, AgentStatus, BaseAgent, RestartPolicy
 from shoal.kernel.agents import AgentOptions, Agents
@@ -158,7 +158,7 @@ class AgentRuntime:
 
     def _build(self) -> Node:
         store = open_store(self.url, durability=self.settings.durability, inline=self._clock.virtual)
-        folder = None if self._clock.virtual else _meeting_place(self.url)
+        folder = None if self._clock.virtual else meeting_place(self.url)
         bus = open_bus(self._bus_url, clock=self._clock, folder=folder)
         return self._assemble(store, bus)
 
@@ -572,11 +572,3 @@ def _collect(faults: list[str], check: Any) -> Any:
     except ConfigError as error:
         faults.extend(error.faults)
         return None
-
-
-def _meeting_place(url: str) -> Path | None:
-    """Return the private folder beside the SQLite file where nodes on the same file meet, None for one in memory."""
-    if not url.startswith("sqlite:///"):
-        return None
-    file = Path(url.removeprefix("sqlite:///"))
-    return file.with_name(f".{file.name}.nodes")

@@ -66,6 +66,7 @@ def _real_tasks() -> dict[tuple[str, str], str]:
     return {(str(state or "-"), verb): str(to) for (state, verb), to in TRANSITIONS.items()}
 
 
+@pytest.mark.spec("R23")
 @pytest.mark.parametrize(("state", "verb"), list(product(AgentStatus, AgentVerb)))
 def test_agent(state: AgentStatus, verb: AgentVerb) -> None:
     assert _real_agents().get((state.value, verb.value)) == _table(AGENTS).get((state.value, verb.value))
@@ -74,6 +75,7 @@ def test_agent(state: AgentStatus, verb: AgentVerb) -> None:
 TASK_VERBS = sorted({verb for _, verb in _table(TASKS)} | {verb for _, verb in _real_tasks()})
 
 
+@pytest.mark.spec("R23")
 @pytest.mark.parametrize(("state", "verb"), list(product(["-", *map(str, TaskStatus)], TASK_VERBS)))
 def test_task(state: str, verb: str) -> None:
     assert _real_tasks().get((state, verb)) == _table(TASKS).get((state, verb))

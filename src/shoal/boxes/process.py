@@ -29,7 +29,7 @@ from shoal.boxes.reaper import Reaper
 from shoal.errors import BoxStartError, ProtocolError
 from shoal.kernel.ports import Clock
 
-__all__ = ["ChildProcess", "Launch", "Launcher", "ProcessLauncher"]
+__all__ = ["ChildProcess", "Launch", "Launcher", "Owner", "ProcessLauncher"]
 
 _GUEST = str(Path(__file__).parent / "guest" / "main.py")
 _CLOSED_BUT_ALIVE = 0.5  # seconds that a child which closed its channel has to end by itself

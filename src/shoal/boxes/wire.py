@@ -1,7 +1,8 @@
 """The frame protocol between a runtime and a child: its records, and bytes to records and back. No I/O here.
 
-Any bytes, in any pieces, give records or ProtocolError, nothing else. Unknown fields are ignored, unknown types are a
-violation. Values that the runtime only passes on stay encoded (``msgspec.Raw``).
+Any bytes, in any pieces, give records or an error (FrameError from the splitter, ProtocolError from here), nothing
+else. Unknown fields are ignored, unknown types are a violation. Values that the runtime only passes on stay encoded
+(``msgspec.Raw``).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from shoal.boxes.guest.frames import BLOCK, JSON, FrameError, Splitter, frame, split_block
+from shoal.boxes.guest.frames import BLOCK, JSON, frame, split_block
 from shoal.errors import ProtocolError
 from shoal.kernel.message import AgentMessage
 from shoal.kernel.task import RetryPolicy, Task
@@ -24,7 +25,6 @@ __all__ = [
     "Block",
     "Call",
     "Cancel",
-    "Decoder",
     "Done",
     "ErrorRecord",
     "FromGuest",
@@ -287,23 +287,3 @@ def decode_record(kind: int, body: bytes, decoder: msgspec.json.Decoder[T]) -> T
         return decoder.decode(body)
     except (msgspec.MsgspecError, ValueError, RecursionError, OverflowError) as error:
         raise ProtocolError(f"not a frame of the protocol: {error} in {body[:80]!r}") from None
-
-
-class Decoder:
-    """Turns bytes, in any pieces, into records."""
-
-    def __init__(self, max_frame: int, decoder: msgspec.json.Decoder[Any] = from_guest) -> None:
-        """Take bodies of at most *max_frame* bytes."""
-        self._splitter = Splitter(max_frame)
-        self._decoder = decoder
-
-    def feed(self, data: bytes) -> list[Any]:
-        """Return the records that *data* completes. Raises ProtocolError, from then on always."""
-        self._splitter.feed(data)
-        found = []
-        try:
-            while (piece := self._splitter.next()) is not None:
-                found.append(decode_record(*piece, self._decoder))
-        except FrameError as error:
-            raise ProtocolError(str(error)) from None
-        return found

@@ -11,7 +11,6 @@ from shoal.errors import MessageTooLargeError, PayloadError, ProtocolError
 from shoal.kernel.message import AgentMessage
 
 __all__ = [
-    "MAX_FRAME",
     "Ask",
     "Attach",
     "Cancel",
@@ -20,6 +19,7 @@ __all__ = [
     "Frame",
     "FrameReader",
     "Hello",
+    "MAX_FRAME",
     "Publish",
     "Reply",
     "Ring",
@@ -27,6 +27,7 @@ __all__ = [
     "Subscribe",
     "Unsubscribe",
     "packed",
+    "unpacked",
 ]
 
 MAX_FRAME = 64 * 1024 * 1024

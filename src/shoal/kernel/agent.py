@@ -26,6 +26,7 @@ __all__ = [
     "AgentVerb",
     "BaseAgent",
     "Isolation",
+    "MessageHandler",
     "RestartPolicy",
 ]
 

@@ -12,7 +12,7 @@ from shoal.kernel.agent import BaseAgent
 from shoal.kernel.context import AgentContext
 from shoal.kernel.ports import Abilities
 
-__all__ = ["HOOKS", "Behaviour", "check_source", "describe"]
+__all__ = ["HOOKS", "Behaviour", "check_source", "describe", "takes_tasks"]
 
 HOOKS = ("on_start", "on_stop", "on_pause", "on_resume", "on_error")
 
@@ -84,15 +84,16 @@ class Behaviour:
             self._target = source(config) if _positional(source)[1] >= 1 else source()
         if kind != "function":
             _introduce(self._target, context)
-        self._entries = {name: self._entry(name, kind) for name in ("execute_task", "on_message", *HOOKS)}
+        entries = {name: self._entry(name, kind) for name in ("execute_task", "on_message", *HOOKS)}
+        self._entries = {name: (fn, self._is_async(fn)) for name, fn in entries.items() if fn is not None}
 
     @property
     def abilities(self) -> Abilities:
         """What the code can do."""
         return Abilities(
-            takes_tasks=self._entries["execute_task"] is not None,
-            takes_messages=self._entries["on_message"] is not None,
-            hooks=frozenset(name for name in HOOKS if self._entries[name] is not None),
+            takes_tasks="execute_task" in self._entries,
+            takes_messages="on_message" in self._entries,
+            hooks=frozenset(name for name in HOOKS if name in self._entries),
         )
 
     def _entry(self, name: str, kind: str) -> Callable[..., Any] | None:
@@ -114,24 +115,27 @@ class Behaviour:
         return target
 
     async def _chat(self, task: Any) -> dict[str, Any]:
-        answer = await self._plain(self._target.chat, task.input_data.get("message", ""))
+        chat = self._target.chat
+        message = task.input_data.get("message", "")
+        answer = await (chat(message) if self._is_async(chat) else self._blocking(chat, message))
         return {"content": answer if isinstance(answer, str) else str(getattr(answer, "content", answer))}
 
-    async def _plain(self, fn: Callable[..., Any], *args: Any) -> Any:
-        if self._is_async(fn):
-            return await fn(*args)
+    async def _blocking(self, fn: Callable[..., Any], *args: Any) -> Any:
         value = await self._run_sync(fn, *args)
         return await value if inspect.isawaitable(value) else value
 
     def _is_async(self, fn: Callable[..., Any]) -> bool:
-        if fn is self._entries["execute_task"] and inspect.isroutine(self._target):
-            fn = self._target  # behind the lambda that adds the context
+        if inspect.isroutine(self._target):
+            fn = self._target  # perhaps behind the lambda that adds the context
         return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004
 
     async def invoke(self, hook: str, *args: Any) -> Any:
         """Run ``execute_task``, ``on_message`` or another hook; synchronous ones where they may block."""
-        entry = self._entries[hook]
-        return None if entry is None else await self._plain(entry, *args)
+        entry = self._entries.get(hook)
+        if entry is None:
+            return None
+        fn, is_async = entry
+        return await (fn(*args) if is_async else self._blocking(fn, *args))
 
 
 def _introduce(agent: object, context: AgentContext) -> None:

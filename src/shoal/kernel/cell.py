@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any
 
 from shoal.errors import DeadAgentError, DeadlockError, MailboxFullError, NoHandlerError, ShoalError
 from shoal.kernel.agent import AgentInstance
 from shoal.kernel.entry import Entry
-from shoal.kernel.handler import handle_message
+from shoal.kernel.handler import handle_message, too_late
 from shoal.kernel.mailbox import Mailbox
 from shoal.kernel.message import AgentMessage
 from shoal.kernel.ports import Abilities, Handle, Invocation, Slot
@@ -116,18 +117,9 @@ class Cell:
 
     # -- time that stands still while the agent is paused
 
-    @contextlib.asynccontextmanager
-    async def timed(self, seconds: float | None) -> AsyncIterator[None]:
-        """Raise TimeoutError in the block after *seconds* of the agent's own time."""
-        if seconds is None:
-            yield
-            return
-        async with self.env.clock.timeout(seconds) as timeout:
-            self._timeouts.add(timeout)
-            try:
-                yield
-            finally:
-                self._timeouts.discard(timeout)
+    def timed(self, seconds: float | None) -> AbstractAsyncContextManager[object]:
+        """Return a block that raises TimeoutError after *seconds* of the agent's own time."""
+        return _NO_LIMIT if seconds is None else _OwnTime(self._timeouts, self.env.clock.timeout(seconds))
 
     def hold_time(self) -> None:
         """Let all its time-outs stand still."""
@@ -200,8 +192,19 @@ class Cell:
             future.set_exception(error)
             return future
         self.asks[message.message_id] = future
-        future.add_done_callback(lambda _: self.asks.pop(message.message_id, None))
+        future.add_done_callback(lambda _: self._ask_ended(message, future))
         return future
+
+    def _ask_ended(self, message: AgentMessage, future: asyncio.Future[AgentMessage]) -> None:
+        """Forget an ask that was answered; when its asker waits no longer, its handler has no more time either."""
+        self.asks.pop(message.message_id, None)
+        if future.cancelled() or isinstance(future.exception(), TimeoutError):
+            if self.mailbox.take(lambda waiting: waiting.message_id == message.message_id) is not None:
+                return  # withdrawn before it began
+            for entry in self.entries.values():
+                if entry.message is message:
+                    too_late(entry)
+                    return
 
     def _admit(self, message: AgentMessage) -> None:
         if self.paused:
@@ -323,6 +326,27 @@ class Cell:
         for future in list(self.asks.values()):
             if not future.done():
                 future.set_exception(error())
+
+
+class _OwnTime:
+    """A time-out that the cell knows of, so that it can let it stand still."""
+
+    __slots__ = ("_known", "_timeout")
+
+    def __init__(self, known: set[asyncio.Timeout], timeout: asyncio.Timeout) -> None:
+        self._known = known
+        self._timeout = timeout
+
+    async def __aenter__(self) -> None:
+        await self._timeout.__aenter__()
+        self._known.add(self._timeout)
+
+    async def __aexit__(self, *raised: Any) -> bool | None:
+        self._known.discard(self._timeout)
+        return await self._timeout.__aexit__(*raised)
+
+
+_NO_LIMIT = contextlib.nullcontext()
 
 
 def _nobody() -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from shoal.kernel.cell import Cell
     from shoal.kernel.entry import Entry
 
-__all__ = ["handle_message"]
+__all__ = ["handle_message", "too_late"]
 
 MAX_DELIVERIES = 5
 FIRST_RETRY_SECONDS = 0.5
@@ -23,7 +23,7 @@ FIRST_RETRY_SECONDS = 0.5
 async def handle_message(cell: Cell, entry: Entry, message: AgentMessage) -> None:
     """Run the handler in the time that its asker waits, then answer, acknowledge or redeliver."""
     seconds = _time_left(cell, message)
-    timer = None if seconds is None else cell.env.clock.call_later(seconds, lambda: _too_late(entry))
+    timer = None if seconds is None else cell.env.clock.call_later(seconds, lambda: too_late(entry))
     cell.post.received(cell, message)
     try:
         value = await cell.handle.invoke(entry.invocation)
@@ -48,11 +48,14 @@ async def handle_message(cell: Cell, entry: Entry, message: AgentMessage) -> Non
 
 def _time_left(cell: Cell, message: AgentMessage) -> float | None:
     if message.expects_reply and message.expires_at is not None:
-        return max(0.0, (message.expires_at - cell.env.clock.now()).total_seconds())
+        return None  # whoever asked keeps the time; the cell hears when it waits no longer
     return cell.env.limits.task_timeout_seconds
 
 
-def _too_late(entry: Entry) -> None:
+def too_late(entry: Entry) -> None:
+    """End a handler whose time is over, or whose asker waits no longer."""
+    if entry.stopping:
+        return
     entry.stopping = True
     assert entry.asyncio_task is not None
     entry.asyncio_task.cancel()

@@ -15,7 +15,7 @@ from shoal.kernel.gate import Gate, Gated
 from shoal.kernel.ports import Abilities, Clock, Exit, Handle, Invocation, LaunchSpec, Link, Usage
 from shoal.kernel.threads import DaemonPool
 
-__all__ = ["InlineHost"]
+__all__ = ["InlineHandle", "InlineHost"]
 
 
 class InlineHost:

@@ -7,7 +7,7 @@ from collections import deque
 from pathlib import Path
 from typing import Protocol
 
-__all__ = ["Load", "LoadProbe", "MachineProbe"]
+__all__ = ["Load", "LoadProbe", "MachineProbe", "QuietProbe"]
 
 WINDOW = 5
 """Means are taken over so many samples, one a second."""
@@ -47,6 +47,18 @@ class MachineProbe:
         if last is None or total <= last[1]:
             return 0.0
         return 1 - (idle - last[0]) / (total - last[1])
+
+
+class QuietProbe:
+    """A machine that is never busy: what virtual time runs on."""
+
+    def memory(self) -> tuple[float, float]:
+        """Return nothing used of 1 GB."""
+        return 0.0, 1024.0
+
+    def cpu(self) -> float:
+        """Return that no core is in use."""
+        return 0.0
 
 
 def _group_memory() -> tuple[float, float] | None:

@@ -56,7 +56,8 @@ class Maintenance:
             await node.scheduler.look()
             node.events.wake()
             node.shared.wake()
-        node.scheduler.kick()
+        if env.store.tasks.claimable(now=env.clock.now()):
+            node.scheduler.kick()
         for agent_id in env.store.mail.due(list(node.post.cells), now=env.clock.now()):
             node.post.mail_waits(agent_id)
 

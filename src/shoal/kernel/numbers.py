@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import threading
+from bisect import bisect_left
 from collections import Counter, deque
 
-__all__ = ["Numbers"]
+import msgspec
+
+__all__ = ["BOUNDS", "Histogram", "Numbers"]
 
 SAMPLES = 1000
 """How many of the newest samples means and percentiles are taken from."""
+
+BOUNDS = (*(float(f"{digit}e{power}") for power in range(-3, 4) for digit in (1, 2.5, 5)), 1e4)
+"""The upper bounds of a histogram's buckets, each included, in the unit of what is observed; a last bucket has none."""
+
+
+class Histogram(msgspec.Struct, frozen=True):
+    """All samples since the start: how many lie in each bucket of ``BOUNDS`` and above, their number and sum."""
+
+    buckets: tuple[int, ...]
+    number: int
+    total: float
 
 
 class Numbers:
@@ -18,6 +32,7 @@ class Numbers:
         self.counters: Counter[str] = Counter()
         self.samples: dict[str, deque[float]] = {}
         self.totals: dict[str, tuple[int, float]] = {}
+        self.buckets: dict[str, list[int]] = {}
         self._lock = threading.Lock()
 
     def count(self, name: str, n: float = 1) -> None:
@@ -31,9 +46,17 @@ class Numbers:
             samples = self.samples.get(name)
             if samples is None:
                 samples = self.samples[name] = deque(maxlen=SAMPLES)
+                self.buckets[name] = [0] * (len(BOUNDS) + 1)
             samples.append(value)
             number, total = self.totals.get(name, (0, 0.0))
             self.totals[name] = (number + 1, total + value)
+            self.buckets[name][bisect_left(BOUNDS, value)] += 1
+
+    def histogram(self, name: str) -> Histogram:
+        """Return the samples of *name* by bucket, empty when there is none."""
+        with self._lock:
+            number, total = self.totals.get(name, (0, 0.0))
+            return Histogram(tuple(self.buckets.get(name) or [0] * (len(BOUNDS) + 1)), number, total)
 
     def mean(self, name: str) -> float:
         """Return the mean of all samples since the start, 0 when there is none."""

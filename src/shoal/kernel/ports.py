@@ -268,6 +268,10 @@ class TaskStore(Protocol):
         """Return pending, running, completed, failed, cancelled, ready and blocked, in time independent of their number."""
         ...
 
+    def claimable(self, *, now: datetime) -> bool:
+        """Tell, in constant time, whether some task is ready now, for whomever."""
+        ...
+
     def queue_paused(self) -> bool:
         """Tell whether claims are paused."""
         ...

@@ -45,6 +45,8 @@ class Post:
     def __init__(self, env: Env) -> None:
         self.env = env
         self.cells: dict[str, Cell] = {}  # by agent id: those that are alive on this node
+        self._life = env.clock.new_id()
+        self._made = 0
         self._ids: dict[str, str] = {}  # names of those
         self._asked: OrderedDict[str, tuple[str, ...]] = OrderedDict()  # by correlation: who was asked
         self._hoping: dict[str, set[asyncio.Future[AgentMessage]]] = {}  # by agent: who waits for a response from it
@@ -97,11 +99,16 @@ class Post:
 
     # -- messages as records
 
+    def _new_id(self) -> str:
+        """Return an id that no other message has: unique by the life of this node, and a count in it."""
+        self._made += 1
+        return f"{self._life}.{self._made:x}"
+
     def message(self, sender: Cell | None, message_type: str, data: Any, **fields: Any) -> AgentMessage:
         """Return a message of *sender* (None: of the runtime) with checked data."""
         copy, _ = checked(data, "data", self.env.settings.max_payload_bytes, MessageTooLargeError)
         return AgentMessage(
-            message_id=fields.pop("message_id", None) or self.env.clock.new_id(),
+            message_id=fields.pop("message_id", None) or self._new_id(),
             sender_id=self.env.runtime_id if sender is None else sender.agent_id,
             sender_name="runtime" if sender is None else sender.name,
             message_type=message_type,

@@ -116,10 +116,17 @@ class Scheduler:
             return
         if not cell.slots():  # it keeps its place in the order of idleness until its last lane is taken
             self._cells[claim.agent_id] = self._cells.pop(claim.agent_id)
+        self._note_wait(claim.task)
         attempt = Attempt(self, cell, claim.task)
         cell.attempts[claim.task.task_id] = attempt
         self.attempts[claim.task.task_id] = attempt
         attempt.entry.asyncio_task = self._env.spawn(attempt.run(), f"{cell.name}: {claim.task.name}")
+
+    def _note_wait(self, task: Task) -> None:
+        """Keep how long the task waited for its first attempt, from its submission or ``not_before``."""
+        if task.attempt == 1 and task.started_at is not None:
+            since = max(task.created_at, task.not_before or task.created_at)
+            self._env.numbers.observe("queue_wait_seconds", max(0.0, (task.started_at - since).total_seconds()))
 
     async def _give_back(self, claim: Claim) -> None:
         fence = Fence(claim.task.task_id, self._env.node_id, claim.task.attempt)

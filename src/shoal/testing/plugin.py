@@ -26,7 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    word = config.getoption("--seed")
+    word = str(config.getoption("--seed"))
     if word != "random" and not word.isdecimal():
         raise pytest.UsageError(f"--seed must be a whole number or 'random', not {word!r}")
     config.stash[_SEED] = random.SystemRandom().randrange(2**32) if word == "random" else int(word)

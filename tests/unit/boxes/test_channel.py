@@ -4,6 +4,8 @@ import asyncio
 import os
 import socket
 
+import pytest
+
 from shoal.boxes.guest.channel import Channel
 from shoal.boxes.guest.frames import JSON, FrameError, Splitter, frame
 
@@ -87,16 +89,18 @@ def test_at_most_64_frames_are_delivered_in_a_turn() -> None:
     asyncio.run(main())
 
 
-def test_drain_takes_everything_that_was_sent_before_the_end() -> None:
+@pytest.mark.parametrize("late", [0, 1])
+def test_drain_takes_everything_that_was_sent_before_the_end(late: int) -> None:
     async def main() -> None:
         one, two = pair()
         one.channel.send(b"".join(frame(JSON, body(number)) for number in range(200)))
         two.channel.read_now()
         two.channel.pause()
-        one.channel.send(frame(JSON, body(200)))
+        for number in range(200, 200 + late):
+            one.channel.send(frame(JSON, body(number)))
         one.channel.close()
         two.channel.drain()
-        assert two.frames == [*map(body, range(201))]
+        assert two.frames == [*map(body, range(200 + late))]
         assert two.ends == [None]
 
     asyncio.run(main())

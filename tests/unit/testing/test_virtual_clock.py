@@ -172,12 +172,15 @@ def test_ids_are_unique_sorted_and_follow_from_the_seed() -> None:
     assert ids == run_virtual(main, seed=7) != run_virtual(main, seed=8)
 
 
-def test_an_error_that_nobody_awaited_is_raised_at_the_end() -> None:
+@pytest.mark.parametrize("cyclic", [False, True])
+def test_an_error_that_nobody_awaited_is_raised_at_the_end(cyclic: bool) -> None:
     async def fails() -> None:
         raise ValueError("lost")
 
     async def main() -> None:
-        asyncio.get_running_loop().create_task(fails())
+        kept: list[object] = [asyncio.get_running_loop().create_task(fails())]
+        if cyclic:
+            kept.append(kept)
         await asyncio.sleep(0.01)
 
     with pytest.raises(ValueError, match="lost"):

@@ -73,15 +73,19 @@ class Database:
         durability: ``full`` (fsync at each commit) or ``normal`` (a power cut may lose the last commits; a crash of
             the process loses none).
         inline: no thread; operations are written on the event loop, as one group, in its next turn. For simulations.
+        read_only: nothing is created, migrated or written.
     """
 
-    def __init__(self, path: str | Path, *, durability: str = "full", inline: bool = False) -> None:
+    def __init__(
+        self, path: str | Path, *, durability: str = "full", inline: bool = False, read_only: bool = False
+    ) -> None:
         self.memory = str(path) == MEMORY
         self.path = Path(path) if self.memory else Path(path).absolute()
         self.url = f"sqlite://{MEMORY}" if self.memory else f"sqlite:///{self.path}"
         self.durability = durability
         self.faults: Callable[[str], None] | None = None
         self._inline = inline
+        self._read_only = read_only
         self._queue: queue.SimpleQueue[_Operation[Any] | None] = queue.SimpleQueue()
         self._scheduled = False
         self._accepting = False
@@ -102,8 +106,8 @@ class Database:
         """Open, create or migrate. Raises StoreError with what is wrong; a file that is refused is left untouched."""
         self._loop = asyncio.get_running_loop()
         await self._loop.run_in_executor(None, self._open)
-        self._accepting = True
-        if not self._inline:
+        self._accepting = not self._read_only
+        if self._accepting and not self._inline:
             self._thread = threading.Thread(target=self._work, name="shoal-store-writer", daemon=True)
             self._thread.start()
 
@@ -113,7 +117,10 @@ class Database:
                 self._use(connect(self.path, durability=self.durability, create=True))
                 schema.create(self._cx)
                 return
-            check_place(self.path, version=schema.VERSION, url=self.url)
+            found = check_place(self.path, version=schema.VERSION, url=self.url)
+            if self._read_only:
+                self._open_for_reading(found)
+                return
             self._lock_fd = os.open(f"{self.path}-lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             with self._locked():
                 if not check_place(self.path, version=schema.VERSION, url=self.url):
@@ -126,6 +133,24 @@ class Database:
         except StoreError:
             self._close()
             raise
+
+    def _open_for_reading(self, found: bool) -> None:
+        if not found:
+            raise StoreError(f"there is no store at {self.path}", url=self.url)
+        log = self.path.with_name(f"{self.path.name}-wal")
+        left = log.exists() and log.stat().st_size > 0
+        self._use(connect(self.path))
+        if left and self._writer is not None:  # the last to close would write the log into the file
+            leave_log_alone(self._writer)
+        version = self._cx.value("PRAGMA user_version")
+        refuse_newer(version, schema.VERSION, self.path, self.url)
+        if version < schema.VERSION:
+            raise StoreError(
+                f"{self.path} has an older schema ({version}) than this version of Shoal reads ({schema.VERSION})",
+                url=self.url,
+                note="Bring it up to date: a runtime does so at its start, and so does `shoal db migrate`.",
+            )
+        self._seen_version = self._cx.value("PRAGMA data_version")
 
     def _use(self, writer: Connection) -> None:
         self._writer = writer
@@ -158,6 +183,8 @@ class Database:
     async def close(self) -> None:
         """Write what was accepted, then close. Nothing is accepted afterwards."""
         if not self._accepting:
+            if self._read_only:
+                self._close()
             return
         self._accepting = False
         if self._thread is None:
@@ -215,7 +242,8 @@ class Database:
 
     def _check_accepting(self) -> None:
         if not self._accepting:
-            raise StoreError(f"the store {self.path} is not open", url=self.url)
+            state = "was opened for reading only" if self._read_only else "is not open"
+            raise StoreError(f"the store {self.path} {state}", url=self.url)
 
     def _work(self) -> None:
         """Write group after group until the end is queued."""

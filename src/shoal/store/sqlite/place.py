@@ -8,7 +8,7 @@ from pathlib import Path
 
 from shoal.errors import StoreError
 
-__all__ = ["APPLICATION_ID", "check_place", "filesystem_type"]
+__all__ = ["APPLICATION_ID", "check_place", "filesystem_type", "refuse_newer"]
 
 APPLICATION_ID = 0x53686F6C  # "Shol", in the header of every store
 

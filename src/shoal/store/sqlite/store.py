@@ -31,10 +31,11 @@ class SqliteStore:
         path: the file, or ``:memory:``.
         durability: ``full`` (fsync at each commit) or ``normal``.
         inline: write on the event loop instead of in a thread, for simulations.
+        read_only: create, migrate and write nothing.
     """
 
-    def __init__(self, path: str, *, durability: str = "full", inline: bool = False) -> None:
-        self.database = Database(path, durability=durability, inline=inline)
+    def __init__(self, path: str, *, durability: str = "full", inline: bool = False, read_only: bool = False) -> None:
+        self.database = Database(path, durability=durability, inline=inline, read_only=read_only)
         self.url = self.database.url
         self.tasks: TaskStore = SqliteTasks(self.database)
         self.agents: AgentStore = SqliteAgents(self.database)

@@ -59,6 +59,8 @@ _PRUNABLE = """WITH RECURSIVE word (target) AS (
         SELECT 1 FROM task_deps AS edge JOIN tasks AS other ON other.task_id = edge.task_id
         WHERE edge.dependency_id = task.task_id AND other.status IN ('pending', 'running'))
     LIMIT :limit"""
+_CLAIMABLE = """SELECT 1 WHERE (SELECT ready FROM task_counts) > 0
+    OR EXISTS (SELECT 1 FROM tasks WHERE ready = 2 AND not_before <= ?)"""
 _PRUNE = (
     "DELETE FROM task_deps WHERE task_id = ?",
     "DELETE FROM task_deps WHERE dependency_id = ?",
@@ -140,6 +142,10 @@ class SqliteTasks:
         """Return pending, running, completed, failed, cancelled, ready and blocked."""
         counts = self._db.read(Reader.counts)
         return {**counts, "blocked": counts["pending"] - counts["ready"]}
+
+    def claimable(self, *, now: datetime) -> bool:
+        """Tell whether some task is ready now."""
+        return self._db.read(Reader.value, _CLAIMABLE, (epoch(now),)) is not None
 
     def queue_paused(self) -> bool:
         """Tell whether claims are paused."""

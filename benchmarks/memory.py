@@ -1,0 +1,46 @@
+"""Memory of an agent that waits for work, in this process."""
+
+from __future__ import annotations
+
+import gc
+
+from benchmarks.common import folder, resident_kb, run
+from benchmarks.measurement import Bound, Entry, Measurement
+
+ARGUMENTS = {"count": 5000}
+
+
+def shoal(count: int) -> dict[str, float]:
+    """Return what one agent more takes of resident memory."""
+    return run(_shoal(count))
+
+
+async def _shoal(count: int) -> dict[str, float]:
+    from benchmarks.ours import Echo, begin, runtime
+
+    with folder() as path:
+        async with runtime(path) as here:
+            for number in range(500):  # what is made once is not an agent's
+                await begin(here, f"first-{number}", Echo)
+            gc.collect()
+            before = resident_kb()
+            for number in range(count):
+                await begin(here, f"agent-{number}", Echo)
+            gc.collect()
+            return {"each_kb": (resident_kb() - before) / count}
+
+
+MEASUREMENTS = (
+    Measurement(
+        name="memory",
+        what="resident memory of one idle agent in this process",
+        figures={"each_kb": "KB each"},
+        entries=(
+            Entry("shoal", "benchmarks.memory:shoal", ARGUMENTS),
+            Entry("pykka", "benchmarks.peers.pykka_:memory", {"count": 2000}, "one thread each"),
+        ),
+        bounds=(Bound("each_kb", "floor", most=1, against="pykka"), Bound("each_kb", "goal", most=4)),
+        quick={"count": 500},
+        runs=2,
+    ),
+)

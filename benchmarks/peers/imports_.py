@@ -1,0 +1,5 @@
+"""The cost of importing a peer."""
+
+from benchmarks.imports import cost
+
+__all__ = ["cost"]

@@ -1,0 +1,193 @@
+"""``Client``: the verbs on a store from outside of any node; it executes nothing and is nobody's neighbour.
+
+An ``AgentRuntime`` would do as well, but it is a node: it joins with a lease, writes ``runtime_started``, takes over
+from dead nodes, kills their orphans and beats. A client that comes and goes for one verb opens the store and the bus, and
+no more. Its verbs are those of the kernel, with their checks: it is the rooms of a node that was never started.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from shoal.bus import open_bus
+from shoal.config import load_config, meeting_place, store_file, store_url
+from shoal.errors import ConfigError, RuntimeNotStartedError
+from shoal.kernel.agent import AgentInstance, AgentStatus
+from shoal.kernel.clock import RealClock
+from shoal.kernel.env import Env
+from shoal.kernel.events import Events
+from shoal.kernel.limits import ResourceLimit
+from shoal.kernel.node import Node
+from shoal.kernel.ports import Clock, Store
+from shoal.kernel.ports import Node as NodeRecord
+from shoal.kernel.queue import Queue
+from shoal.kernel.tasks import Tasks
+from shoal.store import open_store
+
+__all__ = ["Client"]
+
+READER_POLL_SECONDS = 0.1
+"""How often a client that only reads, and so hears no bell, looks whether something was committed."""
+
+
+class Client:
+    """Submit, cancel, wait and look from outside. ``async with`` opens and closes it.
+
+    What it submits rings the bell of the nodes on the same store, so that it starts at once. It belongs to the event
+    loop that opened it.
+
+    Args:
+        storage_path: the SQLite file; default ``SHOAL_STORE``, else ``./shoal.db``. It must be there.
+        store: the store by URL instead of *storage_path*.
+        bus: the bus by URL; default ``SHOAL_BUS``, else ``local://``.
+        resource_limits: ``max_task_queue_size`` holds for what is submitted here.
+        read_only: look, wait and follow, without a bus: the store is not written, nothing is created.
+        clock: time, chance and ids; default the real ones.
+
+    Raises:
+        ConfigError: an argument is wrong, or there is no such store.
+    """
+
+    def __init__(
+        self,
+        storage_path: str | Path | None = None,
+        *,
+        store: str | None = None,
+        bus: str | None = None,
+        resource_limits: ResourceLimit | None = None,
+        read_only: bool = False,
+        clock: Clock | None = None,
+    ) -> None:
+        self.url = store_url(storage_path, store)
+        self.read_only = read_only
+        self._clock: Clock = clock or RealClock()
+        self._settings = load_config(None)
+        self._limits = resource_limits or ResourceLimit()
+        self._limits.validate()
+        self._bus_url = bus or os.environ.get("SHOAL_BUS") or "local://"
+        open_bus(self._bus_url, clock=self._clock)
+        open_store(self.url)
+        self._rooms: Node | None = None
+        self._undo: list[Callable[[], object]] = []
+
+    async def open(self) -> None:
+        """Open the store, and the bus unless it only reads. Raises StoreError, ConfigError (no such store)."""
+        _check_there(self.url)
+        store = open_store(self.url, durability=self._settings.durability, read_only=self.read_only)
+        folder = None if self.read_only else meeting_place(self.url)
+        bus = open_bus(self._bus_url, clock=self._clock, folder=folder)
+        env = Env(clock=self._clock, store=store, bus=bus, settings=self._settings, limits=self._limits)
+        env.node_id = env.runtime_id = f"client-{self._clock.new_id()}"
+        env.loop = asyncio.get_running_loop()
+        await store.open()
+        try:
+            await bus.start(env.node_id)
+        except BaseException:
+            await store.close()
+            raise
+        env.status = "running"
+        rooms = self._rooms = Node(env, {}, name=env.node_id)
+        self._undo = [store.on_commit(rooms.events.wake), bus.hear("ended", rooms.tasks.waiting.ended)]
+        env.every(READER_POLL_SECONDS if self.read_only else self._settings.poll_seconds, self._poll, "poll")
+
+    async def _poll(self) -> None:
+        """Hear of what others committed without a bell."""
+        rooms = self._here
+        if rooms.env.store.changed():
+            rooms.events.wake()
+            await rooms.tasks.waiting.look()
+
+    async def close(self) -> None:
+        """Write what was accepted, and leave. Twice does nothing."""
+        rooms, self._rooms = self._rooms, None
+        if rooms is None:
+            return
+        rooms.env.status = "stopped"
+        while self._undo:
+            self._undo.pop()()
+        await rooms.env.settle_down()
+        await rooms.env.bus.stop()
+        await rooms.env.store.close()
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @property
+    def _here(self) -> Node:
+        if self._rooms is None:
+            raise RuntimeNotStartedError("Client not open")
+        return self._rooms
+
+    # -- nouns
+
+    @property
+    def tasks(self) -> Tasks:
+        """The verbs on tasks: submit, submit_many, wait, wait_many, as_completed, cancel, get, search."""
+        return self._here.tasks
+
+    @property
+    def queue(self) -> Queue:
+        """The verbs on the queue: pause, resume, status, position."""
+        return self._here.queue
+
+    @property
+    def events(self) -> Events:
+        """The verbs on events: query, follow, export."""
+        return self._here.events
+
+    @property
+    def store(self) -> Store:
+        """The store that this client has open."""
+        return self._here.env.store
+
+    # -- who is there
+
+    def get_agent(self, agent_id: str) -> AgentInstance:
+        """Return what the store knows of an agent, by id or unique name. Raises AgentNotFoundError."""
+        return self.store.agents.get(agent_id)
+
+    def list_agents(
+        self, status: AgentStatus | str | None = None, capability: str | None = None, group: str | None = None
+    ) -> list[AgentInstance]:
+        """Return agents in order of registration, as the store knows them."""
+        return self._here.agents.search(status, capability, group)
+
+    def list_nodes(self) -> list[NodeRecord]:
+        """Return the running nodes; one whose lease has ended may be dead."""
+        return self.store.leases.nodes()
+
+    async def prune(self, before: datetime) -> dict[str, int]:
+        """Remove all finished tasks, events and dead letters older than *before*; return how many of each."""
+        gone: dict[str, int] = {}
+        while True:
+            piece = await self.store.prune(before)
+            for name, number in piece.items():
+                gone[name] = gone.get(name, 0) + number
+            if not any(piece.values()):
+                return gone
+
+
+def _check_there(url: str) -> None:
+    file = store_file(url)
+    if file is None:
+        raise ConfigError(
+            f"{url} cannot be reached from outside: a store in memory belongs to the runtime that opened it",
+            note="Give that runtime a file: AgentRuntime('shoal.db').",
+        )
+    if not file.exists():
+        raise ConfigError(
+            f"there is no store at {file.absolute()}",
+            note="A runtime creates it when it starts. Name another with --store or SHOAL_STORE, or start a runtime.",
+        )

@@ -1,0 +1,211 @@
+"""What works on this machine and what does not: findings, each tried or measured, for ``shoal doctor``."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import os
+import platform
+import re
+import resource
+import tempfile
+from pathlib import Path
+
+import msgspec
+
+import shoal
+from shoal.boxes.cgroups import find_homes
+from shoal.config import store_file
+from shoal.errors import ShoalError
+from shoal.kernel.clock import RealClock
+from shoal.kernel.load import MachineProbe
+from shoal.kernel.task import Task
+from shoal.runtime import AgentRuntime
+from shoal.store import open_store
+from shoal.store.sqlite.connection import connect
+from shoal.store.sqlite.place import filesystem_type
+
+__all__ = ["Finding", "examine"]
+
+_LEVELS = ("inline", "thread", "process")
+_WAL_RACE = ((3, 7, 0), (3, 51, 2))
+_FSYNCS = 20
+_SLOW_FSYNC_MS = 20.0
+_FEW_FILES = 4096
+_TRIAL_SECONDS = 30.0
+_IN_MEMORY = ("tmpfs", "ramfs")
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that was looked at. ``state``: ok, note (works, with a drawback), problem, absent (optional)."""
+
+    name: str
+    state: str
+    text: str
+    advice: str = ""
+
+
+async def examine(url: str) -> list[Finding]:
+    """Return what was found, in the order in which people read it. Writes nothing to the store; leaves no file."""
+    file = store_file(url)
+    findings = [_python(), Finding(name="shoal", state="ok", text=shoal.__version__), _sqlite()]
+    findings.append(await _store(url, file))
+    if file is not None:
+        findings += [_file_system(file.absolute()), _fsync(file.absolute().parent)]
+    findings += [_cgroup(name) for name in ("memory", "cpu")]
+    findings += [await _isolation(level) for level in _LEVELS]
+    findings += [_open_files(), _machine()]
+    return findings + _extras()
+
+
+def _python() -> Finding:
+    return Finding(
+        name="python",
+        state="ok",
+        text=f"{platform.python_implementation()} {platform.python_version()} on {platform.system()} "
+        f"{platform.release()} {platform.machine()}",
+    )
+
+
+def _sqlite() -> Finding:
+    connection = connect(Path(":memory:"), create=True)
+    try:
+        version = str(next(iter(connection.execute("SELECT sqlite_version()")))[0])
+    finally:
+        connection.close()
+    text = f"{version}, inside apsw {importlib.metadata.version('apsw')}"
+    if _WAL_RACE[0] <= tuple(int(word) for word in version.split(".")[:3]) <= _WAL_RACE[1]:
+        advice = "pip install --upgrade apsw"
+        return Finding(name="sqlite", state="problem", text=f"{text}: its log can be reset under a writer", advice=advice)
+    return Finding(name="sqlite", state="ok", text=text)
+
+
+async def _store(url: str, file: Path | None) -> Finding:
+    if file is None:
+        return Finding(name="store", state="note", text=f"{url}: it ends with its process")
+    if not file.exists():
+        return Finding(
+            name="store",
+            state="note" if file.absolute().parent.is_dir() else "problem",
+            text=f"there is none at {file.absolute()}",
+            advice="A runtime creates it when it starts, in a folder that exists.",
+        )
+    try:
+        store = open_store(url, read_only=True)
+        await store.open()
+        try:
+            info = store.info()
+        finally:
+            await store.close()
+    except ShoalError as error:
+        return Finding(name="store", state="problem", text=str(error), advice=" ".join(_notes(error)))
+    size = info["size_bytes"]
+    assert isinstance(size, int)
+    text = f"{file.absolute()}, schema {info['schema_version']}, {size / 2**20:.1f} MB"
+    return Finding(name="store", state="ok", text=text)
+
+
+def _notes(error: BaseException) -> list[str]:
+    return list(getattr(error, "__notes__", ()))
+
+
+def _file_system(file: Path) -> Finding:
+    mounts = Path("/proc/self/mountinfo")
+    kind = filesystem_type(file, mounts.read_text(errors="replace")) if mounts.exists() else ""
+    if kind in _IN_MEMORY:
+        advice = "Put the store on a disk if it must outlive the machine's power."
+        return Finding(name="file system", state="note", text=f"{kind}: kept in memory", advice=advice)
+    return Finding(name="file system", state="ok" if kind else "note", text=kind or "not known: there is no /proc")
+
+
+def _fsync(folder: Path) -> Finding:
+    """Time a small write with fsync: what each group of commits waits for with ``durability=full``."""
+    clock = RealClock()
+    times = []
+    try:
+        with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+            for _ in range(_FSYNCS):
+                before = clock.monotonic()
+                file.write(bytes(4096))
+                os.fsync(file.fileno())
+                times.append((clock.monotonic() - before) * 1000)
+    except OSError as error:
+        return Finding(name="fsync", state="problem", text=f"nothing can be written in {folder}: {error.strerror}")
+    median, worst = sorted(times)[_FSYNCS // 2], max(times)
+    text = f"median {median:.2f} ms, worst of {_FSYNCS} {worst:.2f} ms"
+    if median > _SLOW_FSYNC_MS:
+        return Finding(name="fsync", state="note", text=text, advice="A slow disk: durability=normal waits for less.")
+    if median < 0.02:
+        return Finding(name="fsync", state="note", text=text, advice="Too fast for a disk: it may not survive a power cut.")
+    return Finding(name="fsync", state="ok", text=text)
+
+
+def _cgroup(controller: str) -> Finding:
+    home = find_homes(controllers=(controller,)).get(controller)
+    if home is not None:
+        text = f"version {home.version}, {home.path} is writable: the kernel holds the limit"
+        return Finding(name=f"cgroup {controller}", state="ok", text=text)
+    held = "memory is looked at every second" if controller == "memory" else "processes are stopped and continued"
+    text = f"no group of ours to write: {held} instead"
+    advice = "Run in a delegated control group (systemd: Delegate=yes) to have limits held by the kernel."
+    return Finding(name=f"cgroup {controller}", state="note", text=text, advice=advice)
+
+
+async def _trial(task: Task) -> dict[str, int]:
+    return {"pid": os.getpid()}
+
+
+async def _isolation(level: str) -> Finding:
+    """Run one task in an agent of this level, on a store in memory."""
+    clock = RealClock()
+    name = f"isolation {level}"
+    try:
+        async with AgentRuntime(store="sqlite://:memory:", bus="local://", config={"warm_processes": 0}) as runtime:
+            await runtime.register_agent("trial", _trial, isolation=level)  # type: ignore[typeddict-item]
+            before = clock.monotonic()
+            await runtime.start_agent("trial")
+            task_id = await runtime.submit_task("trial", timeout_seconds=_TRIAL_SECONDS)
+            task = await runtime.wait_for_task(task_id, timeout_seconds=_TRIAL_SECONDS)
+            took = (clock.monotonic() - before) * 1000
+            task.result()
+    except (ShoalError, OSError) as error:
+        return Finding(name=name, state="problem", text=f"{type(error).__name__}: {error}", advice=" ".join(_notes(error)))
+    return Finding(name=name, state="ok", text=f"works: started an agent and ran a task in {took:.0f} ms")
+
+
+def _open_files() -> Finding:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    text = f"{soft} at most (hard limit {hard})"
+    if soft < _FEW_FILES:
+        advice = f"Each process agent takes a few: ulimit -n {min(65536, hard) if hard > 0 else 65536}"
+        return Finding(name="open files", state="note", text=text, advice=advice)
+    return Finding(name="open files", state="ok", text=text)
+
+
+def _machine() -> Finding:
+    used, total = MachineProbe().memory()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return Finding(name="machine", state="ok", text=f"{cores} cores, {used:.0f} of {total:.0f} MB of memory in use")
+
+
+def _extras() -> list[Finding]:
+    """Look which optional parts are installed. What ``all`` and ``dev`` gather stands under its own name."""
+    parts: dict[str, list[str]] = {}
+    for line in importlib.metadata.requires("shoal") or ():
+        found = re.fullmatch(r"([A-Za-z0-9._-]+)(?:\[[^]]*\])?[^;]*;.*extra == ['\"]([a-z]+)['\"].*", line)
+        if found and found[2] not in ("all", "dev"):
+            parts.setdefault(found[2], []).append(found[1])
+    return [_extra(extra, names) for extra, names in parts.items()]
+
+
+def _extra(extra: str, names: list[str]) -> Finding:
+    versions: dict[str, str] = {}
+    for name in names:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    have = ", ".join(f"{name} {version}" for name, version in versions.items())
+    missing = [name for name in names if name not in versions]
+    if not missing:
+        return Finding(name=f"extra {extra}", state="ok", text=have)
+    text = f"not installed: {', '.join(missing)}" + (f" (there: {have})" if have else "")
+    return Finding(name=f"extra {extra}", state="absent", text=text, advice=f"pip install 'shoal[{extra}]'")
