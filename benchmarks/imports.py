@@ -13,14 +13,14 @@ from benchmarks.measurement import Bound, Entry, Measurement
 
 
 def cost(module: str, distribution: str, times: int = 15) -> dict[str, float]:
-    """Return the milliseconds of an import over those of asyncio, and the number of distributions without extras."""
+    """Return the milliseconds of an import over those of asyncio, and the number of distributions beside it, without extras."""
     base, whole = [], []
     for _ in range(times):
         base.append(_seconds("import asyncio"))
         whole.append(_seconds(f"import asyncio, {module}"))
     return {
         "import_ms": (percentile(whole, 0.5) - percentile(base, 0.5)) * 1e3,
-        "distributions": len(_closure(distribution, set())),
+        "distributions": len(_closure(distribution, set())) - 1,
     }
 
 
@@ -54,7 +54,7 @@ MEASUREMENTS = (
     Measurement(
         name="imports",
         what="import, over an interpreter with asyncio; distributions installed",
-        figures={"import_ms": "import ms", "distributions": "distributions"},
+        figures={"import_ms": "import ms", "distributions": "distributions beside it"},
         entries=(
             _entry("shoal", "shoal", "names are resolved when they are used"),
             _entry("shoal runtime", "shoal.runtime", "all that an AgentRuntime needs"),
@@ -65,7 +65,7 @@ MEASUREMENTS = (
             _entry("autogen-core", "autogen_core"),
             _entry("ray", "ray"),
         ),
-        bounds=(Bound("import_ms", "goal", most=30), Bound("distributions", "goal", most=15)),
+        bounds=(Bound("import_ms", "floor", most=100), Bound("distributions", "floor", most=12)),
         quick={"times": 3},
         runs=1,
     ),

@@ -28,7 +28,7 @@ from shoal.kernel.event import Event, EventFilter, EventType, Fact, Severity
 from shoal.kernel.events import Events
 from shoal.kernel.groups import Groups
 from shoal.kernel.inline import InlineHost
-from shoal.kernel.limits import Capacity, ResourceLimit
+from shoal.kernel.limits import Capacity, ResourceLimit, check_limits
 from shoal.kernel.message import AgentMessage, DeadLetter
 from shoal.kernel.node import Node
 from shoal.kernel.ports import Bus, Child, Clock, Host, SharedValue, Store
@@ -112,10 +112,7 @@ class AgentRuntime:
         settings = _collect(faults, lambda: load_config(config)) or Config()
         self.url: str = _collect(faults, lambda: store_url(storage_path, store)) or "sqlite://:memory:"
         self._limits = resource_limits or ResourceLimit()
-        if isinstance(self._limits, ResourceLimit):
-            _collect(faults, self._limits.validate)
-        else:
-            faults.append(f"resource_limits must be a ResourceLimit, not {type(self._limits).__name__}")
+        _collect(faults, lambda: check_limits(resource_limits))
         if node is not None and not 1 <= len(node) <= 100:
             faults.append(f"node must be text of 1 to 100 characters, not {node[:80]!r}")
         self._bus_url = bus or os.environ.get("SHOAL_BUS") or "local://"
@@ -223,7 +220,10 @@ class AgentRuntime:
         node = self._here
         self._set(RuntimeStatus.STOPPING)
         try:
-            await node.stop(timeout_seconds if graceful else 0.0)
+            if graceful:
+                await node.stop(timeout_seconds, self.settings.cancel_grace_seconds)
+            else:
+                await node.stop(0.0, min(0.5, self.settings.cancel_grace_seconds))
         finally:
             self._set(RuntimeStatus.STOPPED)
 
@@ -559,7 +559,10 @@ class AgentRuntime:
         return self._here.metrics()
 
     def export_prometheus_metrics(self) -> str:
-        """Return the same numbers, and histograms, as Prometheus text. Raises MissingExtraError without ``monitoring``."""
+        """Return the same numbers, and histograms, as Prometheus text.
+
+        Raises MissingExtraError without ``monitoring``.
+        """
         from shoal.observe.prometheus import prometheus_text
 
         return prometheus_text(self._here.metrics(), self._here.env.numbers)

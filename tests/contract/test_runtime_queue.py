@@ -200,7 +200,8 @@ def test_the_position_is_exact_and_names_what_a_task_waits_for(url: str, run: Ru
             await runtime.resume_agent(agent)
             with pytest.raises(ValueError, match="running"):
                 runtime.get_queue_position(runtime.list_tasks("running")[0].task_id)
-            assert await runtime.cancel_task(ids[order[0]])
+            assert runtime.get_queue_position(ids[order[0]]).ahead == 1, "the one for nobody is ready and comes first"
+            assert await runtime.cancel_task(nobody) and await runtime.cancel_task(ids[order[0]])
             assert runtime.get_queue_position(ids[order[1]]).position == 1
             release.set()
             await runtime.wait_for_tasks([ids[n] for n in order[1:]])

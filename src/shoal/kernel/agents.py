@@ -61,7 +61,8 @@ class Agents:
     async def register(
         self, name: str, source: Any, config: Mapping[str, Any] | None = None, **options: Unpack[AgentOptions]
     ) -> str:
-        """Make an agent known under a unique name and return its id; a known name that is not alive is taken up again."""
+        """Make an agent known under a unique name and return its id; a known name that is not alive is
+        taken up again."""
         env = self._env
         env.check_running()
         check_options(options, AgentOptions, "register_agent")

@@ -90,7 +90,7 @@ class Attempt:
                 self.ending = Ending.INTERRUPTED  # the node itself goes down
         except TaskInterruptedError as error:
             return self._interrupted(str(error))
-        except Exception as error:  # whatever the agent's code raises belongs to the task
+        except Exception as error:  # noqa: BLE001  whatever the agent's code raises belongs to the task
             return await self._failed(error)
         return self._ended_settlement()
 
@@ -112,7 +112,7 @@ class Attempt:
     async def _failed(self, error: Exception) -> Settlement:
         if self.ending is Ending.TIMEOUT:
             return self._ended_settlement()
-        if self.cell.handle.exited.done() and self.cell.handle.process_id is not None:
+        if self.cell.handle.exited.done():
             return self._died(self.cell.handle.exited.result())
         failure = Failure.of(error)
         if not isinstance(error, (PayloadError, LeaseLostError)):

@@ -106,7 +106,8 @@ class Behaviour:
         declared = getattr(BaseAgent, name, None)
         if not callable(method) or (declared is not None and getattr(method, "__func__", None) is declared):
             return None
-        return method
+        entry: Callable[..., Any] = method
+        return entry
 
     def _function(self) -> Callable[..., Any]:
         if _positional(self._target)[1] >= 2:

@@ -127,6 +127,9 @@ class Cell:
         self._held = [(timeout, (timeout.when() or now) - now) for timeout in self._timeouts if not timeout.expired()]
         for timeout, _ in self._held:
             timeout.reschedule(None)
+        for entry in self.entries.values():
+            if entry.timer is not None:
+                entry.timer.hold()
         for attempt in self.attempts.values():
             attempt.hold()
 
@@ -137,13 +140,17 @@ class Cell:
         for timeout, left in held:
             if timeout in self._timeouts:
                 timeout.reschedule(now + left)
+        for entry in self.entries.values():
+            if entry.timer is not None and not entry.stopping:
+                entry.timer.go_on()
         for attempt in self.attempts.values():
             attempt.release()
 
     # -- tasks
 
     def slots(self) -> list[Slot]:
-        """Return the room for tasks: free lanes, and one lane lent by each attempt that waits for a child of its own."""
+        """Return the room for tasks: free lanes, and one lane lent by each attempt that waits for a child
+        of its own."""
         if self.closing or self.paused or not self.abilities.takes_tasks:
             return []
         slots = []
@@ -174,6 +181,8 @@ class Cell:
     def offer(self, message: AgentMessage) -> Awaitable[None] | None:
         """Take a message (``Receiver``)."""
         self._check_alive()
+        if message.topic is not None and self.full:
+            self.post.rejected(message, [self.name])
         if self.paused:
             return self._park(message)
         self.mailbox.put(message)
@@ -226,6 +235,12 @@ class Cell:
             raise DeadAgentError(
                 f"Agent {self.name!r} is stopping", reason="stopped", agent_id=self.agent_id, name=self.name
             )
+
+    @property
+    def full(self) -> bool:
+        """Tell whether it takes no more mail: its mailbox is full, or, while it is paused, its place in the store."""
+        limit = self.env.limits.message_queue_max_size
+        return self.mailbox.full if not self.paused else limit is not None and self.parked >= limit
 
     def pump(self) -> None:
         """Start the next message's handler, if there is a handler and its lane is free."""
@@ -341,9 +356,9 @@ class _OwnTime:
         await self._timeout.__aenter__()
         self._known.add(self._timeout)
 
-    async def __aexit__(self, *raised: Any) -> bool | None:
+    async def __aexit__(self, *raised: Any) -> None:
         self._known.discard(self._timeout)
-        return await self._timeout.__aexit__(*raised)
+        await self._timeout.__aexit__(*raised)
 
 
 _NO_LIMIT = contextlib.nullcontext()

@@ -233,20 +233,29 @@ class Cells:
 
     # -- the end in order
 
-    async def shut(self, registration: Registration, timeout: float) -> None:
-        """End a living agent: its attempts have *timeout* seconds, then they go back to the queue."""
+    async def shut(
+        self,
+        registration: Registration,
+        timeout: float,
+        *,
+        grace: float | None = None,
+        hook_seconds: float = STOP_HOOK_SECONDS,
+    ) -> None:
+        """End a living agent: its attempts have *timeout* seconds, then *grace* to clean up, and go back to
+        the queue."""
         cell = registration.cell
         if cell is None:
             return
         cell.closing = True
         self.scheduler.remove(cell)
         await self._advance(registration, AgentVerb.STOP)
-        await self._finish_work(cell, timeout)
-        await self._quiet_hook(cell, "on_stop", STOP_HOOK_SECONDS)
-        await self._bury(registration, cell, "stopped")
+        await self._finish_work(cell, timeout, grace)
+        await self._quiet_hook(cell, "on_stop", hook_seconds)
+        await self._bury(registration, cell, "stopped", grace)
         registration.instance = await self._advance(registration, AgentVerb.STOPPED)
 
-    async def _finish_work(self, cell: Cell, timeout: float) -> None:
+    async def _finish_work(self, cell: Cell, timeout: float, grace: float | None = None) -> None:
+        grace = self._env.settings.cancel_grace_seconds if grace is None else grace
         if cell.paused:
             timeout = 0.0
         running = [e.asyncio_task for e in cell.entries.values() if e.asyncio_task is not None]
@@ -265,12 +274,12 @@ class Cells:
         rest = [task for task in running if not task.done()]
         if rest:
             try:
-                async with self._env.clock.timeout(self._env.settings.cancel_grace_seconds + 1):
+                async with self._env.clock.timeout(grace):
                     await asyncio.wait(rest)
             except TimeoutError:
                 cell.handle.kill()
 
-    async def _bury(self, registration: Registration, cell: Cell, reason: str) -> None:
+    async def _bury(self, registration: Registration, cell: Cell, reason: str, grace: float | None = None) -> None:
         """End what is left of a cell: its code, its address, its mail."""
         cell.closing = cell.dead = True
         registration.cell = None
@@ -278,7 +287,7 @@ class Cells:
             self._alive.remove(registration)
         self.scheduler.remove(cell)
         error = self._post.dead(cell)
-        await cell.handle.stop(self._env.settings.cancel_grace_seconds)
+        await cell.handle.stop(self._env.settings.cancel_grace_seconds if grace is None else grace)
         self._post.remove(cell, error)
         self._post.abandoned(cell, reason)
         try:
@@ -431,25 +440,32 @@ class Cells:
             except (AgentStartError, ProcessError, AgentLimitError):
                 continue  # failed, with its event; its place goes to the next
 
-    async def shut_all(self, timeout: float) -> None:
-        """End all agents together, on_stop in reverse order of start."""
+    async def shut_all(self, timeout: float, grace: float) -> None:
+        """End all agents: their work has *timeout* seconds together, then *grace* together.
+
+        Then on_stop runs in reverse order of start; what is left of STOP_HOOK_SECONDS (at most *grace*) is for all of them.
+        """
         for task in list(self._restarts.values()):
             task.cancel()
         alive = list(reversed(self._alive))
         for registration in alive:
             if registration.cell is not None:
                 registration.cell.closing = True
-        await asyncio.gather(*(self._finish_work(r.cell, timeout) for r in alive if r.cell is not None))
+        await asyncio.gather(*(self._finish_work(r.cell, timeout, grace) for r in alive if r.cell is not None))
+        deadline = self._env.clock.monotonic() + min(grace, STOP_HOOK_SECONDS)
         for registration in alive:
-            paused = registration.cell is not None and registration.cell.paused
-            await (self._leave_paused(registration) if paused else self.shut(registration, 0.0))
+            left = max(0.05, deadline - self._env.clock.monotonic())
+            if registration.cell is not None and registration.cell.paused:
+                await self._leave_paused(registration, left)
+            else:
+                await self.shut(registration, 0.0, grace=left, hook_seconds=left)
 
-    async def _leave_paused(self, registration: Registration) -> None:
+    async def _leave_paused(self, registration: Registration, seconds: float) -> None:
         """End a paused agent's cell and leave it paused in the store, with its state and mail."""
         cell = registration.cell
         assert cell is not None
-        await self._quiet_hook(cell, "on_stop", STOP_HOOK_SECONDS)
-        await self._bury(registration, cell, "stopped")
+        await self._quiet_hook(cell, "on_stop", seconds)
+        await self._bury(registration, cell, "stopped", seconds)
 
 
 def _limit_facts(cell: Cell, exit: Exit) -> tuple[Fact, ...]:

@@ -21,7 +21,8 @@ current_invocation: ContextVar[Invocation | None] = ContextVar("shoal_invocation
 """The entry into the agent's code that is under way in this asyncio task or thread."""
 
 current_step: ContextVar[str | None] = ContextVar("shoal_step", default=None)
-"""The key of the step that is under way: what it submits or sends durably gets its id from it, so a repeat is the same."""
+"""The key of the step that is under way: what it submits or sends durably gets its id from it, so a repeat is the
+same."""
 
 RESULTS: dict[str, Any] = {
     "send_message": str,
@@ -253,7 +254,8 @@ class AgentContext:
     # -- the present task
 
     async def checkpoint(self, state: Mapping[str, Any]) -> None:
-        """Keep *state*: a task's next attempt finds it in ``task.checkpoint``; outside a task, ``on_resume`` gets it."""
+        """Keep *state*: a task's next attempt finds it in ``task.checkpoint``; outside a task,
+        ``on_resume`` gets it."""
         await self._call("checkpoint", {"state": state})
 
     async def progress(self, fraction: float, note: str = "") -> None:

@@ -11,6 +11,7 @@ from shoal.kernel.ports import Invocation
 if TYPE_CHECKING:
     from shoal.kernel.attempt import Attempt
     from shoal.kernel.cell import Cell
+    from shoal.kernel.ending import OwnTimer
 
 __all__ = ["Entry"]
 
@@ -18,7 +19,17 @@ __all__ = ["Entry"]
 class Entry:
     """An invocation of a cell, from its start to its end or its abandonment."""
 
-    __slots__ = ("asyncio_task", "attempt", "cell", "invocation", "message", "stopping", "waits_for", "waits_for_task")
+    __slots__ = (
+        "asyncio_task",
+        "attempt",
+        "cell",
+        "invocation",
+        "message",
+        "stopping",
+        "timer",
+        "waits_for",
+        "waits_for_task",
+    )
 
     def __init__(self, cell: Cell, invocation: Invocation, attempt: Attempt | None) -> None:
         self.cell = cell
@@ -27,5 +38,6 @@ class Entry:
         self.message: AgentMessage | None = None  # what it handles
         self.asyncio_task: asyncio.Task[Any] | None = None
         self.stopping = False
+        self.timer: OwnTimer | None = None  # ends a handler whose time is over
         self.waits_for: AgentMessage | None = None  # the request whose answer it waits for
         self.waits_for_task: str | None = None

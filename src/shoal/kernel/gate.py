@@ -98,7 +98,7 @@ class Gated:
                     value = yield step
                 except GeneratorExit:
                     raise
-                except BaseException as raised:
+                except BaseException as raised:  # noqa: BLE001  handed to the coroutine, whatever it is
                     error = raised
         finally:
             coroutine.close()

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from shoal.errors import PayloadError, RequestFailedError, ResponseTimeoutError
-from shoal.kernel.ending import enforce
+from shoal.kernel.ending import OwnTimer, enforce
 from shoal.kernel.failure import Failure
 from shoal.kernel.message import AgentMessage
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from shoal.kernel.cell import Cell
     from shoal.kernel.entry import Entry
 
-__all__ = ["handle_message", "too_late"]
+__all__ = ["again", "handle_message", "too_late"]
 
 MAX_DELIVERIES = 5
 FIRST_RETRY_SECONDS = 0.5
@@ -23,24 +23,29 @@ FIRST_RETRY_SECONDS = 0.5
 async def handle_message(cell: Cell, entry: Entry, message: AgentMessage) -> None:
     """Run the handler in the time that its asker waits, then answer, acknowledge or redeliver."""
     seconds = _time_left(cell, message)
-    timer = None if seconds is None else cell.env.clock.call_later(seconds, lambda: too_late(entry))
+    entry.timer = None if seconds is None else OwnTimer(cell.env.clock, seconds, lambda: too_late(entry))
     cell.post.received(cell, message)
     try:
         value = await cell.handle.invoke(entry.invocation)
         if not entry.stopping:
             cell.post.answer(cell, message, value)
-    except asyncio.CancelledError:
-        if not entry.stopping:
+    except asyncio.CancelledError as error:
+        if entry.stopping:
+            _refuse(cell, message, ResponseTimeoutError(f"Agent {cell.name!r} did not answer in time"))
+            await again(cell, message, "its handler's time was over")
+            return
+        if entry.asyncio_task is None or entry.asyncio_task.cancelling():
             raise
-        _refuse(cell, message, ResponseTimeoutError(f"Agent {cell.name!r} did not answer in time"))
+        await _failed(cell, message, error)  # the agent's own: it awaited something that was cancelled
+        return
     except PayloadError as error:
         _refuse(cell, message, RequestFailedError(str(error), error_type="PayloadError", error_message=str(error)))
-    except Exception as error:  # whatever the agent's code raises belongs to the asker
+    except Exception as error:  # noqa: BLE001  whatever the agent's code raises belongs to the asker
         await _failed(cell, message, error)
         return
     finally:
-        if timer is not None:
-            timer.cancel()
+        if entry.timer is not None:
+            entry.timer.hold()
         cell.handler_done(entry)
     if message.durable:
         await cell.env.store.mail.ack(cell.agent_id, [message.message_id], now=cell.env.clock.now())
@@ -63,7 +68,7 @@ def too_late(entry: Entry) -> None:
     env.spawn(enforce(entry, env.settings.cancel_grace_seconds), f"end a handler of {entry.cell.name}")
 
 
-async def _failed(cell: Cell, message: AgentMessage, error: Exception) -> None:
+async def _failed(cell: Cell, message: AgentMessage, error: BaseException) -> None:
     """Tell the asker, note it, and let a durable message come again."""
     if cell.handle.exited.done() or cell.closing:
         _refuse(cell, message, cell.post.dead(cell))
@@ -80,13 +85,18 @@ async def _failed(cell: Cell, message: AgentMessage, error: Exception) -> None:
         ),
     )
     cell.post.hook_failed(cell, "on_message", failure)
+    await again(cell, message, failure.text)
+
+
+async def again(cell: Cell, message: AgentMessage, text: str) -> None:
+    """Let a durable message that was not handled come again, later each time; the fifth time it is a dead letter."""
     if message.durable:
         now = cell.env.clock.now()
         wait = FIRST_RETRY_SECONDS * 2 ** (message.delivery_count - 1)
         await cell.env.store.mail.nack(
             cell.agent_id,
             message.message_id,
-            failure.text,
+            text,
             now=now,
             retry_at=cell.post.later(now, wait),
             max_deliveries=MAX_DELIVERIES,

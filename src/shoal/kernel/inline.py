@@ -8,12 +8,12 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from shoal.errors import AgentPauseError, AgentStartError
+from shoal.errors import AgentPauseError, AgentStartError, DeadAgentError
 from shoal.kernel.behaviour import Behaviour
 from shoal.kernel.context import AgentContext, current_invocation
 from shoal.kernel.gate import Gate, Gated
 from shoal.kernel.ports import Abilities, Clock, Exit, Handle, Invocation, LaunchSpec, Link, Usage
-from shoal.kernel.threads import DaemonPool
+from shoal.kernel.threads import DaemonPool, Interrupted
 
 __all__ = ["InlineHandle", "InlineHost"]
 
@@ -90,6 +90,9 @@ class InlineHandle:
             if not running.cancelled():
                 running.exception()  # looked at: the cancellation is what counts
             raise
+        except Interrupted:
+            name = self._spec.name
+            raise DeadAgentError(f"Agent {name!r} was ended while it ran", reason="stopped", name=name) from None
         finally:
             self._jobs.pop(key, None)
 

@@ -8,7 +8,7 @@ import msgspec
 
 from shoal.errors import ConfigError
 
-__all__ = ["Capacity", "ResourceLimit"]
+__all__ = ["Capacity", "ResourceLimit", "check_limits"]
 
 
 class ResourceLimit(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +50,14 @@ class ResourceLimit(msgspec.Struct, frozen=True, kw_only=True):
                 faults.append(f"resource_limits.{field} must be above 0 or None, not {value!r:.80}")
         if faults:
             raise ConfigError(faults)
+
+
+def check_limits(limits: object) -> None:
+    """Raise ConfigError unless *limits* is None or a ResourceLimit whose fields are good."""
+    if isinstance(limits, ResourceLimit):
+        limits.validate()
+    elif limits is not None:
+        raise ConfigError(f"resource_limits must be a ResourceLimit, not {type(limits).__name__}")
 
 
 class Capacity(msgspec.Struct, frozen=True, kw_only=True):

@@ -35,7 +35,10 @@ class CellLink:
         self.cell: Cell | None = None
 
     def call(self, verb: str, invocation_id: str | None, args: Mapping[str, Any]) -> Awaitable[Any]:
-        """Carry out a verb. Raises LeaseLostError for an invocation that was given up, or a node that lost its lease."""
+        """Carry out a verb.
+
+        Raises LeaseLostError for an invocation that was given up, or a node that lost its lease.
+        """
         cell = self.cell
         self._env.check_lease()
         if cell is None or cell.dead:

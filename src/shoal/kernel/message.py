@@ -61,7 +61,8 @@ def check_message_type(message_type: object) -> None:
 
 
 def check_topic(topic: object, *, pattern: bool = False) -> None:
-    """Raise ValueError unless *topic* is words joined by dots; in a *pattern* ``*`` is one word, a last ``>`` the rest."""
+    """Raise ValueError unless *topic* is words joined by dots; in a *pattern* ``*`` is one word, a last ``>``
+    the rest."""
     words = topic.split(".") if isinstance(topic, str) else []
     for place, word in enumerate(words):
         if pattern and (word == "*" or (word == ">" and place == len(words) - 1)):

@@ -117,10 +117,11 @@ class Node:
             hear("mail", self.post.mail_waits),
             hear("shared", lambda _: self.shared.wake()),
             hear("gone", self._heard_gone),
+            *self.post.probes.hear(),
         ]
 
     def _heard_gone(self, note: str) -> None:
-        agent_id, reason, code = (note.split(" ") + ["", ""])[:3]
+        agent_id, reason, code = [*note.split(" "), "", ""][:3]
         error = DeadAgentError(
             f"Agent {agent_id} is gone ({reason})",
             reason=reason,
@@ -200,12 +201,13 @@ class Node:
 
     # -- the end
 
-    async def stop(self, timeout: float) -> None:
-        """Take no more, let what runs finish within *timeout* seconds, give back the rest, and close."""
+    async def stop(self, timeout: float, grace: float) -> None:
+        """Take no more, let what runs finish within *timeout* seconds and clean up in *grace*, give back
+        the rest, close."""
         env = self.env
         self.scheduler.accepting = False
         self.maintenance.stop()
-        await self.cells.shut_all(timeout)
+        await self.cells.shut_all(timeout, grace)
         if not env.lost:
             await env.store.events.append(
                 [Fact(event_type=EventType.RUNTIME_STOPPED, node_id=env.node_id)], now=env.clock.now()

@@ -40,20 +40,26 @@ def checked(
         PayloadError: something in it does not come back equal; ``path`` says where.
         PayloadTooLargeError: it is larger than *limit*.
     """
-    try:
-        raw = _encoder.encode(value)
-        copy = _decoder.decode(raw)
-        same = copy == value and not _long_number(raw)
-    except (TypeError, ValueError, OverflowError, RecursionError, UnicodeError, msgspec.MsgspecError):
-        same = False
-    if not same:
-        # The fast way cannot tell a tuple from a set, nor say where it stumbled: walk it.
+    quick = _there_and_back(value)
+    if quick is None:
+        # The quick way cannot tell a tuple from a set, nor say where it stumbled: walk it.
         _walk(value, where, 0)
         raw = _encoder.encode(value)
-        copy = _decoder.decode(raw)
+        copy: object = _decoder.decode(raw)
+    else:
+        copy, raw = quick
     if limit is not None and len(raw) > limit:
         raise too_large(len(raw), limit, path=where)
     return copy, raw
+
+
+def _there_and_back(value: object) -> tuple[object, bytes] | None:
+    try:
+        raw = _encoder.encode(value)
+        copy = _decoder.decode(raw)
+        return (copy, raw) if copy == value and not _long_number(raw) else None
+    except (TypeError, ValueError, OverflowError, RecursionError, UnicodeError, msgspec.MsgspecError):
+        return None
 
 
 def _walk(value: object, path: str, depth: int) -> None:

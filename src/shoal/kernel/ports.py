@@ -81,7 +81,8 @@ class Clock(Protocol):
 
 
 def target_of(task: Task) -> str:
-    """Return the one word by which *task* is matched to slots: ``""`` (any), ``agent:ID``, ``capability:WORD``, ``group:NAME``."""
+    """Return the one word by which *task* is matched to slots: ``""`` (any), ``agent:ID``, ``capability:WORD``,
+    ``group:NAME``."""
     if task.agent is not None:
         return f"agent:{task.agent}"
     if task.capability is not None:
@@ -265,7 +266,8 @@ class TaskStore(Protocol):
         ...
 
     def counts(self) -> dict[str, int]:
-        """Return pending, running, completed, failed, cancelled, ready and blocked, in time independent of their number."""
+        """Return pending, running, completed, failed, cancelled, ready and blocked, in time independent of
+        their number."""
         ...
 
     def claimable(self, *, now: datetime) -> bool:
@@ -354,7 +356,10 @@ class AgentStore(Protocol):
         ...
 
     def change_group(self, name: str, agent_id: str, *, member: bool, now: datetime) -> Awaitable[None]:
-        """Put an agent in or out of a group (``group_changed`` if that changed something). Raises GroupError, AgentNotFoundError."""
+        """Put an agent in or out of a group (``group_changed`` if that changed something).
+
+        Raises GroupError, AgentNotFoundError.
+        """
         ...
 
     # readers
@@ -384,7 +389,10 @@ class Mail(Protocol):
     """Messages that must not be lost: durable ones, those of paused agents, and dead letters."""
 
     def put(self, recipient_ids: Sequence[str], message: AgentMessage, *, now: datetime) -> Awaitable[None]:
-        """Store *message* for each recipient (``message_sent`` when durable). A known (id, recipient) is not stored again."""
+        """Store *message* for each recipient (``message_sent`` when durable).
+
+        A known (id, recipient) is not stored again.
+        """
         ...
 
     def take(self, recipient_id: str, node_id: str, *, now: datetime, limit: int) -> Awaitable[list[AgentMessage]]:
@@ -402,7 +410,8 @@ class Mail(Protocol):
     def nack(
         self, recipient_id: str, message_id: str, error: str, *, now: datetime, retry_at: datetime, max_deliveries: int
     ) -> Awaitable[bool]:
-        """Make it due again at *retry_at*, or a dead letter after *max_deliveries* (``message_dead_lettered``): then True."""
+        """Make it due again at *retry_at*, or a dead letter after *max_deliveries*
+        (``message_dead_lettered``): then True."""
         ...
 
     def release(self, recipient_id: str, node_id: str, *, now: datetime) -> Awaitable[int]:
@@ -595,7 +604,10 @@ class Leases(Protocol):
         ...
 
     def heartbeat(self, node_id: str, *, until: datetime) -> bool:
-        """Prolong a node's lease; False when it was already lost. The one write that blocks; from any thread but the loop's."""
+        """Prolong a node's lease; False when it was already lost.
+
+        The one write that blocks; from any thread but the loop's.
+        """
         ...
 
     def leave(self, node_id: str, *, now: datetime) -> Awaitable[None]:
@@ -658,7 +670,8 @@ class Store(Protocol):
         ...
 
     def on_commit(self, callback: Callable[[], object]) -> Callable[[], None]:
-        """Call *callback* on the loop after commits of this process that wrote events or shared values; returns an undo."""
+        """Call *callback* on the loop after commits of this process that wrote events or shared values;
+        returns an undo."""
         ...
 
     def changed(self) -> bool:
@@ -670,7 +683,8 @@ class Store(Protocol):
         ...
 
     def prune(self, before: datetime, *, limit: int = 1000) -> Awaitable[dict[str, int]]:
-        """Remove up to *limit* each of finished tasks (no unfinished task depends on), events and dead letters older than *before*."""
+        """Remove up to *limit* each of finished tasks (no unfinished task depends on), events and dead
+        letters older than *before*."""
         ...
 
 

@@ -26,6 +26,7 @@ from shoal.kernel.failure import Failure
 from shoal.kernel.message import AgentMessage, DeadLetter, check_message_type, check_topic
 from shoal.kernel.payload import checked
 from shoal.kernel.ports import Invocation
+from shoal.kernel.probes import Probes
 from shoal.kernel.task import Task
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Post:
         self._made = 0
         self._ids: dict[str, str] = {}  # names of those
         self._asked: OrderedDict[str, tuple[str, ...]] = OrderedDict()  # by correlation: who was asked
+        self.probes = Probes(self)
         self._hoping: dict[str, set[asyncio.Future[AgentMessage]]] = {}  # by agent: who waits for a response from it
 
     # -- who is there
@@ -185,7 +187,7 @@ class Post:
         for agent_id in ids:
             cell = self.cells.get(agent_id)
             if cell is not None:
-                if not cell.closing and cell.mailbox.full:
+                if not cell.closing and cell.full:
                     full.append(cell.name)
                 elif cell.closing:
                     raise self._not_there(cell.instance)
@@ -279,7 +281,10 @@ class Post:
         entry.waits_for = message
         try:
             async with entry.cell.timed(timeout_seconds):
-                return await self.env.bus.request(agent_id, message, None)
+                asking = self.env.bus.request(agent_id, message, None)
+                if agent_id in self.cells:
+                    return await asking  # a circle within this node was refused when it was about to close
+                return await self.probes.guarded(entry, message, asking)
         except TimeoutError as error:
             if isinstance(error, ShoalError):
                 raise
@@ -288,7 +293,8 @@ class Post:
             entry.waits_for = None
 
     def answer(self, cell: Cell, message: AgentMessage, value: Any) -> None:
-        """Send back what a handler returned: to who waits for it, or, without a wait, when there is something to say."""
+        """Send back what a handler returned: to who waits for it, or, without a wait, when there is
+        something to say."""
         future = cell.asks.get(message.message_id)
         if future is not None:
             if not future.done():
@@ -423,7 +429,7 @@ class Post:
         try:
             async with self.env.clock.timeout(self.env.settings.hook_timeout_seconds):
                 await cell.handle.invoke(invocation)
-        except Exception as second:  # a hook of the agent's own must not hide the first error
+        except Exception as second:  # noqa: BLE001  a hook of the agent's own must not hide the first error
             self.hook_failed(cell, "on_error", Failure.of(second))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -39,6 +40,7 @@ class Registration:
         self.instance = instance
         self.cell: Cell | None = None
         self.groups: set[str] = set(instance.groups)
+        self.lock = asyncio.Lock()  # one verb at a time on one agent
         self.generation = 0  # how often it was started: part of invocation ids, so those of an earlier life are void
         self.reserved = 0  # lanes offered in a claim that is under way
         self.stored_mail = True  # perhaps some of its mail is in the store

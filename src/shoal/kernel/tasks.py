@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
-from shoal.errors import AgentStateError, CyclicDependencyError, WaitTimeoutError, nearest
-from shoal.kernel.behaviour import takes_tasks
-from shoal.kernel.clock import as_utc
-from shoal.kernel.payload import checked
+from shoal.errors import WaitTimeoutError, nearest
 from shoal.kernel.ports import Cancelled
-from shoal.kernel.task import RetryPolicy, Task, TaskSpec, TaskStatus, parse_priority
+from shoal.kernel.submission import Submission, check_acyclic, check_timeout
+from shoal.kernel.task import RetryPolicy, Task, TaskSpec, TaskStatus
 
 if TYPE_CHECKING:
     from shoal.kernel.entry import Entry
@@ -56,7 +53,7 @@ class Tasks:
         self._env = env
         self.waiting = waiting
         self._scheduler = scheduler
-        self._registrations = registrations
+        self._submission = Submission(env, registrations)
 
     # -- submit
 
@@ -84,7 +81,7 @@ class Tasks:
             "max_retries": max_retries,
             **options,
         }
-        return (await self._enqueue([self._task(spec, parent, {})]))[0]
+        return (await self._enqueue([self._submission.task(spec, parent, {})]))[0]
 
     async def submit_many(self, specs: Sequence[TaskSpec]) -> list[str]:
         """Store several tasks, all or none, in one transaction; return their ids in order."""
@@ -95,11 +92,11 @@ class Tasks:
                 if spec.key in keys:
                     raise ValueError(f"the key {spec.key[:80]!r} stands twice in one batch")
                 keys[spec.key] = self._env.clock.new_id()
-        _check_acyclic(specs, keys)
+        check_acyclic(specs, keys)
         tasks = []
         for spec in specs:
             fields = {field: getattr(spec, field) for field in spec.__struct_fields__ if field != "key"}
-            tasks.append(self._task(fields, None, keys, keys.get(spec.key or "")))
+            tasks.append(self._submission.task(fields, None, keys, keys.get(spec.key or "")))
         return await self._enqueue(tasks) if tasks else []
 
     async def _enqueue(self, tasks: list[Task]) -> list[str]:
@@ -118,71 +115,12 @@ class Tasks:
             env.bus.ring("tasks")
         return ids
 
-    def _task(
-        self, spec: Mapping[str, Any], parent: Task | None, keys: Mapping[str, str], task_id: str | None = None
-    ) -> Task:
-        """Check every field, then build the record. *keys* maps names inside a batch to ids."""
-        env = self._env
-        name, retries = spec["name"], spec["max_retries"]
-        if not isinstance(name, str) or not 1 <= len(name) <= 200:
-            raise ValueError(f"task name must be text of 1 to 200 characters, not {str(name)[:80]!r}")
-        retry = _retry_policy(spec.get("retry"), retries)
-        _check_timeout(spec["timeout_seconds"])
-        if spec.get("on_dependency_failure", "fail") not in ("fail", "run"):
-            raise ValueError(f"on_dependency_failure must be fail or run, not {spec['on_dependency_failure']!r:.80}")
-        now = env.clock.now()
-        limit = env.settings.max_payload_bytes
-        input_data = _checked_dict(spec["input_data"], "input_data", limit)
-        dependencies = spec["dependencies"]
-        if isinstance(dependencies, str):
-            raise TypeError("dependencies is a list of task ids")
-        return Task(
-            task_id=task_id or env.clock.new_id(),
-            name=name,
-            priority=parse_priority(spec["priority"]),
-            input_data=input_data,
-            dependencies=tuple(dict.fromkeys(keys.get(dependency, dependency) for dependency in dependencies)),
-            parent_id=None if parent is None else parent.task_id,
-            root_id=None if parent is None else parent.root_id or parent.task_id,
-            created_at=now,
-            not_before=_not_before(spec, now),
-            timeout_seconds=spec["timeout_seconds"],
-            max_retries=retry.max_retries,
-            retry=retry,
-            on_dependency_failure=spec.get("on_dependency_failure", "fail"),
-            idempotency_key=_checked_key(spec.get("idempotency_key")),
-            metadata=_checked_dict(spec.get("metadata"), "metadata", limit),
-            **self._target(spec),
-        )
-
-    def _target(self, spec: Mapping[str, Any]) -> dict[str, str]:
-        given = {word: spec[word] for word in ("agent", "capability", "group") if spec.get(word) is not None}
-        if len(given) > 1:
-            raise ValueError(f"give at most one target, not {' and '.join(given)}")
-        for word, value in given.items():
-            if not isinstance(value, str) or not value:
-                raise ValueError(f"{word} must be text, not {value!r:.80}")
-        if "agent" in given:
-            agent_id = self._env.store.agents.get(given["agent"]).agent_id
-            registration = self._registrations.get(agent_id)
-            if registration is not None and not takes_tasks(registration.source):
-                raise AgentStateError(
-                    f"Agent {registration.name!r} takes no tasks: it has no execute_task",
-                    operation="submit_task",
-                    agent_id=agent_id,
-                    name=registration.name,
-                )
-            return {"agent": agent_id}
-        if "capability" in given:
-            return {"capability": given["capability"].casefold()}
-        return given
-
     # -- wait
 
     async def wait(self, task_id: str, timeout_seconds: float | None = None) -> Task:
         """Wait until the task has ended, whichever way, and return it."""
         self._env.check_running()
-        _check_timeout(timeout_seconds)
+        check_timeout(timeout_seconds)
         future = self.waiting.wait(task_id)
         if timeout_seconds is None:
             return await future
@@ -210,9 +148,10 @@ class Tasks:
         timeout_seconds: float | None = None,
         return_when: Literal["all", "any", "failure"] = "all",
     ) -> list[Task]:
-        """Wait for all, for the first, or until one has not completed; return those that have ended, in the order asked."""
+        """Wait for all, for the first, or until one has not completed; return those that have ended, in the
+        order asked."""
         self._env.check_running()
-        _check_timeout(timeout_seconds)
+        check_timeout(timeout_seconds)
         if return_when not in ("all", "any", "failure"):
             raise ValueError(f"return_when must be all, any or failure, not {return_when!r:.80}")
         futures = {task_id: self.waiting.wait(task_id) for task_id in dict.fromkeys(task_ids)}
@@ -231,7 +170,7 @@ class Tasks:
     async def as_completed(self, task_ids: Sequence[str], timeout_seconds: float | None = None) -> AsyncIterator[Task]:
         """Yield the tasks as they end."""
         self._env.check_running()
-        _check_timeout(timeout_seconds)
+        check_timeout(timeout_seconds)
         deadline = None if timeout_seconds is None else self._env.clock.monotonic() + timeout_seconds
         futures = {self.waiting.wait(task_id): task_id for task_id in dict.fromkeys(task_ids)}
         try:
@@ -318,75 +257,3 @@ async def _until(futures: list[asyncio.Future[Task]], return_when: str) -> None:
 
 def _has_result(future: asyncio.Future[Task]) -> bool:
     return future.done() and not future.cancelled() and future.exception() is None
-
-
-def _retry_policy(retry: RetryPolicy | None, max_retries: int) -> RetryPolicy:
-    if retry is None:
-        retry = RetryPolicy(max_retries=max_retries)
-    elif not isinstance(retry, RetryPolicy):
-        raise TypeError(f"retry must be a RetryPolicy, not {type(retry).__name__}")
-    elif max_retries:
-        raise ValueError("retry and max_retries are two ways to say the same: give one of them")
-    retry.validate()
-    return retry
-
-
-def _check_timeout(seconds: object) -> None:
-    if seconds is None:
-        return
-    good = isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and math.isfinite(seconds)
-    if not good or seconds <= 0:  # type: ignore[operator]
-        raise ValueError(f"timeout_seconds must be above 0, or None, not {seconds!r:.80}")
-
-
-def _checked_dict(value: Any, where: str, limit: int) -> dict[str, object]:
-    if value is None:
-        return {}
-    if not isinstance(value, Mapping):
-        raise TypeError(f"{where} must be a dict, not {type(value).__name__}")
-    copy, _ = checked(dict(value), where, limit)
-    assert isinstance(copy, dict)
-    return copy
-
-
-def _checked_key(key: object) -> str | None:
-    if key is not None and (not isinstance(key, str) or not 1 <= len(key) <= 500):
-        raise ValueError(f"idempotency_key must be text of 1 to 500 characters, not {str(key)[:80]!r}")
-    return key
-
-
-def _not_before(spec: Mapping[str, Any], now: datetime) -> datetime | None:
-    moment, delay = spec.get("not_before"), spec.get("delay_seconds")
-    if moment is not None and delay is not None:
-        raise ValueError("not_before and delay_seconds are two ways to say the same: give one of them")
-    if delay is not None:
-        if isinstance(delay, bool) or not isinstance(delay, (int, float)) or not 0 <= delay < 1e10:
-            raise ValueError(f"delay_seconds must be 0 or more, not {delay!r:.80}")
-        return now + timedelta(seconds=delay) if delay else None
-    if moment is not None and not isinstance(moment, datetime):
-        raise TypeError(f"not_before must be a datetime, not {type(moment).__name__}")
-    return None if moment is None else as_utc(moment)
-
-
-def _check_acyclic(specs: Sequence[TaskSpec], keys: Mapping[str, str]) -> None:
-    """Raise CyclicDependencyError naming the keys on a circle, before ids are made of them."""
-    waits = {spec.key: [d for d in spec.dependencies if d in keys] for spec in specs if spec.key is not None}
-    done: set[str] = set()
-    for start in waits:
-        path: dict[str, None] = {}
-        stack: list[tuple[str, int]] = [(start, 0)]
-        while stack:
-            key, place = stack.pop()
-            if place == 0:
-                if key in done:
-                    continue
-                if key in path:
-                    names = list(path)
-                    raise CyclicDependencyError([*names[names.index(key) :], key])
-                path[key] = None
-            if place < len(waits[key]):
-                stack.append((key, place + 1))
-                stack.append((waits[key][place], 0))
-            else:
-                path.pop(key, None)
-                done.add(key)

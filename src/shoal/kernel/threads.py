@@ -117,7 +117,7 @@ class DaemonPool(Executor):
         error: BaseException | None = None
         try:
             result = job()
-        except BaseException as raised:
+        except BaseException as raised:  # noqa: BLE001  handed to whoever waits for the job
             error = raised
         with self._changed:
             future, worker.job, worker.future = worker.future, None, None

@@ -19,7 +19,8 @@ __all__ = ["blocker", "find_cycle", "follow"]
 
 
 def blocker(cell: Cell, message_id: str) -> Entry | None:
-    """Return the invocation that must end before *cell* answers this message: its handler, or whoever holds the lane."""
+    """Return the invocation that must end before *cell* answers this message: its handler, or whoever holds the
+    lane."""
     for entry in cell.entries.values():
         if entry.message is not None and entry.message.message_id == message_id:
             return entry
@@ -27,7 +28,8 @@ def blocker(cell: Cell, message_id: str) -> Entry | None:
 
 
 def follow(cell: Cell, message_id: str) -> Iterator[tuple[Entry, AgentMessage | None]]:
-    """Yield, as far as this node knows, each invocation on the way that this message waits for, and what it waits for."""
+    """Yield, as far as this node knows, each invocation on the way that this message waits for, and what it
+    waits for."""
     seen: set[str] = set()
     here: Cell | None = cell
     while here is not None:

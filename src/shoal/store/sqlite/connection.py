@@ -26,7 +26,7 @@ _ADD_COUNTS = """UPDATE task_counts SET pending = pending + :pending, ready = re
     running = running + :running, completed = completed + :completed, failed = failed + :failed,
     cancelled = cancelled + :cancelled"""
 _COUNTS = "SELECT pending, ready, running, completed, failed, cancelled FROM task_counts"
-_COUNTED = ("pending", "ready", "running", "completed", "failed", "cancelled")
+_COUNTED: tuple[str, ...] = ("pending", "ready", "running", "completed", "failed", "cancelled")
 # What the machine refuses, not what an operation did wrong: the next operation would be refused as well.
 REFUSED = (
     apsw.FullError, apsw.IOError, apsw.ReadOnlyError, apsw.CantOpenError, apsw.BusyError, apsw.LockedError,
@@ -93,7 +93,7 @@ class Transaction(Reader):
         self._run_many = connection.cursor().executemany
         self._events: list[Row] = []
         self._counts: dict[str, int] | None = None
-        self._counted = dict.fromkeys(_COUNTED, 0)
+        self._counted: dict[str, int] = dict.fromkeys(_COUNTED, 0)
         self._announce = False
         self._now: tuple[datetime | None, int] = (None, 0)
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["VERSION", "create", "migrate"]
 
 _MIGRATIONS = sorted(
-    (entry for entry in (files(__package__) / "migrations").iterdir() if entry.name.endswith(".sql")),
+    (entry for entry in (files("shoal.store.sqlite") / "migrations").iterdir() if entry.name.endswith(".sql")),
     key=lambda entry: entry.name,
 )
 VERSION = len(_MIGRATIONS)

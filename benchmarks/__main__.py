@@ -1,0 +1,64 @@
+"""``python -m benchmarks [--only NAME ...] [--quick] [--runs N]``: measure, print the table, write it down."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from benchmarks import (
+    acceptance,
+    crash,
+    growth,
+    imports,
+    latency,
+    memory,
+    messages,
+    process_agents,
+    publish,
+    steps,
+    tasks,
+)
+from benchmarks.report import report, write
+from benchmarks.runner import ROOT, measure
+
+MEASUREMENTS = tuple(
+    measurement
+    for module in (
+        tasks, latency, steps, messages, publish, process_agents, memory, growth, crash, imports, acceptance,
+    )
+    for measurement in module.MEASUREMENTS
+)  # fmt: skip
+
+
+def main() -> None:
+    """Read the command line, measure, write."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure Shoal beside its peers.")
+    names = [measurement.name for measurement in MEASUREMENTS]
+    parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help=", ".join(names))
+    parser.add_argument("--quick", action="store_true", help="small numbers, one round: only to see that it works")
+    parser.add_argument("--runs", type=int, default=5, help="rounds (5)")
+    parser.add_argument("--peers", type=Path, default=ROOT / ".venv-bench/bin/python", help="the peers' interpreter")
+    parser.add_argument("--out", type=Path, help="default benchmarks/RESULTS.md; with --only or --quick, nothing is written")
+    given = parser.parse_args()
+    measured = []
+    for measurement in MEASUREMENTS:
+        if given.only is None or measurement.name in given.only:
+            results = measure(
+                measurement,
+                peers=given.peers,
+                runs=max(1, given.runs),
+                quick=given.quick,
+                tell=lambda line: print(line, file=sys.stderr, flush=True),
+            )
+            measured.append((measurement, results))
+    text = report(measured, peers=given.peers, quick=given.quick)
+    whole = given.only is None and not given.quick
+    if given.out or whole:
+        write(text, given.out or ROOT / "benchmarks/RESULTS.md")
+    else:
+        print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""autogen-core's SingleThreadedAgentRuntime."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+from autogen_core import (
+    AgentId,
+    MessageContext,
+    RoutedAgent,
+    SingleThreadedAgentRuntime,
+    TopicId,
+    TypeSubscription,
+    message_handler,
+)
+
+from benchmarks.common import run
+
+
+@dataclass
+class Number:
+    """A message with a number."""
+
+    value: int
+
+
+class Echo(RoutedAgent):
+    """Answers with what it was asked."""
+
+    @message_handler
+    async def on_number(self, message: Number, ctx: MessageContext) -> Number:
+        """Return the question."""
+        return message
+
+
+def messages(count: int) -> dict[str, float]:
+    """Return questions a second and what one takes."""
+    return run(_messages(count))
+
+
+async def _messages(count: int) -> dict[str, float]:
+    runtime = SingleThreadedAgentRuntime()
+    await Echo.register(runtime, "echo", lambda: Echo("echo"))
+    runtime.start()
+    echo = AgentId("echo", "default")
+    for number in range(count // 10):
+        await runtime.send_message(Number(number), echo)
+    begun = time.perf_counter()
+    for number in range(count):
+        await runtime.send_message(Number(number), echo)
+    seconds = time.perf_counter() - begun
+    await runtime.stop()
+    return {"per_s": count / seconds, "us": seconds / count * 1e6}
+
+
+def publish(count: int, subscribers: int) -> dict[str, float]:
+    """Return deliveries a second, until every handler has run."""
+    return run(_publish(count, subscribers))
+
+
+async def _publish(count: int, subscribers: int) -> dict[str, float]:
+    heard = 0
+    all_heard = asyncio.Event()
+
+    class Listener(RoutedAgent):
+        @message_handler
+        async def on_number(self, message: Number, ctx: MessageContext) -> None:
+            nonlocal heard
+            heard += 1
+            if heard == (count + 1) * subscribers:
+                all_heard.set()
+
+    runtime = SingleThreadedAgentRuntime()
+    for number in range(subscribers):
+        await Listener.register(runtime, f"listener-{number}", lambda: Listener("listener"))
+        await runtime.add_subscription(TypeSubscription("news", f"listener-{number}"))
+    runtime.start()
+    await runtime.publish_message(Number(0), TopicId("news", "default"))  # the agents are made by their first message
+    while heard < subscribers:
+        await asyncio.sleep(0.01)
+    begun = time.perf_counter()
+    for number in range(count):
+        await runtime.publish_message(Number(number), TopicId("news", "default"))
+    await all_heard.wait()
+    seconds = time.perf_counter() - begun
+    await runtime.stop()
+    return {"per_s": count * subscribers / seconds}

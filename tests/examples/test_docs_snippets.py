@@ -1,0 +1,54 @@
+"""Every Python snippet of the README and the docs runs as it stands, and prints what stands below it.
+
+A block ``python`` is a program: it runs in an empty folder, and a block ``text`` that follows it is what it prints
+(without one it prints nothing). A block ``python fragment`` is part of a program: it is compiled only.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from tests.examples.programs import ROOT, play
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCK = re.compile(r"^```(?P<kind>[a-z ]*)\n(?P<body>.*?)^```$(?:\n\s*^```text\n(?P<printed>.*?)^```$)?", re.M | re.S)
+
+
+def blocks(kind: str) -> list[object]:
+    """Return (body, printed) of every block of this kind, named by page and line."""
+    found: list[object] = []
+    for page in PAGES:
+        text = page.read_text()
+        for match in BLOCK.finditer(text):
+            if match["kind"] == kind:
+                line = text.count("\n", 0, match.start()) + 1
+                found.append(pytest.param(match["body"], match["printed"], id=f"{page.stem}-{line}"))
+    return found
+
+
+@pytest.mark.parametrize(("body", "printed"), blocks("python"))
+def test_a_program_prints_what_the_page_says(body: str, printed: str | None, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(body)
+    assert play(program, tmp_path).out == (printed or "")
+
+
+@pytest.mark.parametrize(("body", "printed"), blocks("python fragment"))
+def test_a_fragment_compiles(body: str, printed: str | None) -> None:
+    ast.parse("async def fragment():\n" + textwrap.indent(body, "    "))
+
+
+def test_every_python_block_is_one_or_the_other() -> None:
+    kinds = {match["kind"] for page in PAGES for match in BLOCK.finditer(page.read_text())}
+    assert {kind for kind in kinds if kind.startswith("py")} <= {"python", "python fragment"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
+        assert "://" in target or (page.parent / target).exists(), f"{page.name} links to {target}"

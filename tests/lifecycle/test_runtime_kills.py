@@ -1,0 +1,84 @@
+"""``kill -9`` again and again: nothing is lost, and at most what ran at that moment is executed again."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.facts import all_events, check_story
+
+from shoal import AgentRuntime, TaskStatus
+
+SCRIPT = Path(__file__).with_name("kill_rounds.py")
+SLOTS = 4
+LONG = os.environ.get("SHOAL_LONG") == "full"
+KILLS, TASKS = (1000, 10_000) if LONG else (100, 1000)
+
+Run = Callable[..., Any]
+
+
+def live_and_die(kind: str, file: Path, kills: int, number: int) -> list[str]:
+    """Run the lives and return the effects they left."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(SCRIPT), kind, str(file), str(kills), "47"],
+        env={**os.environ, "NUMBER": str(number)},
+        capture_output=True,
+        text=True,
+        timeout=900 if LONG else 100,
+    )
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    return Path(f"{file}.effects").read_text().split()
+
+
+@pytest.mark.long
+@pytest.mark.spec("R47")
+def test_no_task_is_lost_and_only_what_ran_is_executed_again(tmp_path: Path, run: Run) -> None:
+    file = tmp_path / "shoal.db"
+    executed = Counter(live_and_die("tasks", file, KILLS, TASKS))
+
+    async def main() -> None:
+        async with AgentRuntime(file) as runtime:
+            tasks = runtime.store.tasks.search(limit=2 * TASKS)
+            assert len(tasks) == TASKS
+            assert {task.status for task in tasks} == {TaskStatus.COMPLETED}, "no task is lost"
+            events = all_events(runtime)
+            check_story(tasks, events)
+            lost = Counter(event.node_id for event in events if event.event_type == "node_lost")
+            assert sum(lost.values()) == KILLS and set(lost.values()) == {1}
+            interrupted = [event for event in events if event.event_type == "task_interrupted"]
+            at_a_kill = Counter(event.node_id for event in interrupted)
+            assert max(at_a_kill.values()) <= SLOTS
+            allowed = Counter(event.task_id for event in interrupted)
+            assert set(executed) == {task.task_id for task in tasks}
+            again = {task_id: times - 1 for task_id, times in executed.items() if times > 1}
+            assert all(times <= allowed[task_id] for task_id, times in again.items())
+            assert sum(again.values()) <= KILLS * SLOTS
+            print(f"{KILLS} kills: {len(interrupted)} attempts interrupted, {sum(again.values())} executed again")
+
+    run(main)
+
+
+@pytest.mark.spec("R47")
+def test_no_step_is_missing_and_one_a_kill_is_done_again(tmp_path: Path, run: Run) -> None:
+    file = tmp_path / "shoal.db"
+    kills, number = 15, 300
+    done = Counter(live_and_die("steps", file, kills, number))
+
+    async def main() -> None:
+        async with AgentRuntime(file) as runtime:
+            (task,) = runtime.list_tasks()
+            assert task.status is TaskStatus.COMPLETED
+            assert task.output_data == sum(range(number))
+            assert task.attempt == kills + 1
+            check_story([task], all_events(runtime))
+            assert set(done) == {str(n) for n in range(number)}, "no step is missing"
+            assert sum(done.values()) - number <= kills
+            print(f"{kills} kills: {sum(done.values()) - number} of {number} steps done again")
+
+    run(main)
