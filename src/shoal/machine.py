@@ -49,7 +49,7 @@ async def examine(url: str) -> list[Finding]:
     """Return what was found, in the order in which people read it. Writes nothing to the store; leaves no file."""
     file = store_file(url)
     findings = [_python(), Finding(name="shoal", state="ok", text=shoal.__version__), _sqlite()]
-    findings.append(await _store(url, file))
+    findings.append(_no_store(url, file) or await _store(url))
     if file is not None:
         findings += [_file_system(file.absolute()), _fsync(file.absolute().parent)]
     findings += [_cgroup(name) for name in ("memory", "cpu")]
@@ -76,20 +76,26 @@ def _sqlite() -> Finding:
     text = f"{version}, inside apsw {importlib.metadata.version('apsw')}"
     if _WAL_RACE[0] <= tuple(int(word) for word in version.split(".")[:3]) <= _WAL_RACE[1]:
         advice = "pip install --upgrade apsw"
-        return Finding(name="sqlite", state="problem", text=f"{text}: its log can be reset under a writer", advice=advice)
+        return Finding(
+            name="sqlite", state="problem", text=f"{text}: its log can be reset under a writer", advice=advice
+        )
     return Finding(name="sqlite", state="ok", text=text)
 
 
-async def _store(url: str, file: Path | None) -> Finding:
+def _no_store(url: str, file: Path | None) -> Finding | None:
     if file is None:
         return Finding(name="store", state="note", text=f"{url}: it ends with its process")
-    if not file.exists():
-        return Finding(
-            name="store",
-            state="note" if file.absolute().parent.is_dir() else "problem",
-            text=f"there is none at {file.absolute()}",
-            advice="A runtime creates it when it starts, in a folder that exists.",
-        )
+    if file.exists():
+        return None
+    return Finding(
+        name="store",
+        state="note" if file.absolute().parent.is_dir() else "problem",
+        text=f"there is none at {file.absolute()}",
+        advice="A runtime creates it when it starts, in a folder that exists.",
+    )
+
+
+async def _store(url: str) -> Finding:
     try:
         store = open_store(url, read_only=True)
         await store.open()
@@ -101,7 +107,7 @@ async def _store(url: str, file: Path | None) -> Finding:
         return Finding(name="store", state="problem", text=str(error), advice=" ".join(_notes(error)))
     size = info["size_bytes"]
     assert isinstance(size, int)
-    text = f"{file.absolute()}, schema {info['schema_version']}, {size / 2**20:.1f} MB"
+    text = f"{store.url}, schema {info['schema_version']}, {size / 2**20:.1f} MB"
     return Finding(name="store", state="ok", text=text)
 
 
@@ -136,7 +142,9 @@ def _fsync(folder: Path) -> Finding:
     if median > _SLOW_FSYNC_MS:
         return Finding(name="fsync", state="note", text=text, advice="A slow disk: durability=normal waits for less.")
     if median < 0.02:
-        return Finding(name="fsync", state="note", text=text, advice="Too fast for a disk: it may not survive a power cut.")
+        return Finding(
+            name="fsync", state="note", text=text, advice="Too fast for a disk: it may not survive a power cut."
+        )
     return Finding(name="fsync", state="ok", text=text)
 
 
@@ -161,7 +169,7 @@ async def _isolation(level: str) -> Finding:
     name = f"isolation {level}"
     try:
         async with AgentRuntime(store="sqlite://:memory:", bus="local://", config={"warm_processes": 0}) as runtime:
-            await runtime.register_agent("trial", _trial, isolation=level)  # type: ignore[typeddict-item]
+            await runtime.register_agent("trial", _trial, isolation=level)  # type: ignore[arg-type]
             before = clock.monotonic()
             await runtime.start_agent("trial")
             task_id = await runtime.submit_task("trial", timeout_seconds=_TRIAL_SECONDS)
@@ -169,7 +177,9 @@ async def _isolation(level: str) -> Finding:
             took = (clock.monotonic() - before) * 1000
             task.result()
     except (ShoalError, OSError) as error:
-        return Finding(name=name, state="problem", text=f"{type(error).__name__}: {error}", advice=" ".join(_notes(error)))
+        return Finding(
+            name=name, state="problem", text=f"{type(error).__name__}: {error}", advice=" ".join(_notes(error))
+        )
     return Finding(name=name, state="ok", text=f"works: started an agent and ran a task in {took:.0f} ms")
 
 

@@ -29,6 +29,7 @@ from shoal.kernel.events import Events
 from shoal.kernel.groups import Groups
 from shoal.kernel.inline import InlineHost
 from shoal.kernel.limits import Capacity, ResourceLimit, check_limits
+from shoal.kernel.load import Load, MachineProbe
 from shoal.kernel.message import AgentMessage, DeadLetter
 from shoal.kernel.node import Node
 from shoal.kernel.ports import Bus, Child, Clock, Host, SharedValue, Store
@@ -171,7 +172,10 @@ class AgentRuntime:
         from shoal.boxes.reaper import kill_orphan
 
         self._set(self._status)
-        return Node(env, hosts, name=self.node_id, kill_orphan=kill_orphan)
+        return Node(env, hosts, name=self.node_id, load=self._load(), kill_orphan=kill_orphan)
+
+    def _load(self) -> Load:
+        return Load(MachineProbe())
 
     def _process_host(self, env: Env) -> ProcessHost:
         from shoal.boxes.host import HostCallbacks, ProcessHost, StartedChild
@@ -229,7 +233,8 @@ class AgentRuntime:
 
     async def restart(self) -> None:
         """Stop, and start again with the same agents: those that were running run again."""
-        names = [registration.name for registration in self._here.cells.alive]
+        cells = [registration.cell for registration in self._here.cells.alive]
+        names = [cell.name for cell in cells if cell is not None and not cell.paused]
         await self.stop()
         await self.start()
         for name in names:

@@ -61,7 +61,8 @@ async def many_steps(file: str, effects: Effects, number: int) -> None:
         await runtime.wait_for_task(await runtime.submit_task("steps", idempotency_key="steps"))
 
 
-KINDS = {"tasks": (many_tasks, 10), "steps": (many_steps, 20)}
+# What is executed, how much of it a life does as a rule, and how many seconds later at most it is killed.
+KINDS = {"tasks": (many_tasks, 10, 0.012), "steps": (many_steps, 10, 0.002)}
 
 
 def live(kind: str, file: str, pulse: int, number: int) -> None:
@@ -86,7 +87,7 @@ def kill_after(pid: int, pulses: int, progress: int, pause: float) -> None:
 def main(kind: str, file: str, kills: int, seed: int) -> None:
     chance = random.Random(seed)
     number = int(os.environ["NUMBER"])
-    each = KINDS[kind][1]
+    _, each, pause = KINDS[kind]
     for life in range(kills + 1):
         pulses, pulse = os.pipe()
         pid = os.fork()
@@ -99,7 +100,7 @@ def main(kind: str, file: str, kills: int, seed: int) -> None:
             while os.read(pulses, 65536):
                 pass
         else:
-            kill_after(pid, pulses, chance.randint(1, 2 * each - 2), chance.uniform(0, 0.012))
+            kill_after(pid, pulses, chance.randint(1, 2 * each - 2), chance.uniform(0, pause))
         os.close(pulses)
         _, status = os.waitpid(pid, 0)
         code = os.waitstatus_to_exitcode(status)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
@@ -54,7 +53,6 @@ class Agents:
         self._env = env
         self._cells = cells
         self._registrations = registrations
-        self._locks: dict[str, asyncio.Lock] = {}  # one verb at a time on one agent
 
     # -- known or not
 
@@ -69,6 +67,7 @@ class Agents:
         _check_name(name)
         check_source(source)
         chosen = self._options(options)
+        self._cells.hosts[chosen.isolation].check(source)
         copy, _ = checked(dict(config or {}), "config", env.settings.max_payload_bytes)
         held = next((r for r in self._registrations.values() if r.name == name), None)
         if held is not None:
@@ -140,7 +139,6 @@ class Agents:
         agent_id = self._env.store.agents.get(address).agent_id
         cancelled = await self._env.store.agents.unregister(agent_id, now=self._env.clock.now())
         self._registrations.pop(agent_id, None)
-        self._locks.pop(agent_id, None)
         for task_id in cancelled:
             self._cells.scheduler.task_ended(task_id, self._env.store.tasks.get(task_id).status)
 
@@ -154,25 +152,26 @@ class Agents:
             raise AgentNotFoundError(f"{known.name} (registered on node {known.node_id}, not on this one)")
         return registration
 
-    def _lock(self, registration: Registration) -> asyncio.Lock:
-        return self._locks.setdefault(registration.agent_id, asyncio.Lock())
-
     # -- life
 
     async def start(self, address: str) -> None:
         """Bring an agent to life; when no place is free it is queued, and AgentLimitError says so."""
         self._env.check_running()
         registration = self._mine(address)
-        async with self._lock(registration):
+        if registration.cell is None and not registration.lock.locked():
+            await self._cells.gate.wait(registration)
+        async with registration.lock:
             if registration.cell is not None:
                 return
+            self._cells.forget_restart(registration)
             registration.instance = await self._advance(
-                registration, AgentVerb.START, limit=self._env.limits.max_concurrent_agents
+                registration, AgentVerb.START, limit=self._cells.limit_for(registration)
             )
             if registration.instance.status is AgentStatus.QUEUED:
                 limit = self._env.limits.max_concurrent_agents or 0
                 self._cells.queue(registration)
                 raise AgentLimitError(limit, agent_id=registration.agent_id, name=registration.name)
+            self._cells.unqueue(registration)
             await self._cells.launch(registration)
 
     async def stop(self, address: str, graceful: bool = True, timeout_seconds: float = 5.0) -> None:
@@ -180,7 +179,7 @@ class Agents:
         self._env.check_running()
         registration = self._mine(address)
         self._cells.forget_restart(registration)
-        async with self._lock(registration):
+        async with registration.lock:
             if registration.cell is None:
                 if registration.instance.status in (AgentStatus.STOPPED, AgentStatus.FAILED):
                     return
@@ -191,13 +190,13 @@ class Agents:
                 registration.instance = stopped
                 return
             await self._cells.shut(registration, timeout_seconds if graceful else 0.0)
-        await self._cells.fill_places()
+        self._cells.fill_soon()
 
     async def pause(self, address: str, timeout_seconds: float = 5.0) -> None:
         """Hold an agent at its next safe point; its state, mail and status are on disk when this returns."""
         self._env.check_running()
         registration = self._mine(address)
-        async with self._lock(registration):
+        async with registration.lock:
             self._check_status(registration, AgentStatus.RUNNING, "pause")
             await self._cells.pause(registration, timeout_seconds)
 
@@ -208,7 +207,7 @@ class Agents:
         if registration.cell is None and registration.instance.status is AgentStatus.PAUSED:
             await self.start(address)  # paused when its node died: it comes back with its saved state
             return
-        async with self._lock(registration):
+        async with registration.lock:
             self._check_status(registration, AgentStatus.PAUSED, "resume")
             await self._cells.resume(registration)
 

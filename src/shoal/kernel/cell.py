@@ -336,6 +336,13 @@ class Cell:
         if threshold is not None and self.consecutive_errors >= threshold:
             self.on_errors()
 
+    def refuse_waiting(self, error: BaseException) -> None:
+        """Tell those whose question no handler has begun that none will."""
+        begun = {entry.message.message_id for entry in self.entries.values() if entry.message is not None}
+        for message_id, future in list(self.asks.items()):
+            if message_id not in begun and not future.done():
+                future.set_exception(error)
+
     def fail_asks(self, error: Callable[[], BaseException]) -> None:
         """Tell all who wait for an answer that there will be none."""
         for future in list(self.asks.values()):

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from shoal.errors import (
     AgentError,
-    AgentLimitError,
     AgentPauseError,
     AgentStartError,
+    AgentStateError,
     LeaseLostError,
     PayloadError,
     ProcessError,
@@ -20,7 +20,9 @@ from shoal.kernel.attempt import Ending
 from shoal.kernel.cell import Cell
 from shoal.kernel.event import EventType, Fact
 from shoal.kernel.failure import Failure
+from shoal.kernel.launches import LaunchGate
 from shoal.kernel.link import CellLink
+from shoal.kernel.message import AgentMessage
 from shoal.kernel.payload import checked
 from shoal.kernel.ports import AgentChange, Exit, Handle, Host, LaunchSpec
 from shoal.kernel.registration import Registration
@@ -47,12 +49,17 @@ class Cells:
         scheduler: Scheduler,
         hosts: Mapping[str, Host],
         link: Callable[[], CellLink],
+        gate: LaunchGate,
     ) -> None:
         self._env = env
         self._post = post
         self.scheduler = scheduler
         self.hosts = hosts
         self._link = link
+        self.gate = gate
+        self._filling = asyncio.Lock()
+        self._starting = 0
+        self._due: set[str] = set()  # failed, and to be restarted soon: their places are kept
         self._queued: list[Registration] = []  # in the order in which they asked
         self._alive: list[Registration] = []  # in the order in which they came to life
         self._windows: dict[str, RestartWindow] = {}
@@ -67,6 +74,13 @@ class Cells:
             AgentStartError: its constructor, on_start or on_resume raised; the cause is chained.
             ProcessError: its process did not come up.
         """
+        self._starting += 1
+        try:
+            await self._launch(registration)
+        finally:
+            self._starting -= 1
+
+    async def _launch(self, registration: Registration) -> None:
         registration.generation += 1
         link = self._link()
         handle: Handle | None = None
@@ -121,8 +135,17 @@ class Cells:
             await handle.stop(1.0)
         text = f"{type(error).__name__}: {error}"[:1000]
         registration.instance = await self._advance(registration, AgentVerb.START_FAILED, error_message=text)
-        if isinstance(error, (AgentError, asyncio.CancelledError)):
+        if isinstance(error, (AgentStartError, ProcessError, asyncio.CancelledError)):
             return error
+        if isinstance(error, AgentError) and handle is not None and handle.exited.done():
+            exit = handle.exited.result()
+            return ProcessError(
+                f"Agent {registration.name!r} died while it started: {error}",
+                exit_code=exit.exit_code,
+                stderr_tail=exit.stderr_tail,
+                agent_id=registration.agent_id,
+                name=registration.name,
+            )
         what = "did not come up in time" if isinstance(error, TimeoutError) else f"failed to start: {text}"
         if isinstance(error, TimeoutError) and cell is None and registration.options.isolation == "process":
             return ProcessError(f"Agent {registration.name!r} {what}", agent_id=registration.agent_id)
@@ -179,12 +202,27 @@ class Cells:
         rest = cell.mailbox.drain()
         mail = tuple(message for message in rest if not message.durable)
         cell.parked = len(mail)
-        registration.instance = await self._advance(
-            registration, AgentVerb.PAUSE, state=state, mail=mail, details={"state_saved": not frozen}
-        )
+        try:
+            registration.instance = await self._advance(
+                registration, AgentVerb.PAUSE, state=state, mail=mail, details={"state_saved": not frozen}
+            )
+        except BaseException:
+            self._unpause(cell, rest)
+            raise
         registration.stored_mail = True
         if len(mail) < len(rest):
             await self._env.store.mail.release(cell.agent_id, self._env.node_id, now=self._env.clock.now())
+
+    def _unpause(self, cell: Cell, mail: list[AgentMessage]) -> None:
+        """Let a cell go on whose pause did not come to the disk."""
+        cell.paused = cell.frozen = False
+        cell.parked = 0
+        for message in mail:
+            cell.mailbox.put(message)
+        cell.handle.release()
+        cell.release_time()
+        self.scheduler.add(cell)
+        cell.pump()
 
     async def _hold(self, cell: Cell, timeout: float) -> bool:
         """Hold at a safe point; a process too busy to answer is frozen between two instructions, then False."""
@@ -248,6 +286,7 @@ class Cells:
             return
         cell.closing = True
         self.scheduler.remove(cell)
+        cell.refuse_waiting(self._post.dead(cell))
         await self._advance(registration, AgentVerb.STOP)
         await self._finish_work(cell, timeout, grace)
         await self._quiet_hook(cell, "on_stop", hook_seconds)
@@ -286,9 +325,8 @@ class Cells:
         if registration in self._alive:
             self._alive.remove(registration)
         self.scheduler.remove(cell)
-        error = self._post.dead(cell)
+        self._post.remove(cell, self._post.dead(cell))  # before the code ends: its askers hear at once
         await cell.handle.stop(self._env.settings.cancel_grace_seconds if grace is None else grace)
-        self._post.remove(cell, error)
         self._post.abandoned(cell, reason)
         try:
             await self._env.store.mail.release(cell.agent_id, self._env.node_id, now=self._env.clock.now())
@@ -306,6 +344,7 @@ class Cells:
         await self._quiet_hook(cell, "on_stop", STOP_HOOK_SECONDS)
         await self._bury(registration, cell, "died")
         registration.instance = await self._advance(registration, verb, error_message=error_message[:1000], **fields)
+        self.fill_soon()
 
     # -- the end out of order
 
@@ -345,28 +384,36 @@ class Cells:
         window = self._windows.setdefault(registration.agent_id, RestartWindow(registration.options.restart))
         delay = window.next_delay(self._env.clock.monotonic()) if window.wanted(failed=True) else None
         if delay is None or self._env.status != "running":
-            self._env.spawn(self.fill_places(), "fill places")
+            self.fill_soon()
             return
+        self._due.add(registration.agent_id)
         restart = self._env.spawn(self._restart(registration, delay), f"restart of {registration.name}")
         self._restarts[registration.agent_id] = restart
 
     async def _restart(self, registration: Registration, delay: float) -> None:
         await self._env.clock.sleep(delay)
-        count = registration.instance.restart_count + 1
-        fact = Fact(
-            event_type=EventType.AGENT_RESTARTED,
-            agent_id=registration.agent_id,
-            node_id=self._env.node_id,
-            details={"restart_count": count, "waited_seconds": delay},
-        )
-        registration.instance = await self._advance(registration, AgentVerb.START, restart_count=count, facts=(fact,))
-        try:
-            await self.launch(registration)
-        except (AgentStartError, ProcessError):
-            self._restart_by_policy(registration)
+        async with registration.lock:
+            self._due.discard(registration.agent_id)
+            if registration.cell is not None or registration.instance.status is not AgentStatus.FAILED:
+                return  # somebody was quicker
+            count = registration.instance.restart_count + 1
+            fact = Fact(
+                event_type=EventType.AGENT_RESTARTED,
+                agent_id=registration.agent_id,
+                node_id=self._env.node_id,
+                details={"restart_count": count, "waited_seconds": delay},
+            )
+            registration.instance = await self._advance(
+                registration, AgentVerb.START, restart_count=count, facts=(fact,)
+            )
+            try:
+                await self.launch(registration)
+            except (AgentStartError, ProcessError):
+                self._restart_by_policy(registration)
 
     def forget_restart(self, registration: Registration) -> None:
         """Call off a restart that waits: somebody takes over."""
+        self._due.discard(registration.agent_id)
         restart = self._restarts.pop(registration.agent_id, None)
         if restart is not None and restart is not asyncio.current_task():
             restart.cancel()
@@ -417,8 +464,28 @@ class Cells:
 
     @property
     def queued(self) -> int:
-        """Return how many wait for a place."""
-        return len(self._queued)
+        """Return how many wait for a place, or for a quieter machine."""
+        return len({registration.agent_id for registration in self._queued} | self.gate.waiting)
+
+    @property
+    def taken(self) -> int:
+        """Return how many places are taken: by agents that live, and by those that are coming to life."""
+        return len(self._alive) + self._starting
+
+    def limit_for(self, registration: Registration) -> int | None:
+        """Return how many agents may live for this one to start: places are kept for restarts, and for those before it."""
+        most = self._env.limits.max_concurrent_agents
+        if most is None:
+            return None
+        if self._queued and self._queued[0] is not registration:
+            self.fill_soon()
+            return 0
+        return max(0, most - len(self._due - {registration.agent_id}))
+
+    def fill_soon(self) -> None:
+        """Begin to start who waits."""
+        if self._queued:
+            self._env.spawn(self.fill_places(), "fill places")
 
     @property
     def alive(self) -> list[Registration]:
@@ -427,18 +494,31 @@ class Cells:
 
     async def fill_places(self) -> None:
         """Start who waits, in order, as far as there are places."""
-        while self._queued and self._env.status == "running":
-            registration = self._queued[0]
+        async with self._filling:
+            while self._queued and self._env.status == "running":
+                if not await self._fill_place(self._queued[0]):
+                    return
+
+    async def _fill_place(self, registration: Registration) -> bool:
+        """Start who waits longest; False when there is no place."""
+        try:
+            await self.gate.wait(registration)
+        except AgentStateError:
+            return True  # stopped meanwhile
+        async with registration.lock:
+            if registration not in self._queued:
+                return True  # stopped, or started by somebody else
             registration.instance = await self._advance(
-                registration, AgentVerb.START, limit=self._env.limits.max_concurrent_agents
+                registration, AgentVerb.START, limit=self.limit_for(registration)
             )
             if registration.instance.status is AgentStatus.QUEUED:
-                return
+                return False
             self.unqueue(registration)
             try:
                 await self.launch(registration)
-            except (AgentStartError, ProcessError, AgentLimitError):
-                continue  # failed, with its event; its place goes to the next
+            except (AgentStartError, ProcessError):
+                return True  # failed, with its event; its place goes to the next
+        return True
 
     async def shut_all(self, timeout: float, grace: float) -> None:
         """End all agents: their work has *timeout* seconds together, then *grace* together.

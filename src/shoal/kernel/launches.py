@@ -28,6 +28,7 @@ class LaunchGate:
     def __init__(self, env: Env, load: Load) -> None:
         self._env = env
         self._load = load
+        self.waiting: set[str] = set()  # ids of agents
 
     def busy(self, registration: Registration) -> str | None:
         """Return why this agent's launch is to wait, as a sentence, or None."""
@@ -44,7 +45,7 @@ class LaunchGate:
             AgentStateError: the agent was stopped meanwhile.
         """
         why = self.busy(registration)
-        if why is None:
+        if why is None or registration.instance.status is AgentStatus.PAUSED:
             return
         clock, longest = self._env.clock, self._env.settings.launch_max_delay_seconds
         began = clock.monotonic()
@@ -57,10 +58,18 @@ class LaunchGate:
             facts=(fact,),
         )
         registration.instance = await self._env.store.agents.advance(change, now=clock.now())
+        self.waiting.add(registration.agent_id)
+        try:
+            await self._until_quiet(registration, began + longest)
+        finally:
+            self.waiting.discard(registration.agent_id)
+
+    async def _until_quiet(self, registration: Registration, deadline: float) -> None:
+        clock = self._env.clock
         while (why := self.busy(registration)) is not None:
-            left = began + longest - clock.monotonic()
+            left = deadline - clock.monotonic()
             if left <= 0:
-                await self._goes_ahead(registration, why, longest)
+                await self._go_ahead(registration, why)
                 return
             await clock.sleep(min(LOOK_SECONDS, left))
             self._check_queued(registration)
@@ -77,7 +86,8 @@ class LaunchGate:
                 name=registration.name,
             )
 
-    async def _goes_ahead(self, registration: Registration, why: str, waited: float) -> None:
+    async def _go_ahead(self, registration: Registration, why: str) -> None:
+        waited = self._env.settings.launch_max_delay_seconds
         log.warning("agent %r starts after %g s all the same: %s", registration.name, waited, why)
         fact = self._fact(registration, {"reason": why, "waited_seconds": waited, "goes_ahead": True})
         await self._env.store.events.append([fact], now=self._env.clock.now())

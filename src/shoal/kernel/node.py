@@ -16,6 +16,7 @@ from shoal.kernel.env import Env
 from shoal.kernel.event import EventType, Fact
 from shoal.kernel.events import Events
 from shoal.kernel.groups import Groups
+from shoal.kernel.launches import LaunchGate
 from shoal.kernel.link import CellLink
 from shoal.kernel.load import Load, MachineProbe, QuietProbe
 from shoal.kernel.maintenance import Maintenance
@@ -61,7 +62,14 @@ class Node:
         self.post = Post(env)
         self.shared = Shared(env)
         self.tasks = Tasks(env, waiting, self.scheduler, self.registrations)
-        self.cells = Cells(env, self.post, self.scheduler, hosts, lambda: CellLink(env, self.tasks, self.shared))
+        self.cells = Cells(
+            env,
+            self.post,
+            self.scheduler,
+            hosts,
+            lambda: CellLink(env, self.tasks, self.shared),
+            LaunchGate(env, self.load),
+        )
         self.agents = Agents(env, self.cells, self.registrations)
         self.groups = Groups(env, self.agents, self.registrations)
         self.queue = Queue(env, self.scheduler, self.cells, self.registrations, self.load)

@@ -892,6 +892,10 @@ class Handle(Protocol):
 class Host(Protocol):
     """Brings agents to life at one isolation level."""
 
+    def check(self, source: Any) -> None:
+        """Raise ConfigError when *source* cannot travel there; the text names the object in it that cannot."""
+        ...
+
     async def start(self, spec: LaunchSpec, link: Link) -> Handle:
         """Begin to start an agent. Raises ConfigError when its source cannot travel there."""
         ...

@@ -76,7 +76,8 @@ class Probes:
 
         answer = loop.create_task(asking, name=f"{entry.cell.name} asks")
         try:
-            await asyncio.wait([answer, verdict], return_when=asyncio.FIRST_COMPLETED)
+            either: list[asyncio.Future[Any]] = [answer, verdict]
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             return await answer if answer.done() else await _never(verdict)
         finally:
             timer.cancel()

@@ -106,12 +106,13 @@ class Queue:
         pending, room = counts["pending"], limits.max_task_queue_size
         used, total = self._load.memory()
         busy = self._load.too_high(self._env.settings.launch_memory_limit, self._env.settings.launch_cpu_limit)
-        full = most is not None and len(alive) >= most
+        taken = self._cells.taken
+        full = most is not None and taken >= most
         return Capacity(
-            agents_running=len(alive),
+            agents_running=taken,
             agents_queued=self._cells.queued,
             agents_limit=most,
-            agents_available=None if most is None else max(0, most - len(alive)),
+            agents_available=None if most is None else max(0, most - taken),
             tasks_pending=pending,
             tasks_limit=room,
             tasks_available=None if room is None else max(0, room - pending),

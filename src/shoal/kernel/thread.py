@@ -27,6 +27,9 @@ class ThreadHost:
         self._clock = clock
         self._pool = pool
 
+    def check(self, source: Any) -> None:
+        """Take any source: nothing travels."""
+
     async def start(self, spec: LaunchSpec, link: Link) -> Handle:
         """Begin to start an agent."""
         return ThreadHandle(spec, link, self._clock, self._pool)

@@ -1,0 +1,38 @@
+"""What can be read of running nodes from outside."""
+
+from __future__ import annotations
+
+import os
+import socket
+from datetime import datetime
+from pathlib import Path
+
+from shoal.kernel.node import process_start
+from shoal.kernel.ports import Node
+
+__all__ = ["is_alive", "usage"]
+
+
+def is_alive(node: Node, now: datetime) -> bool:
+    """Tell whether a node lives: on this host by its process, elsewhere by its lease."""
+    if node.lost:
+        return False
+    if node.host == socket.gethostname():
+        return process_start(node.pid) == node.pid_started
+    return node.lease_until > now
+
+
+def usage(node: Node) -> dict[str, float | None]:
+    """Return the resident memory (MB) and CPU time (seconds) of a node's own process; None where it cannot be read."""
+    try:
+        if node.host != socket.gethostname() or process_start(node.pid) != node.pid_started:
+            return {"memory_mb": None, "cpu_seconds": None}
+        pages = int(Path(f"/proc/{node.pid}/statm").read_text().split()[1])
+        fields = Path(f"/proc/{node.pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:  # it has just ended, or there is no /proc
+        return {"memory_mb": None, "cpu_seconds": None}
+    ticks = os.sysconf("SC_CLK_TCK")
+    return {
+        "memory_mb": round(pages * os.sysconf("SC_PAGE_SIZE") / 2**20, 1),
+        "cpu_seconds": (int(fields[11]) + int(fields[12])) / ticks,
+    }

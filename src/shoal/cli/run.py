@@ -1,0 +1,206 @@
+"""``shoal run``."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from shoal.cli.options import Json, Store, input_of, seconds, url_of
+from shoal.cli.show import line, text_of
+from shoal.errors import ConfigError, nearest
+from shoal.kernel.agent import Isolation
+from shoal.kernel.limits import ResourceLimit
+from shoal.kernel.task import Task, TaskSpec, TaskStatus
+from shoal.observe.log import configure_logging
+from shoal.runtime import AgentRuntime
+
+__all__ = ["load", "run"]
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be run."""
+
+    url: str
+    name: str
+    source: Any
+    inputs: list[dict[str, Any]]
+    isolation: str | None
+    concurrency: int
+    timeout_seconds: float | None
+    max_retries: int
+    json: bool
+
+
+def run(
+    target: Annotated[str, typer.Argument(metavar="FILE.py:NAME", help="A class, object or function in a file.")],
+    inputs: Annotated[
+        list[str],
+        typer.Argument(metavar="INPUT...", help='One task each: a JSON object; any other text is {"message": TEXT}.'),
+    ],
+    isolation: Annotated[Isolation | None, typer.Option(help="Where its code runs.  [default: inline]")] = None,
+    concurrency: Annotated[int, typer.Option(min=1, help="How many tasks it works on at a time.")] = 1,
+    timeout: Annotated[str | None, typer.Option(metavar="TIME", help="For each attempt, as 90s or 10m.")] = None,
+    retries: Annotated[int, typer.Option(min=0, help="How often a task is tried again after an error.")] = 0,
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Register it under this name.  [default: NAME]")
+    ] = None,
+    store: Store = None,
+    json: Json = False,
+) -> int:
+    """Register an agent, submit a task for each INPUT, and print each result as it ends.
+
+    With --json a line for each task: index (from 0, in the order given), task_id, status, output, error_type,
+    error_message, seconds. Ends with 1 when a task did not complete. Ctrl-C cancels what has not ended. Tasks that an
+    earlier run was killed over are still in the store: they are executed as well, without being shown.
+
+    \b
+    Example:
+      shoal run hello.py:Greeter '{"name": "Alice"}' '{"name": "Bob"}' --concurrency 2
+    """
+    source = load(target)
+    job = Job(
+        url=url_of(store),
+        name=name or target.rpartition(":")[2],
+        source=source,
+        inputs=[input_of(text) for text in inputs],
+        isolation=None if isolation is None else str(isolation),
+        concurrency=concurrency,
+        timeout_seconds=None if timeout is None else seconds(timeout),
+        max_retries=retries,
+        json=json,
+    )
+    configure_logging("WARNING")
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(_run(job))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+def load(target: str) -> Any:
+    """Return what ``FILE.py:NAME`` names; the file's folder is searched for what it imports, as Python does.
+
+    Raises:
+        ConfigError: there is no such file or name, or the file raised.
+    """
+    place, _, name = target.rpartition(":")
+    if not place or not name:
+        raise ConfigError(f"{target[:80]!r} names no agent", note="Write FILE.py:NAME, as hello.py:Greeter.")
+    path = Path(place)
+    if not path.is_file():
+        raise ConfigError(f"there is no file {place[:200]}", note="Write FILE.py:NAME, as hello.py:Greeter.")
+    module = _import(path)
+    found: Any = module
+    for word in name.split("."):
+        if not hasattr(found, word):
+            known = [known for known in vars(found) if not known.startswith("_")]
+            raise ConfigError(f"{place} has no {name[:80]!r}{nearest(word, known)}")
+        found = getattr(found, word)
+    return found
+
+
+def _import(path: Path) -> ModuleType:
+    sys.path.insert(0, str(path.resolve().parent))
+    name = path.stem if path.stem not in sys.modules and path.stem.isidentifier() else f"shoal_run_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"{path} is no Python file", note="Its name must end in .py.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ConfigError(
+            f"{path} cannot be loaded: {type(error).__name__}: {error}",
+            note=f"{_where(error, path)}--debug shows more.",
+        ) from error
+    return module
+
+
+def _where(error: Exception, path: Path) -> str:
+    frame, number = error.__traceback__, None
+    while frame is not None:
+        if Path(frame.tb_frame.f_code.co_filename) == path:
+            number = frame.tb_lineno
+        frame = frame.tb_next
+    return "" if number is None else f"Raised in line {number}. "
+
+
+async def _run(job: Job) -> int:
+    limits = ResourceLimit(max_task_queue_size=None)
+    async with AgentRuntime(store=job.url, resource_limits=limits) as runtime:
+        agent_id = await runtime.register_agent(
+            job.name,
+            job.source,
+            isolation=job.isolation,  # type: ignore[arg-type]
+            max_concurrent_tasks=job.concurrency,
+        )
+        await runtime.start_agent(agent_id)
+        spec = TaskSpec(name=job.name, agent=agent_id, timeout_seconds=job.timeout_seconds, max_retries=job.max_retries)
+        ids = await runtime.submit_tasks([msgspec.structs.replace(spec, input_data=given) for given in job.inputs])
+        order = {task_id: index for index, task_id in enumerate(ids)}
+        failed = 0
+        try:
+            with _progress(len(ids), shown=not job.json) as advance:
+                async for task in runtime.as_completed(ids):
+                    _show(order.pop(task.task_id), task, job.json)
+                    failed += task.status is not TaskStatus.COMPLETED
+                    advance()
+        except asyncio.CancelledError:
+            for task_id in order:
+                await runtime.cancel_task(task_id, "Interrupted")
+            raise
+        if failed and not job.json:
+            print(f"{failed} of {len(ids)} failed", file=sys.stderr)
+        return 1 if failed else 0
+
+
+@contextlib.contextmanager
+def _progress(total: int, *, shown: bool) -> Iterator[Callable[[], None]]:
+    """Show how many have ended, on a terminal; the results are printed above."""
+    if not (shown and sys.stderr.isatty()):
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()) as progress:
+        bar = progress.add_task("tasks", total=total)
+        yield lambda: progress.advance(bar)
+
+
+def _show(index: int, task: Task, json: bool) -> None:
+    took = None
+    if task.started_at is not None and task.completed_at is not None:
+        took = (task.completed_at - task.started_at).total_seconds()
+    if json:
+        line(
+            {"index": index, "task_id": task.task_id, "status": task.status, "output": task.output_data}
+            | {"error_type": task.error_type, "error_message": task.error_message, "seconds": took}
+        )
+        return
+    result = (
+        _result(task) if task.status is TaskStatus.COMPLETED else f"{task.error_type or ''}: {task.error_message or ''}"
+    )
+    print(f"[{index}] {task.status}{'' if took is None else f' in {took:.3f} s'}: {result}", flush=True)
+
+
+def _result(task: Task) -> str:
+    output = task.output_data
+    if isinstance(output, dict) and set(output) == {"content"}:
+        return text_of(output["content"])
+    return text_of(output)

@@ -1,0 +1,215 @@
+"""What is left when a node was killed, was frozen or had no disk; and that nothing is left over."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.facts import all_events, check_story
+from tests.support.processes import gone, script
+from tests.support.runtimes import running, until
+
+from shoal import AgentRuntime, RestartPolicy, Task, TaskStatus
+from shoal.errors import DeadAgentError, TaskFailedError
+
+NODE = Path(__file__).with_name("one_node.py")
+CYCLES = 200
+
+Run = Callable[..., Any]
+
+
+async def nothing(task: Task) -> None:
+    return None
+
+
+@pytest.mark.spec("R48", "R51")
+def test_a_restart_takes_up_what_a_killed_node_left(tmp_path: Path, store_url: str, run: Run) -> None:
+    with script(NODE, "busy_children", str(tmp_path / "shoal.db")) as node:
+        left = node.hear()
+        frozen, other = left["pids"]
+        os.kill(frozen, signal.SIGSTOP)  # it cannot end by itself
+        node.signal(signal.SIGKILL)
+        node.process.wait()
+        killed = time.monotonic()
+
+    async def main() -> None:
+        order: list[str] = []
+
+        async def note(task: Task) -> None:
+            order.append(task.name)
+
+        async with running(store_url) as runtime:
+            for name in ("p0", "p1"):
+                agent_id = await runtime.register_agent(name, note)
+                assert agent_id == left["agents"][int(name[1])], "a known name keeps its id"
+                await runtime.start_agent(name)
+            started = runtime.get_agent_status("p1").started_at
+            assert started is not None
+            for task in await runtime.wait_for_tasks(left["held"], timeout_seconds=10):
+                assert task.attempt == 2 and task.started_at is not None
+                assert (task.started_at - started).total_seconds() <= 2
+            await until(lambda: gone(frozen) and gone(other), seconds=2 - (time.monotonic() - killed))
+            assert [event.details["pid"] for event in runtime.query_events("orphan_killed")] == [frozen]
+            order.clear()
+            await runtime.register_agent("w", note, capabilities=["later"])
+            await runtime.start_agent("w")
+            done = await runtime.wait_for_tasks(left["waiting"])
+            assert order == [task.name for task in sorted(done, key=lambda task: task.priority)]
+            events = all_events(runtime)
+            check_story(runtime.list_tasks(), events)
+            (start,) = (event for event in events if event.event_type == "node_lost")
+            assert start.event_id == left["last_event"] + 1 or start.event_id > left["last_event"]
+
+    run(main)
+
+
+@pytest.mark.spec("R49")
+def test_a_frozen_node_loses_its_task_and_cannot_settle_it_late(tmp_path: Path, store_url: str, run: Run) -> None:
+    async def main(node: Any) -> None:
+        async def quick(task: Task) -> str:
+            return "the other node"
+
+        (task_id,) = (node.hear()["task"],)
+        assert node.hear() == {"at": "started"}
+        async with running(store_url, {"b": quick}, lease_seconds=2, poll_seconds=0.2) as runtime:
+            node.signal(signal.SIGSTOP)
+            frozen = time.monotonic()
+            done = await runtime.wait_for_task(task_id, timeout_seconds=20)
+            assert time.monotonic() - frozen <= 2 + 1
+            assert (done.output_data, done.attempt) == ("the other node", 2)
+            node.signal(signal.SIGCONT)
+            await until(lambda: runtime.query_events("lease_lost"))
+            node.tell("go on")
+            said = []
+            while not said or said[-1] != {"at": "stopped"}:
+                said.append(await asyncio.to_thread(node.hear))
+            assert {"refused": "LeaseLostError"} in said
+            assert {"at": "wrote"} not in said
+            assert await runtime.shared.get("late") is None
+            assert runtime.get_task_status(task_id).output_data == "the other node"
+            check_story(runtime.list_tasks(), all_events(runtime))
+            assert len(runtime.query_events("task_completed")) == 1
+            (lost,) = runtime.query_events("node_lost")
+            assert runtime.get_agent_status("a").status == "failed"
+            assert lost.node_id != runtime.node_id
+            assert len(runtime.list_tasks()) == 1, "what it submitted without a lease was not stored"
+
+    with script(NODE, "slow_task", str(tmp_path / "shoal.db")) as node:
+        run(lambda: main(node))
+
+
+@pytest.mark.spec("R50")
+def test_a_task_that_kills_its_agent_fails_after_some_deaths_and_the_others_complete(store_url: str, run: Run) -> None:
+    async def main() -> None:
+        async def work(task: Task) -> str:
+            if task.name == "poison":
+                os._exit(3)
+            return task.name
+
+        options = {"isolation": "process", "restart": RestartPolicy(initial_seconds=0.01)}
+        async with running(store_url, {"a": work}, options=options, max_agent_deaths=3) as runtime:
+            names = ["good 0", "poison", "good 1", "good 2"]
+            ids = [await runtime.submit_task(name, priority=n) for n, name in enumerate(names)]
+            tasks = {task.name: task for task in await runtime.wait_for_tasks(ids, timeout_seconds=60)}
+            poison = tasks.pop("poison")
+            assert {task.status for task in tasks.values()} == {TaskStatus.COMPLETED}
+            assert (poison.status, poison.attempt, poison.error_type) == (TaskStatus.FAILED, 3, DeadAgentError.__name__)
+            with pytest.raises(TaskFailedError, match="exit code 3"):
+                poison.result()
+            assert len(runtime.query_events("task_interrupted", task_id=poison.task_id)) == 2
+            check_story(runtime.list_tasks(), all_events(runtime))
+            deaths = runtime.query_events("agent_failed")
+            assert [event.details["process_exit_code"] for event in deaths] == [3, 3, 3]
+
+    run(main)
+
+
+@pytest.mark.spec("R50")
+def test_a_full_disk_loses_nothing_that_was_acknowledged(tmp_path: Path, store_url: str, run: Run) -> None:
+    with script(NODE, "no_room", str(tmp_path / "shoal.db")) as node:
+        assert [node.hear()["full"], node.hear()["full"]] == [True, True]
+        said = node.hear()
+        assert node.process.wait(timeout=30) == 0
+    accepted = said["accepted"]
+    assert said["refused"] >= 40 and len(accepted) >= 60 - 4, "the first submits of a full disk may still have fitted"
+
+    async def main() -> None:
+        async with running(store_url) as runtime:
+            tasks = runtime.list_tasks(limit=1000)
+            assert {task.task_id for task in tasks} == set(accepted), "stored is what was acknowledged"
+            assert {task.status for task in tasks} == {TaskStatus.COMPLETED}
+            assert Counter(said["executed"]) == Counter(accepted), "each once: outcomes waited for the disk"
+            check_story(tasks, all_events(runtime))
+
+    run(main)
+
+
+def children() -> set[int]:
+    return {int(pid) for path in Path("/proc/self/task").glob("*/children") for pid in path.read_text().split()}
+
+
+@pytest.mark.spec("R51")
+def test_after_a_stop_there_is_no_child_and_no_zombie(store_url: str, run: Run) -> None:
+    async def main() -> None:
+        before = children()
+        agents = {f"p{n}": nothing for n in range(3)}
+        async with running(store_url, agents, options={"isolation": "process"}) as runtime:
+            await runtime.wait_for_tasks([await runtime.submit_task(str(n)) for n in range(6)])
+            assert len(children() - before) >= 3
+        assert children() - before == set()
+
+    run(main)
+
+
+@pytest.mark.spec("R51")
+def test_two_seconds_after_a_kill_no_child_is_left(tmp_path: Path) -> None:
+    with script(NODE, "busy_children", str(tmp_path / "shoal.db")) as node:
+        pids = node.hear()["pids"]
+        found = {int(pid) for path in Path(f"/proc/{node.process.pid}/task").glob("*/children") for pid in path.read_text().split()}
+        assert found >= set(pids)
+        node.signal(signal.SIGKILL)
+        node.process.wait()
+        deadline = time.monotonic() + 2
+        while left := [pid for pid in found if not gone(pid)]:
+            assert time.monotonic() < deadline, f"still there: {left}"
+            time.sleep(0.01)
+
+
+def held() -> tuple[int, int]:
+    """Return how many threads and open files this process has."""
+    return threading.active_count(), len(os.listdir("/proc/self/fd"))
+
+
+@pytest.mark.spec("R51")
+def test_two_hundred_starts_and_stops_leak_nothing(store_url: str, run: Run) -> None:
+    async def main() -> None:
+        runtime = AgentRuntime(store=store_url)
+
+        async def cycle() -> None:
+            await runtime.start()
+            if not runtime.list_agents():
+                await runtime.register_agent("inline", nothing)
+                await runtime.register_agent("thread", nothing, isolation="thread")
+            for name in ("inline", "thread"):
+                await runtime.start_agent(name)
+            await runtime.wait_for_tasks([await runtime.submit_task(name, agent=name) for name in ("inline", "thread")])
+            await runtime.stop()
+
+        for _ in range(3):
+            await cycle()
+        before = held()
+        for _ in range(CYCLES):
+            await cycle()
+            assert asyncio.all_tasks() == {asyncio.current_task()}
+        assert held() <= before
+        assert held()[1] <= before[1]
+
+    run(main)
