@@ -16,7 +16,7 @@ $(STAMP): pyproject.toml constraints.txt scripts/setup
 	@touch $@
 
 demo: $(STAMP)  ## see it work
-	$(BIN)/python examples/demo/main.py
+	$(BIN)/python examples/demo/main.py $(DIR)
 
 test: $(STAMP)  ## all tests
 	$(BIN)/pytest

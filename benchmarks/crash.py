@@ -25,7 +25,8 @@ def crash(worker: str, count: int, kills: int) -> dict[str, float]:
     """Submit *count* tasks, kill the worker *kills* times, and count what was executed, and how often."""
     with folder() as path:
         command = [sys.executable, "-m", "benchmarks.child", worker]
-        subprocess.run([*command, json.dumps({"path": str(path), "count": count})], check=True, timeout=60)
+        arguments = json.dumps({"path": str(path), "count": count})
+        subprocess.run([*command, arguments], check=True, timeout=60, stdout=subprocess.DEVNULL)
         for number in range(kills):
             _work_until(command, path, (number + 1) * count // (kills + 1), kill=True)
         begun = time.monotonic()
@@ -40,7 +41,8 @@ def crash(worker: str, count: int, kills: int) -> dict[str, float]:
 
 def _work_until(command: list[str], path: Path, ended: int, *, kill: bool) -> None:
     """Let a worker run until so many tasks have ended, at most 30 s; then kill it, as a crash or to clean up."""
-    worker = subprocess.Popen([*command, json.dumps({"path": str(path), "count": 0})], start_new_session=True)
+    arguments = json.dumps({"path": str(path), "count": 0})
+    worker = subprocess.Popen([*command, arguments], start_new_session=True, stdout=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + REST_SECONDS
         while len(marks(path)[1]) < ended and time.monotonic() < deadline:

@@ -15,7 +15,7 @@ from benchmarks.crash import LANES, REST_SECONDS, TASK_SECONDS, crash, mark
 
 __all__ = ["crash", "latency", "tasks", "worker"]
 
-WORKERS = 4  # the fastest of 1, 2, 4, 8 and 64: SQLite has one writer
+WORKERS = 4  # as fast as 1 and 2 with fsync, the fastest without; 8 and 64 are slower, since SQLite has one writer
 POLL_SECONDS = 0.001
 
 

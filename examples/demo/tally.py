@@ -23,12 +23,13 @@ class Book:
 
 @dataclass(frozen=True)
 class Tally:
-    """Both books, and how many attempts a crash cut short."""
+    """Both books, how many attempts a crash cut short, and how many tasks were executed twice for no such reason."""
 
     tasks: int
     events: Book
     effects: Book
     interrupted: int
+    unexplained: int
 
 
 def read_effects(file: Path) -> Counter[str]:
@@ -40,25 +41,27 @@ async def take_tally(store: Path, events_file: Path, effects_file: Path, planned
     """Return what the store's events and the effect log say of the *planned* tasks, by key."""
     async with AgentRuntime(store) as runtime:
         await runtime.export_events(events_file)
-    completed: Counter[str] = Counter()
-    interrupted = 0
-    with events_file.open(encoding="utf-8") as lines:
-        for line in lines:
-            event = json.loads(line)
-            completed[event["task_id"]] += event["event_type"] == "task_completed"
-            interrupted += event["event_type"] == "task_interrupted"
-    by_id = Counter({task_id: number for task_id, number in completed.items() if number})
+        completed = _count(events_file, "task_completed")
+        interrupted = _count(events_file, "task_interrupted")
+        cut_short = {runtime.get_task_status(task_id).idempotency_key for task_id in interrupted}
     effects = read_effects(effects_file)
     return Tally(
         tasks=len(planned),
-        events=Book(done=len(by_id), lost=len(planned) - len(by_id), twice=_twice(by_id)),
+        events=Book(done=len(completed), lost=len(planned) - len(completed), twice=_twice(completed)),
         effects=Book(
             done=sum(effects[key] > 0 for key in planned),
             lost=sum(effects[key] == 0 for key in planned),
             twice=_twice(effects),
         ),
-        interrupted=interrupted,
+        interrupted=interrupted.total(),
+        unexplained=sum(number > 1 and key not in cut_short for key, number in effects.items()),
     )
+
+
+def _count(events_file: Path, event_type: str) -> Counter[str]:
+    """Return how many events of this type there are, by task id."""
+    events = map(json.loads, events_file.read_text(encoding="utf-8").splitlines())
+    return Counter(event["task_id"] for event in events if event["event_type"] == event_type)
 
 
 def _twice(counts: Counter[str]) -> int:

@@ -7,6 +7,7 @@ the kernel, to which they forward.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -164,6 +165,9 @@ class AgentRuntime:
         env = Env(clock=self._clock, store=store, bus=bus, settings=self.settings, limits=self._limits)
         env.node_id, env.runtime_id = self.node_id, self.runtime_id
         env.loop = asyncio.get_running_loop()
+        logger = logging.getLogger("shoal")
+        if logger.level == logging.NOTSET:  # whoever has set one knows what he wants
+            logger.setLevel(self.settings.log_level)
         self._env = env
         pool = DaemonPool(self.settings.threads)
         hosts: dict[str, Host] = {"inline": InlineHost(self._clock, pool)}

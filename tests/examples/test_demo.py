@@ -60,6 +60,7 @@ def test_what_it_finds(folder: Path, tmp_path: Path) -> None:
     assert books(printed) == {"events": [TASKS, 0, 0], "effects": [TASKS, 0, 0]}
     found = index(out)
     files = {file["path"]: file for file in found["files"]}
+    assert [file["path"] for file in found["files"]] == sorted(files)
     assert len(files) == MODULES + 5 and ".hidden/secret.py" not in files and "picture.png" not in files
     module = files["pack/module_07.py"]
     assert (module["language"], module["lines"], module["words"]) == ("Python", 6, 10)
@@ -82,6 +83,7 @@ def test_a_killed_runtime_makes_the_same_report(folder: Path, tmp_path: Path) ->
     printed = play(DEMO, tmp_path, str(folder), "--out", str(crashed), "--pace", "0.02", env={"CRASH": "1"})
     assert report(crashed) == report(calm)
 
+    assert "Executed twice without such a reason: 0\n" in printed.out
     killed = re.search(r"SIGKILL after (\d+) of (\d+) tasks", printed.out)
     assert killed and TASKS // 2 <= int(killed[1]) < TASKS and int(killed[2]) == TASKS
     counted = books(printed)

@@ -7,13 +7,16 @@ A block ``python`` is a program: it runs in an empty folder, and a block ``text`
 from __future__ import annotations
 
 import ast
+import os
 import re
+import subprocess
+import sys
 import textwrap
 from pathlib import Path
 
 import pytest
 
-from tests.examples.programs import ROOT, play
+from tests.examples.programs import HANG_SECONDS, ROOT, play
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```(?P<kind>[a-z ]*)\n(?P<body>.*?)^```$(?:\n\s*^```text\n(?P<printed>.*?)^```$)?", re.M | re.S)
@@ -41,6 +44,23 @@ def test_a_program_prints_what_the_page_says(body: str, printed: str | None, tmp
 @pytest.mark.parametrize(("body", "printed"), blocks("python fragment"))
 def test_a_fragment_compiles(body: str, printed: str | None) -> None:
     ast.parse("async def fragment():\n" + textwrap.indent(body, "    "))
+
+
+def test_the_commands_of_the_readme_work_on_its_first_agent(tmp_path: Path) -> None:
+    found = {match["kind"]: match["body"] for match in reversed(list(BLOCK.finditer((ROOT / "README.md").read_text())))}
+    (tmp_path / "hello.py").write_text(found["python"])
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    variables = {key: value for key, value in os.environ.items() if not key.startswith("SHOAL_")}
+    done = subprocess.run(
+        ["sh", "-e", "-c", found["shell"]],
+        cwd=tmp_path,
+        env={**variables, "PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=HANG_SECONDS,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Hello, Bob!" in done.stdout and (tmp_path / "events.jsonl").is_file()
 
 
 def test_every_python_block_is_one_or_the_other() -> None:

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -88,6 +89,10 @@ class ProcessHost:
             max_message=int(max_message_mb * _MIB),
             start_timeout=start_timeout,
         )
+
+    def check(self, source: Any) -> None:
+        """Raise ConfigError when *source* cannot travel to a process."""
+        pack(source)
 
     async def start(self, spec: LaunchSpec, link: Link) -> Handle:
         """Begin to start an agent. Raises ConfigError (its source cannot travel), ProcessError (nothing starts)."""

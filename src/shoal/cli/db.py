@@ -17,8 +17,15 @@ from shoal.kernel.clock import RealClock
 
 __all__ = ["app"]
 
+_HELP = """Look after the file of a store.
+
+\b
+Example:
+  shoal db info
+"""
+
 app = typer.Typer(
-    rich_markup_mode=None, no_args_is_help=True, context_settings=SETTINGS, help="Look after the file of a store."
+    rich_markup_mode=None, no_args_is_help=True, context_settings=SETTINGS, help=_HELP
 )
 
 

@@ -134,7 +134,7 @@ def _import(path: Path) -> ModuleType:
 def _where(error: Exception, path: Path) -> str:
     frame, number = error.__traceback__, None
     while frame is not None:
-        if Path(frame.tb_frame.f_code.co_filename) == path:
+        if Path(frame.tb_frame.f_code.co_filename).resolve() == path.resolve():
             number = frame.tb_lineno
         frame = frame.tb_next
     return "" if number is None else f"Raised in line {number}. "

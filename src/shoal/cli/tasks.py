@@ -17,11 +17,18 @@ from shoal.kernel.tasks import TaskOptions
 
 __all__ = ["app"]
 
+_HELP = """Look at tasks, and give and take them.
+
+\b
+Example:
+  shoal tasks list --status pending
+"""
+
 app = typer.Typer(
     rich_markup_mode=None,
     no_args_is_help=True,
     context_settings=SETTINGS,
-    help="Look at tasks, and give and take them.",
+    help=_HELP,
 )
 
 Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of tasks.")]

@@ -79,9 +79,12 @@ class Attempt:
 
     async def _execute(self) -> Settlement:
         try:
+            if (cancel := self.scheduler.cancels.get(self.task.task_id)) is not None:
+                await asyncio.wait([cancel])
             if self.ending is None:
                 self._arm()
                 output = await self.cell.handle.invoke(self.entry.invocation)
+                self._check_deadline()
                 if self.ending is not Ending.TIMEOUT:
                     output, _ = checked(output, "output_data", self.env.settings.max_payload_bytes)
                     return self._settlement(Outcome.COMPLETED, output=output)
@@ -114,6 +117,8 @@ class Attempt:
             return self._ended_settlement()
         if self.cell.handle.exited.done():
             return self._died(self.cell.handle.exited.result())
+        if isinstance(error, LeaseLostError) and self.env.lease_over():
+            return self._interrupted("Its node lost its lease")
         failure = Failure.of(error)
         if not isinstance(error, (PayloadError, LeaseLostError)):
             await self.cell.post.run_on_error(self.cell, error, self.task)
@@ -243,6 +248,11 @@ class Attempt:
         if self._remaining is not None:
             self._deadline = self.env.clock.monotonic() + self._remaining
             self._timer = self.env.clock.call_later(self._remaining, lambda: self.end(Ending.TIMEOUT))
+
+    def _check_deadline(self) -> None:
+        """Let the time-out count that could not strike because this attempt held the loop."""
+        if self.ending is None and self._deadline is not None and self.env.clock.monotonic() > self._deadline:
+            self.ending = Ending.TIMEOUT
 
     def _disarm(self) -> None:
         if self._timer is not None:

@@ -132,13 +132,17 @@ class AgentContext:
         self.name = name
         self.runtime_id = runtime_id
         self.node_id = node_id
-        self.logger = logging.getLogger(f"shoal.agent.{name}")
         self.shared = SharedStore(self._call)
         self.metrics = Metrics(link)
 
     def _call(self, verb: str, args: dict[str, Any]) -> Any:
         invocation = current_invocation.get()
         return self._link.call(verb, None if invocation is None else invocation.invocation_id, args)
+
+    @property
+    def logger(self) -> logging.Logger:
+        """The logger ``shoal.agent.NAME``."""
+        return logging.getLogger(f"shoal.agent.{self.name}")
 
     @property
     def task(self) -> Task | None:

@@ -16,7 +16,7 @@ __all__ = ["PROMPT_SECONDS", "OwnTimer", "ended_within", "enforce"]
 PROMPT_SECONDS = 0.25
 """What cancelled code has before its time-out is recorded all the same."""
 
-INTERRUPT_SECONDS = 0.5
+INTERRUPT_SECONDS = 0.25
 """What interrupted code has before it is abandoned."""
 
 
@@ -54,7 +54,8 @@ async def ended_within(entry: Entry, seconds: float) -> bool:
 async def enforce(entry: Entry, grace: float) -> None:
     """See to it that a cancelled invocation ends: after *grace* seconds it is interrupted, then abandoned.
 
-    An abandoned invocation is void: it cannot settle, send or write, and its agent is built anew.
+    An abandoned invocation is void: it cannot settle, send or write, and its agent is built anew. A process of its own
+    has had its grace: it ends now.
     """
     if await ended_within(entry, grace):
         return
@@ -62,3 +63,5 @@ async def enforce(entry: Entry, grace: float) -> None:
     if await ended_within(entry, INTERRUPT_SECONDS):
         return
     entry.cell.abandon(entry)
+    if entry.cell.handle.process_id is not None:
+        entry.cell.handle.kill()

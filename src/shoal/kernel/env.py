@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from datetime import datetime
 from typing import Any
 
 from shoal.errors import LeaseLostError, RuntimeNotStartedError, RuntimeStateError, RuntimeStoppingError
@@ -33,6 +34,7 @@ class Env:
         self.loop: asyncio.AbstractEventLoop | None = None
         self.status = "stopped"
         self.lost = False
+        self.lease_until: datetime | None = None  # as far as this node knows: a frozen one learns late that it is lost
         self._owned: set[asyncio.Task[Any]] = set()
 
     def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
@@ -78,9 +80,13 @@ class Env:
             raise RuntimeNotStartedError()
         if asyncio.get_running_loop() is not self.loop:
             raise RuntimeStateError("This runtime belongs to another event loop")
-        self.check_lease()
+        self.check_lease(known=True)
 
-    def check_lease(self) -> None:
-        """Raise LeaseLostError when this node's lease has ended."""
-        if self.lost:
+    def lease_over(self) -> bool:
+        """Tell whether others may be doing this node's work: they do, or it could not renew its lease in time."""
+        return self.lost or (self.lease_until is not None and self.clock.now() >= self.lease_until)
+
+    def check_lease(self, *, known: bool = False) -> None:
+        """Raise LeaseLostError when this node's lease is over; with *known* only when others are known to have taken it."""
+        if self.lost if known else self.lease_over():
             raise LeaseLostError(f"Node {self.node_id} lost its lease: others may be doing its work now")

@@ -9,6 +9,8 @@ from typing import Any
 
 __all__ = ["Gate", "Gated"]
 
+_COUNTING = threading.Lock()
+
 
 class Gate:
     """A gate that coroutines pass before each step, and threads when they ask for something.
@@ -18,10 +20,8 @@ class Gate:
 
     def __init__(self) -> None:
         self._opened: asyncio.Future[None] | None = None  # set while closed; its end lets the held ones go on
-        self._threads = threading.Event()
-        self._threads.set()
+        self._threads: threading.Event | None = None  # set while closed, for the same
         self._held_threads = 0
-        self._lock = threading.Lock()
 
     @property
     def closed(self) -> bool:
@@ -36,8 +36,8 @@ class Gate:
     def close(self) -> None:
         """Hold every coroutine at its next await and every thread at its next pass."""
         if self._opened is None:
+            self._threads = threading.Event()
             self._opened = asyncio.get_running_loop().create_future()
-            self._threads.clear()
 
     def open(self) -> None:
         """Let all go on."""
@@ -45,18 +45,21 @@ class Gate:
             opened, self._opened = self._opened, None
             if not opened.done():
                 opened.set_result(None)
-            self._threads.set()
+        if self._threads is not None:
+            threads, self._threads = self._threads, None
+            threads.set()
 
     def pass_blocking(self) -> None:
         """Wait, in a thread that is not the loop's, until the gate is open."""
-        if self._threads.is_set():
+        threads = self._threads
+        if threads is None:
             return
-        with self._lock:
+        with _COUNTING:
             self._held_threads += 1
         try:
-            self._threads.wait()
+            threads.wait()
         finally:
-            with self._lock:
+            with _COUNTING:
                 self._held_threads -= 1
 
     def opened(self) -> asyncio.Future[None]:

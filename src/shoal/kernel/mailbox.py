@@ -122,6 +122,12 @@ class Mailbox:
         future.add_done_callback(lambda _: self._forget(correlation_id, future))
         return future
 
+    def refuse(self, correlation_id: str, error: BaseException) -> None:
+        """Tell who waits for that correlation that no answer will come."""
+        for future in list(self._answers.get(correlation_id, ())):
+            if not future.done():
+                future.set_exception(error)
+
     def _forget(self, correlation_id: str, future: asyncio.Future[AgentMessage]) -> None:
         waiting = self._answers.get(correlation_id)
         if waiting is not None:

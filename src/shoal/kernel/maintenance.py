@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Maintenance"]
 
+RESCUE_EVERY_SECONDS = 0.5
 PRUNE_EVERY_SECONDS = 600.0
 EXPIRE_EVERY_SECONDS = 10.0
 LOOK_ALL_THE_SAME = 10
@@ -36,7 +37,7 @@ class Maintenance:
         self._sweeps = [
             every(env.settings.poll_seconds, self._poll, "poll"),
             every(1.0, self._second, "second"),
-            every(env.settings.lease_seconds / 4, self._node.rescue, "rescue"),
+            every(min(RESCUE_EVERY_SECONDS, env.settings.lease_seconds / 4), self._node.rescue, "rescue"),
             every(EXPIRE_EVERY_SECONDS, self._expire, "expire"),
             every(PRUNE_EVERY_SECONDS, self._prune, "prune"),
         ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
@@ -23,7 +23,7 @@ class AgentMessage(msgspec.Struct, frozen=True, kw_only=True):
     sender_name: str
     recipient_ids: tuple[str, ...] = ()
     message_type: str
-    data: object = None
+    data: Any = None
     timestamp: datetime
     correlation_id: str | None = None
     expires_at: datetime | None = None

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from shoal.errors import DeadAgentError, LeaseLostError
 from shoal.kernel.agents import Agents
+from shoal.kernel.cell import Cell
 from shoal.kernel.cells import Cells
 from shoal.kernel.env import Env
 from shoal.kernel.event import EventType, Fact
@@ -86,7 +87,9 @@ class Node:
         await env.store.open()
         await env.bus.start(env.node_id)
         now = clock.now()
-        await env.store.leases.join(self._record(clock), now=now)
+        record = self._record(clock)
+        await env.store.leases.join(record, now=now)
+        env.lease_until = record.lease_until
         beat = clock.every(env.settings.lease_seconds / 4, self._heartbeat, name="shoal-heartbeat")
         self._undo += [beat, env.store.on_commit(self._committed)]
         self._hear()
@@ -153,7 +156,9 @@ class Node:
         except Exception:
             log.exception("the heartbeat of node %s failed", env.node_id)
             return
-        if not alive and not env.lost and env.loop is not None:
+        if alive:
+            env.lease_until = until
+        elif not env.lost and env.loop is not None:
             env.loop.call_soon_threadsafe(self._lose)
 
     def _lose(self) -> None:
@@ -167,8 +172,7 @@ class Node:
         for registration in self.cells.alive:
             cell = registration.cell
             if cell is not None:
-                cell.closing = cell.dead = True
-                cell.handle.kill()
+                self._silence(cell)
                 self.post.remove(cell, DeadAgentError(f"Agent {cell.name!r} was lost", reason="node_lost"))
         fact = Fact(event_type=EventType.LEASE_LOST, node_id=env.node_id)
         env.spawn(_noted(env, fact), "lease lost")
@@ -176,15 +180,15 @@ class Node:
     async def rescue(self) -> None:
         """Take over from nodes that are dead: those of this host whose process is gone, and those whose lease ended."""
         env = self.env
-        here = socket.gethostname()
-        dead = [
-            node.node_id
-            for node in env.store.leases.nodes()
-            if node.node_id != env.node_id and node.host == here and process_start(node.pid) != node.pid_started
-        ]
+        here, now = socket.gethostname(), env.clock.now()
+        others = [node for node in env.store.leases.nodes() if node.node_id != env.node_id and not node.lost]
+        dead = [node.node_id for node in others if node.host == here and process_start(node.pid) != node.pid_started]
+        nobody = not dead and all(node.lease_until > now for node in others)
+        if nobody or env.lease_over():  # a node that was frozen itself must not judge before its heartbeat has
+            return
         rescue = await env.store.leases.rescue(
             dead,
-            now=env.clock.now(),
+            now=now,
             max_interruptions=env.settings.max_interruptions if env.settings.auto_recover else 0,
         )
         facts = [
@@ -215,12 +219,34 @@ class Node:
         env = self.env
         self.scheduler.accepting = False
         self.maintenance.stop()
-        await self.cells.shut_all(timeout, grace)
-        if not env.lost:
-            await env.store.events.append(
-                [Fact(event_type=EventType.RUNTIME_STOPPED, node_id=env.node_id)], now=env.clock.now()
-            )
-        await self.close()
+        try:
+            if not env.lost:
+                await self.cells.shut_all(timeout, grace)
+                await env.store.events.append(
+                    [Fact(event_type=EventType.RUNTIME_STOPPED, node_id=env.node_id)], now=env.clock.now()
+                )
+        except LeaseLostError:
+            log.error("node %s lost its lease before it had stopped", env.node_id)
+            env.lost = True
+        finally:
+            await self._let_go()
+            await self.close()
+
+    async def _let_go(self) -> None:
+        """End what an orderly stop has not ended: the lease is lost, or the store refuses. Nothing is written."""
+        for registration in self.cells.alive:
+            if registration.cell is not None:
+                self._silence(registration.cell)
+                await registration.cell.handle.stop(0.0)
+
+    @staticmethod
+    def _silence(cell: Cell) -> None:
+        """End the code of a cell at once; what it still tries has no effect."""
+        cell.closing = cell.dead = True
+        cell.handle.kill()
+        for entry in list(cell.entries.values()):
+            if entry.asyncio_task is not None:
+                entry.asyncio_task.cancel()
 
     async def close(self) -> None:
         """Close what is open, also after a start that failed half-way."""

@@ -510,7 +510,7 @@ class SharedValue(msgspec.Struct, frozen=True, kw_only=True):
     """One entry of the shared store. Versions count from 1; ``deleted`` only in what ``watch`` yields."""
 
     key: str
-    value: object
+    value: Any
     version: int
     updated_at: datetime
     updated_by: str | None = None

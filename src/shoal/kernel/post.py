@@ -336,7 +336,9 @@ class Post:
         try:
             async with cell.timed(timeout):
                 return await future
-        except TimeoutError:
+        except TimeoutError as error:
+            if isinstance(error, ShoalError):
+                raise
             raise ResponseTimeoutError(f"No response to {correlation_id[:80]!r} after {timeout:g} s") from None
         finally:
             for agent_id in asked:
@@ -373,8 +375,12 @@ class Post:
     def expired(self, cell: Cell, message: AgentMessage) -> None:
         """Make a message whose time is over a dead letter, and tell who waits for the answer."""
         future = cell.asks.get(message.message_id)
+        error = MessageExpiredError(f"The message to {cell.name!r} expired before it was taken")
+        asker = self.cells.get(message.sender_id)
         if future is not None and not future.done():
-            future.set_exception(MessageExpiredError(f"The message to {cell.name!r} expired before it was taken"))
+            future.set_exception(error)
+        elif asker is not None and message.correlation_id is not None and len(message.recipient_ids) == 1:
+            asker.mailbox.refuse(message.correlation_id, error)
         fact = Fact(event_type=EventType.MESSAGE_EXPIRED, agent_id=cell.agent_id, details=_about(message))
         self._bury([self._letter(cell.agent_id, message, "expired")], [fact])
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -36,7 +38,9 @@ class Scheduler:
         self._again = False  # something became ready or free while a claim was under way
         self._scheduled = False
         self._claims = 0
+        self._turns: dict[str, int] = {}  # by agent: claims since the oldest ready task came first in one of its own
         self.attempts: dict[str, Attempt] = {}  # by task id, on this node
+        self.cancels: dict[str, asyncio.Future[None]] = {}  # by task id: cancels that are on their way to the store
         self.accepting = False
 
     # -- who takes part
@@ -51,6 +55,7 @@ class Scheduler:
         """Offer its lanes no longer."""
         if self._cells.get(cell.agent_id) is cell:
             del self._cells[cell.agent_id]
+            self._turns.pop(cell.agent_id, None)
 
     # -- claiming
 
@@ -62,12 +67,25 @@ class Scheduler:
             slots, cells = self._slots()
             if slots:
                 self._claiming = True
-                self._claims += 1
                 now = self._env.clock.now()
-                fair = self._claims % FAIR_EVERY == 0
+                fair = self._is_fair({slot.agent_id for slot in slots})
                 starved = now - timedelta(seconds=self._env.settings.starvation_after_seconds) if fair else None
                 claim = self._env.store.tasks.claim(self._env.node_id, slots, now=now, starved_before=starved)
                 self._env.spawn(self._claimed(claim, cells), "claim")  # type: ignore[arg-type]
+
+    def _is_fair(self, agent_ids: set[str]) -> bool:
+        """Count a claim for these agents; tell whether it is the tenth of the node, or of one of them.
+
+        Of one of them, too: the claims of agents that take turns fall on the same places of the node's count for ever.
+        """
+        self._claims += 1
+        turns = self._turns
+        for agent_id in agent_ids:
+            turns[agent_id] = turns.get(agent_id, 0) + 1
+        fair = self._claims % FAIR_EVERY == 0 or any(turns[agent_id] >= FAIR_EVERY for agent_id in agent_ids)
+        if fair:
+            turns.update(dict.fromkeys(agent_ids, 0))
+        return fair
 
     def kick_soon(self) -> None:
         """Claim at the end of this turn of the loop, once for all that became free in it."""
@@ -176,6 +194,18 @@ class Scheduler:
         self._env.bus.ring("ended", task_id)
 
     # -- ended elsewhere
+
+    @contextmanager
+    def cancelling(self, task_id: str) -> Iterator[None]:
+        """Let an attempt of this task that has not begun yet wait until it is known whether it was cancelled."""
+        decided: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.cancels[task_id] = decided
+        try:
+            yield
+        finally:
+            decided.set_result(None)
+            if self.cancels.get(task_id) is decided:
+                del self.cancels[task_id]
 
     def cancelled(self, task_id: str) -> Attempt | None:
         """End the attempt of a task that was cancelled, if it runs here."""

@@ -14,7 +14,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         of the program does not).
     auto_recover: False lets tasks that a crash interrupted end as failed.
     enable_metrics: histograms, and samples per agent.
-    log_level: level of the loggers under ``shoal``.
+    log_level: level of the loggers under ``shoal``, where the program has set none.
     lease_seconds: how long a node that fell silent is still believed to be alive.
     poll_seconds: what a lost wake-up costs at most.
     starvation_after_seconds: a ready task that waits longer gets every tenth claim.

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 import msgspec
 
@@ -107,8 +108,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     status: TaskStatus = TaskStatus.PENDING
     priority: int = 50
-    input_data: dict[str, object] = {}
-    output_data: object = None
+    input_data: dict[str, Any] = {}
+    output_data: Any = None
     dependencies: tuple[str, ...] = ()
     parent_id: str | None = None
     root_id: str | None = None
@@ -127,10 +128,10 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int = 0
     on_dependency_failure: str = "fail"
     idempotency_key: str | None = None
-    metadata: dict[str, object] = {}
+    metadata: dict[str, Any] = {}
     progress: float | None = None
     progress_note: str = ""
-    checkpoint: dict[str, object] | None = None
+    checkpoint: dict[str, Any] | None = None
     error_type: str | None = None
     error_message: str | None = None
     error_details: dict[str, object] = {}
@@ -142,7 +143,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         """Tell whether the task has ended, one way or another."""
         return self.status.final
 
-    def result(self) -> object:
+    def result(self) -> Any:
         """Return ``output_data`` of a completed task.
 
         Raises:

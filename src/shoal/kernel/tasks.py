@@ -196,7 +196,8 @@ class Tasks:
         Committed first, then acted upon; returns when what ran on this node has ended.
         """
         self._env.check_running()
-        cancelled = await self._env.store.tasks.cancel(task_id, reason, now=self._env.clock.now())
+        with self._scheduler.cancelling(task_id):
+            cancelled = await self._env.store.tasks.cancel(task_id, reason, now=self._env.clock.now())
         await self.stop_cancelled(cancelled)
         return cancelled.applied
 

@@ -1,0 +1,185 @@
+"""The tables of the reference, made from the code. ``python -m tests.examples.reference_tables`` renews the pages.
+
+In a page, a table stands between ``<!-- table NAME -->`` and ``<!-- end -->``.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from shoal import errors
+from shoal.config import Config, _allowed
+from shoal.kernel.agents import AgentOptions
+from shoal.kernel.context import Metrics
+from shoal.kernel.tasks import TaskOptions
+from shoal.runtime import (
+    AgentContext,
+    AgentInstance,
+    AgentMessage,
+    AgentRuntime,
+    BaseAgent,
+    Capacity,
+    DeadLetter,
+    Event,
+    EventFilter,
+    QueuePosition,
+    ResourceLimit,
+    RestartPolicy,
+    RetryPolicy,
+    SharedStore,
+    SharedValue,
+    Task,
+    TaskSpec,
+)
+
+__all__ = ["REFERENCE", "render"]
+
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
+RECORDS = (
+    *(Task, TaskSpec, RetryPolicy, AgentInstance, RestartPolicy, ResourceLimit, Capacity, QueuePosition),
+    *(AgentMessage, DeadLetter, Event, EventFilter, SharedValue),
+)
+SECTION = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.S)
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return "\n".join(["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads), *lines])
+
+
+def first_sentence(thing: Any) -> str:
+    """Return the first paragraph of a docstring, on one line and without reST quotes."""
+    paragraph = inspect.cleandoc(thing.__doc__ or "").split("\n\n")[0]
+    return " ".join(paragraph.replace("``", "`").split())
+
+
+# -- configuration and errors
+
+
+def config() -> str:
+    meanings: dict[str, str] = {}
+    for keys, text in re.findall(r"^ *([a-z_, ]+): (.+(?:\n {8,}.+)*)", Config.__doc__ or "", re.M):
+        meanings.update({key.strip(): " ".join(text.replace("``", "`").split()) for key in keys.split(",")})
+    defaults = msgspec.structs.asdict(Config())
+    rows = [(f"`{key}`", f"`{value!r}`", _allowed(key), meanings[key]) for key, value in defaults.items()]
+    return table(("key", "default", "allowed", "meaning"), rows)
+
+
+def error_table() -> str:
+    classes = [
+        thing for thing in vars(errors).values() if inspect.isclass(thing) and thing.__module__ == "shoal.errors"
+    ]
+    rows = []
+    for cls in classes:
+        bases = ", ".join(f"`{base.__name__}`" for base in cls.__bases__)
+        rows.append(
+            (f"`{cls.__name__}`", bases, ", ".join(f"`{name}`" for name in attributes(cls)), first_sentence(cls))
+        )
+    return table(("error", "is a", "attributes", "meaning"), rows)
+
+
+def attributes(cls: type) -> list[str]:
+    """Return the attributes that the constructor of *cls* sets itself."""
+    if "__init__" not in vars(cls):
+        return []
+    tree = ast.parse(textwrap.dedent(inspect.getsource(vars(cls)["__init__"])))
+    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)]
+    return sorted({node.attr for node in nodes})
+
+
+# -- the runtime
+
+
+def verbs(cls: type) -> Callable[[], str]:
+    def make() -> str:
+        rows = []
+        for name, thing in vars(cls).items():
+            if name.startswith("_") or not (inspect.isfunction(thing) or isinstance(thing, property)):
+                continue
+            does = re.sub(r" Raises [^.]*\.", "", first_sentence(thing))
+            raised = dict.fromkeys(re.findall(r"\b[A-Z]\w+Error\b", (thing.__doc__ or "").partition("Raises")[2]))
+            rows.append((f"`{signature(name, thing)}`", does, ", ".join(raised)))
+        return table(("verb", "does", "raises"), rows)
+
+    return make
+
+
+def signature(name: str, thing: Any) -> str:
+    """Return a call as a reader writes it: names and defaults, without types."""
+    if isinstance(thing, property):
+        return name
+    parts, keywords = [], False
+    for parameter in list(inspect.signature(thing).parameters.values())[1:]:
+        if parameter.kind is parameter.KEYWORD_ONLY and not keywords:
+            parts.append("*")
+            keywords = True
+        if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+            stars = "**" if parameter.kind is parameter.VAR_KEYWORD else "*"
+            parts.append(stars + parameter.name)
+        elif parameter.default is parameter.empty:
+            parts.append(parameter.name)
+        else:
+            default = parameter.default
+            parts.append(f"{parameter.name}={str(default) if isinstance(default, bool) else repr(default)}")
+    word = "await " if inspect.iscoroutinefunction(thing) else ""
+    return f"{word}{name}({', '.join(parts)})"
+
+
+def options(cls: Any) -> Callable[[], str]:
+    def make() -> str:
+        rows = [(f"`{name}`", f"`{kind.__forward_arg__}`") for name, kind in cls.__annotations__.items()]
+        return table(("option", "type"), rows)
+
+    return make
+
+
+def records() -> str:
+    rows = []
+    for cls in RECORDS:
+        fields = [
+            field.name
+            if field.required or field.default_factory is not msgspec.NODEFAULT
+            else f"{field.name}={_plain(field.default)}"
+            for field in msgspec.structs.fields(cls)
+        ]
+        shown = ", ".join(f"`{field}`" for field in fields)
+        rows.append((f"`{cls.__name__}`", shown, first_sentence(cls)))
+    return table(("record", "fields", "is"), rows)
+
+
+def _plain(value: object) -> str:
+    return (
+        f"{value.__class__.__name__}()" if isinstance(value, msgspec.Struct) else repr(getattr(value, "value", value))
+    )
+
+
+MAKERS: dict[str, Callable[[], str]] = {
+    "config": config,
+    "errors": error_table,
+    "runtime": verbs(AgentRuntime),
+    "agent": verbs(BaseAgent),
+    "context": verbs(AgentContext),
+    "metrics": verbs(Metrics),
+    "shared": verbs(SharedStore),
+    "agent_options": options(AgentOptions),
+    "task_options": options(TaskOptions),
+    "records": records,
+}
+
+
+def render(text: str) -> str:
+    """Return a page with its tables made anew."""
+    return SECTION.sub(lambda found: f"{found[1]}{MAKERS[found[2]]()}\n{found[3]}", text)
+
+
+if __name__ == "__main__":
+    for page in REFERENCE.glob("*.md"):
+        page.write_text(render(page.read_text()))
