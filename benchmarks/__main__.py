@@ -39,7 +39,9 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="small numbers, one round: only to see that it works")
     parser.add_argument("--runs", type=int, default=5, help="rounds (5)")
     parser.add_argument("--peers", type=Path, default=ROOT / ".venv-bench/bin/python", help="the peers' interpreter")
-    parser.add_argument("--out", type=Path, help="default benchmarks/RESULTS.md; with --only or --quick, nothing is written")
+    parser.add_argument(
+        "--out", type=Path, help="default benchmarks/RESULTS.md; with --only or --quick, nothing is written"
+    )
     given = parser.parse_args()
     measured = []
     for measurement in MEASUREMENTS:

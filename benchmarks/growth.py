@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from benchmarks.common import folder, run, spread
@@ -68,16 +69,14 @@ async def _measure(here: object, count: int) -> dict[str, dict[str, float]]:
         return value
 
     for number in range(count):
-        task_id = await clocked("submit", lambda n=number: here.submit_task("queued", priority=n % 101))
+        task_id = await clocked("submit", partial(here.submit_task, "queued", priority=number % 101))
         begun = time.perf_counter()
         here.get_task_status(task_id)
         seconds["status"].append(time.perf_counter() - begun)
-        claims = await clocked(
-            "claim", lambda: tasks.claim(here.node_id, slots, now=clock.now(), starved_before=None)
-        )
+        claims = await clocked("claim", lambda: tasks.claim(here.node_id, slots, now=clock.now(), starved_before=None))
         fence = Fence(claims[0].task.task_id, here.node_id, claims[0].task.attempt)
         done = Settlement(fence=fence, agent_id="bench", outcome=Outcome.COMPLETED, output=None)
-        await clocked("settle", lambda s=done: tasks.settle(s, now=clock.now()))
+        await clocked("settle", partial(tasks.settle, done, now=clock.now()))
     return {verb: spread(values) for verb, values in seconds.items()}
 
 

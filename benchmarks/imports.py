@@ -13,7 +13,7 @@ from benchmarks.measurement import Bound, Entry, Measurement
 
 
 def cost(module: str, distribution: str, times: int = 15) -> dict[str, float]:
-    """Return the milliseconds of an import over those of asyncio, and the number of distributions beside it, without extras."""
+    """Return the milliseconds of an import over those of asyncio, and how many distributions come with it."""
     base, whole = [], []
     for _ in range(times):
         base.append(_seconds("import asyncio"))

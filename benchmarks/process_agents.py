@@ -35,9 +35,7 @@ async def _shoal(count: int, many: int) -> dict[str, float]:
             warm = time.perf_counter() - begun
             await asyncio.sleep(1)
             begun = time.perf_counter()
-            await asyncio.gather(
-                *(begin(here, f"one-{number}", Echo, isolation="process") for number in range(many))
-            )
+            await asyncio.gather(*(begin(here, f"one-{number}", Echo, isolation="process") for number in range(many)))
             all_up = time.perf_counter() - begun
             pids = [agent.process_id for agent in here.list_agents() if agent.name.startswith("one-")]
             memory = sum(proportional_kb(pid) for pid in pids if pid is not None) / len(pids) / 1024

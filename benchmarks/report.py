@@ -29,7 +29,13 @@ aimed at.
 
 def report(measured: Sequence[tuple[Measurement, Results]], *, peers: Path, quick: bool) -> str:
     """Return the whole text."""
-    parts = [HEAD, *_circumstances(peers, quick), "", "| what | who | figures | rounds | note |", "|---|---|---|---|---|"]
+    parts = [
+        HEAD,
+        *_circumstances(peers, quick),
+        "",
+        "| what | who | figures | rounds | note |",
+        "|---|---|---|---|---|",
+    ]
     for measurement, results in measured:
         parts += _rows(measurement, results)
     parts += ["", "| asked | floor or goal | bound | measured | met |", "|---|---|---|---|---|"]
@@ -43,7 +49,9 @@ def _rows(measurement: Measurement, results: Results) -> list[str]:
     for place, entry in enumerate(measurement.entries):
         result = results[entry.who]
         figures = "; ".join(
-            f"{_number(result.figures[name])} {label}" for name, label in measurement.figures.items() if name in result.figures
+            f"{_number(result.figures[name])} {label}"
+            for name, label in measurement.figures.items()
+            if name in result.figures
         )
         note = "; ".join(text for text in (entry.note, result.reason) if text)
         what = measurement.what if place == 0 else ""
@@ -77,8 +85,10 @@ def _circumstances(peers: Path, quick: bool) -> list[str]:
     return [
         f"- {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, commit {_commit()}"
         + (", **quick: small numbers, one round, only to see that it works**" if quick else ""),
-        f"- {os.cpu_count()} cores, {_memory_gb():.0f} GB, {platform.system()} {platform.release()} {platform.machine()}, "
-        f"Python {platform.python_version()}, load at the end {loads:.1f}",
+        (
+            f"- {os.cpu_count()} cores, {_memory_gb():.0f} GB, {platform.system()} {platform.release()} "
+            f"{platform.machine()}, Python {platform.python_version()}, load at the end {loads:.1f}"
+        ),
         f"- Shoal {_versions(OUR_PARTS)}",
         f"- peers: {_peers_versions(peers)}",
     ]

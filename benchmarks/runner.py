@@ -62,7 +62,9 @@ def _run(entry: Entry, measurement: Measurement, peers: Path, quick: bool) -> di
         raise RuntimeError("not installed: `make bench` makes the environment of the peers")
     arguments = dict(entry.arguments)
     if quick:
-        arguments |= {key: value for key, value in measurement.quick.items() if _smaller(value, arguments.get(key, value))}
+        arguments |= {
+            key: value for key, value in measurement.quick.items() if _smaller(value, arguments.get(key, value))
+        }
     command = [str(python), "-m", "benchmarks.child", entry.function, json.dumps(arguments)]
     child = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True

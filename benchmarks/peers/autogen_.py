@@ -62,13 +62,15 @@ def publish(count: int, subscribers: int) -> dict[str, float]:
 
 async def _publish(count: int, subscribers: int) -> dict[str, float]:
     heard = 0
-    all_heard = asyncio.Event()
+    all_made, all_heard = asyncio.Event(), asyncio.Event()
 
     class Listener(RoutedAgent):
         @message_handler
         async def on_number(self, message: Number, ctx: MessageContext) -> None:
             nonlocal heard
             heard += 1
+            if heard == subscribers:
+                all_made.set()
             if heard == (count + 1) * subscribers:
                 all_heard.set()
 
@@ -78,8 +80,7 @@ async def _publish(count: int, subscribers: int) -> dict[str, float]:
         await runtime.add_subscription(TypeSubscription("news", f"listener-{number}"))
     runtime.start()
     await runtime.publish_message(Number(0), TopicId("news", "default"))  # the agents are made by their first message
-    while heard < subscribers:
-        await asyncio.sleep(0.01)
+    await all_made.wait()
     begun = time.perf_counter()
     for number in range(count):
         await runtime.publish_message(Number(number), TopicId("news", "default"))

@@ -120,5 +120,3 @@ def worker(path: str, count: int) -> dict[str, float]:
         return {}
 
     return _launched(_marked, measure)
-
-

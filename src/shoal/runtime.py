@@ -124,7 +124,8 @@ class AgentRuntime:
             raise ConfigError(faults)
         self.settings = settings
         self.runtime_id = self._clock.new_id()
-        self.node_id = node or self.runtime_id
+        self.node_id = self.runtime_id  # of one life: what a crashed namesake held must not look like this node's own
+        self._name = node or self.node_id
         self._node: Node | None = None
         self._env: Env | None = None
         self._status = RuntimeStatus.STOPPED
@@ -176,7 +177,7 @@ class AgentRuntime:
         from shoal.boxes.reaper import kill_orphan
 
         self._set(self._status)
-        return Node(env, hosts, name=self.node_id, load=self._load(), kill_orphan=kill_orphan)
+        return Node(env, hosts, name=self._name, load=self._load(), kill_orphan=kill_orphan)
 
     def _load(self) -> Load:
         return Load(MachineProbe())

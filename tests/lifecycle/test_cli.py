@@ -65,7 +65,7 @@ def begin(folder: Path, *words: str, **options: Any) -> subprocess.Popen[str]:
 
 def shoal(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """Carry out one command in *folder*, where the default store is."""
-    command = [SHOAL, *words]
+    command = [str(SHOAL), *words]
     return subprocess.run(
         command, cwd=folder, env=environment(), text=True, capture_output=True, timeout=GUARD_SECONDS, check=False
     )
@@ -99,6 +99,10 @@ def node(tmp_path: Path) -> Iterator[Script]:
     with script(NODE, str(tmp_path / "shoal.db")) as running:
         assert "node" in running.hear()
         yield running
+
+
+def has_open(pid: int, file: Path) -> bool:
+    return any(os.path.realpath(link) == str(file) for link in Path(f"/proc/{pid}/fd").iterdir())
 
 
 def waits(task: Task) -> float:
@@ -170,7 +174,7 @@ def test_follow_has_no_gap_and_no_double_over_the_death_of_a_node(tmp_path: Path
         last = shoal(tmp_path, "tasks", "submit", "last", "--wait", "--json")
         newest = said(shoal(tmp_path, "events", "--limit", "1", "--json"))[0]["event_id"]
         assert follower.stdout is not None
-        heard = []
+        heard: list[dict[str, Any]] = []
         while not heard or heard[-1]["event_id"] < newest:
             heard.append(json.loads(follower.stdout.readline()))
     follower.send_signal(signal.SIGINT)
@@ -316,8 +320,9 @@ def test_a_killed_client_leaves_the_node_as_it_was(tmp_path: Path, node: Script)
     task_id = shoal(tmp_path, "tasks", "submit", "t", '{"sleep": 600}').stdout.strip()
     node.hear()
     waiter = begin(tmp_path, "tasks", "wait", task_id)
-    sockets = tmp_path / ".shoal.db.nodes"
-    while len(list(sockets.glob("*.sock"))) < 2:
+    deadline = time.monotonic() + GUARD_SECONDS
+    while not has_open(waiter.pid, tmp_path / "shoal.db"):
+        assert time.monotonic() < deadline
         time.sleep(0.01)
     waiter.kill()
     waiter.communicate()

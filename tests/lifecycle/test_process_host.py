@@ -21,7 +21,7 @@ import pytest
 
 from shoal.boxes.host import HostCallbacks, ProcessHost, StartedChild
 from shoal.boxes.limits import LimitKeeper, LimitWarning
-from shoal.boxes.procfs import read_stat
+from shoal.boxes.procfs import read_stat, started_at
 from shoal.boxes.reaper import kill_orphan
 from shoal.errors import (
     AgentPauseError,
@@ -984,3 +984,25 @@ def test_cpu_percent_is_held(held_by: str) -> None:
         assert not groups()
 
     run(main)
+
+
+def test_what_an_orphan_itself_started_is_killed_with_it() -> None:
+    script = "import subprocess, sys; p = subprocess.Popen(['sleep', '600']); print(p.pid, flush=True); sys.stdin.read()"
+    child = subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+    )
+    assert child.stdout is not None and child.stdin is not None
+    grandchild = int(child.stdout.readline())
+    started = started_at(child.pid)
+    child.kill()  # the leader alone, as its death signal does
+    child.wait()
+    child.stdout.close()
+    child.stdin.close()
+    assert read_stat(grandchild) is not None
+    assert not kill_orphan(child.pid, started + 10**9), "a later start: not this child's session"
+    assert kill_orphan(child.pid, started)
+    deadline = time.monotonic() + 5
+    while alive(grandchild) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not alive(grandchild)
+    assert not kill_orphan(child.pid, started)

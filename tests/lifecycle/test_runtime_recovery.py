@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
+import subprocess
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,8 @@ from tests.support.runtimes import running, until
 
 from shoal import AgentRuntime, RestartPolicy, Task, TaskStatus
 from shoal.errors import DeadAgentError, TaskFailedError
+from shoal.kernel.node import process_start
+from shoal.kernel.ports import Child, Node
 
 NODE = Path(__file__).with_name("one_node.py")
 CYCLES = 200
@@ -70,6 +75,36 @@ def test_a_restart_takes_up_what_a_killed_node_left(tmp_path: Path, store_url: s
             assert start.event_id > left["last_event"]
 
     run(main)
+
+
+@pytest.mark.spec("R48", "R44")
+def test_an_orphan_of_a_dead_node_is_killed(store_url: str, run: Run) -> None:
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    orphan = subprocess.Popen(["sleep", "600"], start_new_session=True)
+    started = process_start(orphan.pid)
+    assert started is not None
+
+    async def main() -> None:
+        async with running(store_url) as runtime:
+            now = runtime.query_events(limit=1)[0].timestamp
+            node = Node(
+                node_id="dead", runtime_id="dead", name="dead", host=socket.gethostname(), pid=dead.pid, pid_started=1,
+                started_at=now, lease_until=now + timedelta(days=1),
+            )  # fmt: skip
+            await runtime.store.leases.join(node, now=now)
+            await runtime.store.leases.adopt(Child(node_id="dead", pid=orphan.pid, pid_started=started))
+            assert runtime.query_events("orphan_killed") == []
+        async with running(store_url) as runtime:
+            (event,) = runtime.query_events("orphan_killed")
+            assert (event.node_id, event.details["pid"]) == ("dead", orphan.pid)
+
+    try:
+        run(main)
+        assert orphan.wait(timeout=10) == -signal.SIGKILL
+    finally:
+        orphan.kill()
+        orphan.wait()
 
 
 @pytest.mark.spec("R49")

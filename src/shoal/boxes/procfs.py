@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 import msgspec
 
-__all__ = ["ProcessStat", "Taken", "read_stat", "started_at", "taken_by_sessions"]
+__all__ = ["ProcessStat", "Taken", "read_stat", "session_members", "started_at", "taken_by_sessions"]
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE_MB = os.sysconf("SC_PAGE_SIZE") / (1 << 20)
@@ -61,6 +61,12 @@ def started_at(pid: int) -> int:
     """Return when a process started, in clock ticks since boot; 0 when there is none. Pid and start name it."""
     stat = read_stat(pid)
     return 0 if stat is None else stat.started
+
+
+def session_members(session: int) -> list[ProcessStat]:
+    """Return the processes of a session that are alive."""
+    stats = (read_stat(name) for name in os.listdir("/proc") if name.isdigit())
+    return [stat for stat in stats if stat is not None and stat.session == session and stat.state not in "ZX"]
 
 
 def taken_by_sessions(sessions: Collection[int]) -> dict[int, Taken]:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 from collections.abc import Callable
 
-from shoal.boxes.procfs import read_stat
+from shoal.boxes.procfs import read_stat, session_members
 
 __all__ = ["Reaper", "kill_group", "kill_orphan"]
 
@@ -24,15 +24,20 @@ def kill_group(group: int, number: int = signal.SIGKILL) -> bool:
 
 
 def kill_orphan(pid: int, pid_started: int) -> bool:
-    """Kill the process group of a child that a dead runtime left behind; True when it was still there.
+    """Kill a child that a dead runtime left behind, with all it started; True when something was still there.
 
-    Nothing happens unless the process *pid* started at *pid_started* (clock ticks since boot) and leads its group:
-    a pid may have gone to somebody else since.
+    Nothing happens when the process *pid* did not start at *pid_started* (clock ticks since this boot): the pid has gone
+    to somebody else. When the child itself is gone its session is looked for: while anything lives in a session, the
+    kernel gives its number to nobody, so what is there is the child's own.
     """
     stat = read_stat(pid)
-    if stat is None or stat.started != pid_started or stat.group != pid or stat.state == "Z":
-        return False
-    return kill_group(pid)
+    if stat is not None and stat.state != "Z":
+        return stat.started == pid_started and stat.group == pid and kill_group(pid)
+    left = [member for member in session_members(pid) if member.started >= pid_started]
+    for member in left:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(member.pid, signal.SIGKILL)
+    return bool(left)
 
 
 class Reaper:

@@ -15,7 +15,7 @@ from shoal.cli import agents, db, doctor, events, export, metrics, run, tasks
 from shoal.cli.options import EPILOG, SETTINGS
 from shoal.errors import MissingExtraError, ShoalError, StoreError
 
-__all__ = ["app", "carry_out"]
+__all__ = ["app", "carry_out", "shoal_command", "version"]
 
 WORK_FAILED, BAD_USAGE, STORE_TROUBLE, INTERRUPTED = 1, 2, 3, 130
 

@@ -15,7 +15,7 @@ from shoal.config import load_config, store_file
 from shoal.errors import ConfigError
 from shoal.kernel.clock import RealClock
 
-__all__ = ["app"]
+__all__ = ["app", "info", "migrate", "prune"]
 
 _HELP = """Look after the file of a store.
 
@@ -24,9 +24,7 @@ Example:
   shoal db info
 """
 
-app = typer.Typer(
-    rich_markup_mode=None, no_args_is_help=True, context_settings=SETTINGS, help=_HELP
-)
+app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, context_settings=SETTINGS, help=_HELP)
 
 
 @app.command("info", epilog=EPILOG)

@@ -15,7 +15,7 @@ from shoal.cli.show import document
 from shoal.client import Client
 from shoal.kernel.event import EventType, Severity
 
-__all__ = ["export"]
+__all__ = ["Format", "export"]
 
 
 class Format(StrEnum):

@@ -23,7 +23,7 @@ from shoal.kernel.task import Task, TaskSpec, TaskStatus
 from shoal.observe.log import configure_logging
 from shoal.runtime import AgentRuntime
 
-__all__ = ["load", "run"]
+__all__ = ["Job", "load", "run"]
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,7 +15,7 @@ from shoal.client import Client
 from shoal.kernel.task import Task, TaskStatus
 from shoal.kernel.tasks import TaskOptions
 
-__all__ = ["app"]
+__all__ = ["Until", "app", "cancel", "list_", "show", "submit", "wait"]
 
 _HELP = """Look at tasks, and give and take them.
 
@@ -32,6 +32,14 @@ app = typer.Typer(
 )
 
 Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of tasks.")]
+
+
+Input = Annotated[
+    str | None, typer.Argument(metavar="INPUT", help='A JSON object; any other text is {"message": TEXT}.')
+]
+Agent = Annotated[str | None, typer.Option(metavar="NAME", help="Only this agent may run it.")]
+Capability = Annotated[str | None, typer.Option(metavar="WORD", help="Any agent that can do this.")]
+Group = Annotated[str | None, typer.Option(metavar="NAME", help="Any member of this group.")]
 
 
 class Until(StrEnum):
@@ -126,12 +134,10 @@ def show(
 @app.command("submit", epilog=EPILOG)
 def submit(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The task's name.")],
-    input: Annotated[
-        str | None, typer.Argument(metavar="INPUT", help='A JSON object; any other text is {"message": TEXT}.')
-    ] = None,
-    agent: Annotated[str | None, typer.Option(metavar="NAME", help="Only this agent may run it.")] = None,
-    capability: Annotated[str | None, typer.Option(metavar="WORD", help="Any agent that can do this.")] = None,
-    group: Annotated[str | None, typer.Option(metavar="NAME", help="Any member of this group.")] = None,
+    input: Input = None,
+    agent: Agent = None,
+    capability: Capability = None,
+    group: Group = None,
     priority: Annotated[str, typer.Option(help="0 (first) to 100, or high, medium, low.")] = "50",
     after: Annotated[
         list[str] | None, typer.Option(metavar="ID", help="Only after this task; may be repeated.")

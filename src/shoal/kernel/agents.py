@@ -125,7 +125,7 @@ class Agents:
             isolation=str(isolation),
             capabilities=_words(given.get("capabilities"), "capabilities"),
             groups=_words(given.get("group"), "group"),
-            restart=given.get("restart") or RestartPolicy(),
+            restart=_restart_policy(given.get("restart")),
             metadata=metadata,
             max_concurrent_tasks=most,
             limits=limits,
@@ -164,9 +164,10 @@ class Agents:
             if registration.cell is not None:
                 return
             self._cells.forget_restart(registration)
-            registration.instance = await self._advance(
-                registration, AgentVerb.START, limit=self._cells.limit_for(registration)
-            )
+            if registration.instance.status is not AgentStatus.STARTING:  # else the store cut an earlier start short
+                registration.instance = await self._advance(
+                    registration, AgentVerb.START, limit=self._cells.limit_for(registration)
+                )
             if registration.instance.status is AgentStatus.QUEUED:
                 limit = self._env.limits.max_concurrent_agents or 0
                 self._cells.queue(registration)
@@ -266,6 +267,23 @@ def _check_name(name: object) -> None:
         raise ConfigError(f"agent name must be text of 1 to 100 characters, not {str(name)[:80]!r}")
     if _UUID.fullmatch(name):
         raise ConfigError(f"agent name {name!r} is shaped like an id; choose one that is not")
+
+
+def _restart_policy(given: object) -> RestartPolicy:
+    if given is None:
+        return RestartPolicy()
+    if not isinstance(given, RestartPolicy):
+        raise ConfigError(f"restart must be a RestartPolicy, not {type(given).__name__}")
+    faults = []
+    if given.mode not in ("on_failure", "always", "never"):
+        faults.append(f"restart.mode must be on_failure, always or never, not {given.mode!r:.80}")
+    for field, least in (("max_restarts", 0), ("window_seconds", 0), ("initial_seconds", 0), ("factor", 1)):
+        value = getattr(given, field)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= least:
+            faults.append(f"restart.{field} must be a number from {least}, not {value!r:.80}")
+    if faults:
+        raise ConfigError(faults)
+    return given
 
 
 def _words(given: Any, what: str) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from shoal.errors import (
     LeaseLostError,
     PayloadError,
     ProcessError,
+    StoreError,
 )
 from shoal.kernel.agent import AgentInstance, AgentStatus, AgentVerb
 from shoal.kernel.attempt import Ending
@@ -98,9 +99,10 @@ class Cells:
             state = self._env.store.agents.saved_state(registration.agent_id)
             if state is not None:
                 await self._hook(cell, "on_resume", state)
+            started = await self._advance(registration, AgentVerb.STARTED, process_id=handle.process_id)
         except (Exception, asyncio.CancelledError) as error:
             raise await self._start_failed(registration, handle, cell, error) from error
-        registration.instance = await self._advance(registration, AgentVerb.STARTED, process_id=handle.process_id)
+        registration.instance = started
         registration.cell = cell
         self._alive.append(registration)
         cell.open()
@@ -135,7 +137,7 @@ class Cells:
             await handle.stop(1.0)
         text = f"{type(error).__name__}: {error}"[:1000]
         registration.instance = await self._advance(registration, AgentVerb.START_FAILED, error_message=text)
-        if isinstance(error, (AgentStartError, ProcessError, asyncio.CancelledError)):
+        if isinstance(error, (AgentStartError, ProcessError, StoreError, asyncio.CancelledError)):
             return error
         if isinstance(error, AgentError) and handle is not None and handle.exited.done():
             exit = handle.exited.result()

@@ -18,6 +18,9 @@ __all__ = ["Env"]
 
 log = logging.getLogger("shoal")
 
+SETTLE_SECONDS = 1.0
+"""What cancelled work of the node has at the very end; code that swallows its cancellation must not hold up a stop."""
+
 
 class Env:
     """The surroundings of one node. ``lost`` is set when its lease ended: from then on it writes and sends nothing."""
@@ -50,12 +53,17 @@ class Env:
             log.error("%s failed: %s", task.get_name(), error, exc_info=error)
 
     async def settle_down(self) -> None:
-        """Cancel what is still owned, and wait for it."""
+        """Cancel what is still owned, and wait for it; what does not listen is left behind after SETTLE_SECONDS."""
         mine = asyncio.current_task()
-        while rest := [task for task in self._owned if task is not mine]:
-            for task in rest:
-                task.cancel()
-            await asyncio.wait(rest)
+        rest: list[asyncio.Task[Any]] = []
+        try:
+            async with self.clock.timeout(SETTLE_SECONDS):
+                while rest := [task for task in self._owned if task is not mine]:
+                    for task in rest:
+                        task.cancel()
+                    await asyncio.wait(rest)
+        except TimeoutError:
+            log.error("left behind, since it does not end when it is cancelled: %s", [task.get_name() for task in rest])
 
     def every(self, seconds: float, pass_once: Callable[[], Coroutine[Any, Any, Any]], name: str) -> asyncio.Task[Any]:
         """Call *pass_once* every *seconds*; a pass that fails is logged and the next one comes all the same."""

@@ -57,6 +57,7 @@ class Node:
         self.hosts = hosts
         self._kill_orphan = kill_orphan
         self._started = 0.0
+        self._joined = False
         self._undo: list[Callable[[], object]] = []
         waiting = Waiting(env)
         self.scheduler = Scheduler(env, waiting)
@@ -87,13 +88,14 @@ class Node:
         await env.store.open()
         await env.bus.start(env.node_id)
         now = clock.now()
+        await self.rescue()  # a crashed namesake has given up its name
         record = self._record(clock)
         await env.store.leases.join(record, now=now)
+        self._joined = True
         env.lease_until = record.lease_until
         beat = clock.every(env.settings.lease_seconds / 4, self._heartbeat, name="shoal-heartbeat")
         self._undo += [beat, env.store.on_commit(self._committed)]
         self._hear()
-        await self.rescue()
         self._started = clock.monotonic()
         await env.store.events.append(
             [Fact(event_type=EventType.RUNTIME_STARTED, node_id=env.node_id, details={"runtime_id": env.runtime_id})],
@@ -111,7 +113,7 @@ class Node:
             node_id=self.env.node_id,
             runtime_id=self.env.runtime_id,
             name=self.name,
-            host=socket.gethostname(),
+            host=_this_boot(),
             pid=os.getpid(),
             pid_started=process_start(os.getpid()) or 0,
             started_at=now,
@@ -180,9 +182,10 @@ class Node:
     async def rescue(self) -> None:
         """Take over from nodes that are dead: those of this host whose process is gone, and those whose lease ended."""
         env = self.env
-        here, now = socket.gethostname(), env.clock.now()
+        here, now = _this_boot(), env.clock.now()
         others = [node for node in env.store.leases.nodes() if node.node_id != env.node_id and not node.lost]
         dead = [node.node_id for node in others if node.host == here and process_start(node.pid) != node.pid_started]
+        reachable = {node.node_id for node in others if node.host == here}
         nobody = not dead and all(node.lease_until > now for node in others)
         if nobody or env.lease_over():  # a node that was frozen itself must not judge before its heartbeat has
             return
@@ -199,7 +202,9 @@ class Node:
                 details={"pid": child.pid},
             )
             for child in rescue.children
-            if self._kill_orphan is not None and self._kill_orphan(child.pid, child.pid_started)
+            if child.node_id in reachable
+            and self._kill_orphan is not None
+            and self._kill_orphan(child.pid, child.pid_started)
         ]
         if facts:
             await env.store.events.append(facts, now=env.clock.now())
@@ -256,10 +261,11 @@ class Node:
         await env.settle_down()
         for host in dict.fromkeys(self.hosts.values()):
             await host.close()
-        try:
-            await env.store.leases.leave(env.node_id, now=env.clock.now())
-        except LeaseLostError:
-            log.warning("node %s had already been given up by the others", env.node_id)
+        if self._joined:
+            try:
+                await env.store.leases.leave(env.node_id, now=env.clock.now())
+            except LeaseLostError:
+                log.warning("node %s had already been given up by the others", env.node_id)
         await env.bus.stop()
         await env.store.close()
 
@@ -278,6 +284,12 @@ class Node:
 
 async def _noted(env: Env, fact: Fact) -> None:
     await env.store.events.append([fact], now=env.clock.now())
+
+
+def _this_boot() -> str:
+    """Return what tells this machine, in this life of its, from all others: pids mean nothing elsewhere."""
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    return f"{socket.gethostname()} {boot.read_text().strip()[:8] if boot.exists() else ''}".strip()
 
 
 def process_start(pid: int) -> int | None:

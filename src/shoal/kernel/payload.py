@@ -19,7 +19,7 @@ encode = _encoder.encode
 """Encode a value that is known to be good, or a record of ours, as JSON bytes."""
 decode = _decoder.decode
 """Decode JSON bytes."""
-_long_number = re.compile(rb"\d{20}").search  # perhaps an integer beyond 64 bits, perhaps only text
+_long_number = re.compile(rb"-\d{19}|\d{20}").search  # perhaps an integer beyond 64 bits, perhaps only text
 
 
 def checked(

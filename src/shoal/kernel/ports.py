@@ -297,8 +297,9 @@ class TaskStore(Protocol):
 class AgentChange(msgspec.Struct, frozen=True, kw_only=True):
     """One step of an agent's state machine (``AGENT_TRANSITIONS``).
 
-    ``details`` go into the event of the verb. PAUSE needs ``state`` (what on_pause returned) and takes ``mail``, the
-    messages that wait in its mailbox. START with ``limit`` becomes QUEUE when as many agents of the node are live.
+    ``details`` go into the event of the verb. PAUSE takes ``state`` (what on_pause
+    returned; None keeps what was saved before) and ``mail``, the messages that wait in its mailbox. START with ``limit``
+    becomes QUEUE when as many agents of the node are live.
     """
 
     agent_id: str

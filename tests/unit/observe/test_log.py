@@ -28,7 +28,8 @@ def as_before() -> Iterator[None]:
 
 
 def logged(path: Path, as_json: bool) -> tuple[list[str], dict[str, str]]:
-    stream, ids = io.StringIO(), {}
+    stream = io.StringIO()
+    ids: dict[str, str] = {}
 
     async def talk(task: Task, context: AgentContext) -> None:
         ids.update(task_id=task.task_id, agent_id=context.agent_id)

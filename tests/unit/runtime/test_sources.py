@@ -78,30 +78,32 @@ async def more(word: str, task: Task) -> Any:
     return [word, task.name]
 
 
-KINDS: dict[str, tuple[Any, Any]] = {
-    "class": (OnlyExecute, ["class", 1]),
-    "class with config": (WithConfig, ["hello", "a", True]),
-    "class with sync method": (Plain, ["sync method", False]),
-    "object": (OnlyExecute(), ["class", 1]),
-    "async function": (function, ["async function", "t"]),
-    "async function with context": (function_with_context, ["a", "t"]),
-    "sync function": (sync_function, ["sync", False]),
-    "sync function with context": (sync_with_context, ["a", "t", False]),
-    "chat object": (Chats(), {"content": "you said hi"}),
-    "chat class": (Chats, {"content": "you said hi"}),
-    "sync chat object": (ChatsInThread(), {"content": "HI"}),
-    "callable object": (Callable_(), ["callable", "t"]),
-    "bound method": (Bound().method, ["bound", "t"]),
-    "partial": (functools.partial(more, "partly"), ["partly", "t"]),
-    "lambda": (lambda task: ["lambda", task.name], ["lambda", "t"]),
-}
+def kinds() -> dict[str, tuple[Any, Any]]:
+    """Each kind of agent, made anew, and what its task returns."""
+    return {
+        "class": (OnlyExecute, ["class", 1]),
+        "class with config": (WithConfig, ["hello", "a", True]),
+        "class with sync method": (Plain, ["sync method", False]),
+        "object": (OnlyExecute(), ["class", 1]),
+        "async function": (function, ["async function", "t"]),
+        "async function with context": (function_with_context, ["a", "t"]),
+        "sync function": (sync_function, ["sync", False]),
+        "sync function with context": (sync_with_context, ["a", "t", False]),
+        "chat object": (Chats(), {"content": "you said hi"}),
+        "chat class": (Chats, {"content": "you said hi"}),
+        "sync chat object": (ChatsInThread(), {"content": "HI"}),
+        "callable object": (Callable_(), ["callable", "t"]),
+        "bound method": (Bound().method, ["bound", "t"]),
+        "partial": (functools.partial(more, "partly"), ["partly", "t"]),
+        "lambda": (lambda task: ["lambda", task.name], ["lambda", "t"]),
+    }
 
 
 @pytest.mark.spec("R27")
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", kinds())
 @pytest.mark.parametrize("isolation", ["inline", "thread", "process"])
 def test_each_kind_is_accepted_and_run(run: Run, kind: str, isolation: str) -> None:
-    source, wanted = KINDS[kind]
+    source, wanted = kinds()[kind]
 
     async def main() -> None:
         async with running("sqlite://:memory:") as runtime:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -220,5 +221,33 @@ def test_a_node_that_stood_still_alone_goes_on_when_nobody_took_its_work(tmp_pat
             await clock.sleep(60)
             assert (await runtime.wait_for_task(await runtime.submit_task("later"))).output_data == 1
             assert runtime.query_events("node_lost") == runtime.query_events("lease_lost") == []
+
+    run_virtual(main)
+
+
+# -- the end
+
+
+@pytest.mark.parametrize("graceful", [True, False])
+def test_code_that_swallows_its_cancellation_does_not_hold_up_a_stop(graceful: bool) -> None:
+    async def main(clock: VirtualClock) -> None:
+        release = asyncio.Event()
+
+        async def never_ends(task: Task) -> None:
+            while not release.is_set():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await release.wait()
+
+        runtime = AgentRuntime(store=MEMORY, clock=clock)
+        await runtime.start()
+        await runtime.register_agent("stubborn", never_ends)
+        await runtime.start_agent("stubborn")
+        task_id = await runtime.submit_task("x")
+        while runtime.get_task_status(task_id).status is not TaskStatus.RUNNING:
+            await clock.sleep(0.1)
+        began = clock.monotonic()
+        await runtime.stop(graceful=graceful, timeout_seconds=3)
+        assert clock.monotonic() - began <= (3 + 6 if graceful else 2)
+        release.set()
 
     run_virtual(main)

@@ -168,7 +168,8 @@ def _keep_or_forget(
 ) -> None:
     """Do to saved state and mail what a change does to them."""
     if change.verb is AgentVerb.PAUSE:
-        cx.execute(_SAVE_STATE, (change.agent_id, state, epoch(now)))
+        if state is not None:  # else it was frozen: what was saved before stays
+            cx.execute(_SAVE_STATE, (change.agent_id, state, epoch(now)))
         mail.keep_mailbox(cx, change.agent_id, change.node_id, waiting, now)
         mail.freeze(cx, change.agent_id, now)
     elif change.verb is AgentVerb.STOP and before is AgentStatus.RUNNING:

@@ -42,8 +42,6 @@ class SqliteAgents:
 
     def advance(self, change: AgentChange, *, now: datetime) -> Awaitable[AgentInstance]:
         """Apply one change and its event; see ``AgentStore.advance``."""
-        if change.verb is AgentVerb.PAUSE and change.state is None:
-            raise ValueError("a pause needs the state that on_pause returned")
         state = None if change.state is None else encode(change.state).decode()
         waiting = tuple((message, encode(message).decode()) for message in change.mail)
         return self._db.write(agent_changes.advance, change, state, waiting, now)
