@@ -80,7 +80,7 @@ class Client:
         """Open the store, and the bus unless it only reads. Raises StoreError, ConfigError (no such store)."""
         _check_there(self.url)
         store = open_store(self.url, durability=self._settings.durability, read_only=self.read_only)
-        folder = None
+        folder = None if self.read_only else meeting_place(self.url)
         bus = open_bus(self._bus_url, clock=self._clock, folder=folder)
         env = Env(clock=self._clock, store=store, bus=bus, settings=self._settings, limits=self._limits)
         env.node_id = env.runtime_id = f"client-{self._clock.new_id()}"

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import pytest
-from tests.support.runtimes import running, until
 
 from shoal import AgentRuntime, AgentStatus, BaseAgent, ResourceLimit, RestartPolicy, Task, TaskStatus
 from shoal.errors import AgentLimitError, AgentPauseError, AgentStartError, RequestFailedError
+from tests.support.runtimes import running, until
 
 Run = Callable[..., Any]
 
@@ -188,6 +189,10 @@ def test_execute_task_raises_on_error_runs_and_no_hook_has_failed(url: str, run:
     run(main)
 
 
+def runs(runtime: AgentRuntime, name: str) -> bool:
+    return status(runtime, name) is AgentStatus.RUNNING
+
+
 # -- places -----------------------------------------------------------------------------------------------------------
 
 
@@ -223,7 +228,7 @@ def test_never_more_than_the_limit_live_and_the_queued_start_in_order(url: str, 
                 if status(runtime, name) is AgentStatus.RUNNING:
                     await runtime.stop_agent(name)
                 else:
-                    await until(lambda name=name: status(runtime, name) is AgentStatus.RUNNING)
+                    await until(partial(runs, runtime, name))
                     await runtime.stop_agent(name)
             events = reversed(runtime.query_events("agent_started", limit=100))
             order = [runtime.get_agent_status(e.agent_id or "").name for e in events]

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.runtimes import running
 
 from shoal import AgentRuntime, BaseAgent, EventType, ResourceLimit, RestartPolicy, Task, TaskSpec
 from shoal.errors import AgentLimitError, DeadlockError, MailboxFullError, QueueFullError, RequestFailedError
 from shoal.kernel.event import SEVERITY
 from shoal.kernel.ports import Node
 from shoal.testing.clock import VirtualClock, run_virtual
+from tests.support.runtimes import running
 
 ELSEWHERE = {
     EventType.LOOP_BLOCKED: "lifecycle/test_runtime_endings.py",

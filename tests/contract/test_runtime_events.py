@@ -8,19 +8,20 @@ import errno
 import random
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from tests.support.facts import all_events, check_story
-from tests.support.runtimes import UNLIMITED, running
 
 from shoal import AgentRuntime, Event, EventFilter, Severity, Task, TaskSpec, TaskStatus
 from shoal.errors import StoreError
 from shoal.kernel.event import Fact
 from shoal.testing.clock import VirtualClock, run_virtual
 from shoal.testing.faults import Faults
+from tests.support.facts import all_events, check_story
+from tests.support.runtimes import UNLIMITED, running
 
 Run = Callable[..., Any]
 GUARD = 10  # what the figures of a benchmark are multiplied by in a test
@@ -45,7 +46,7 @@ async def many_things(runtime: AgentRuntime) -> None:
         await insist(lambda: context.progress(1.0))
         await insist(lambda: context.checkpoint({"at": task.attempt}))
         await insist(lambda: context.step("once", lambda: 1))
-        if task.input_data.get("fails", 0) > task.retry_count:  # type: ignore[operator]
+        if task.input_data.get("fails", 0) > task.retry_count:
             raise ValueError("as asked")
 
     await insist(lambda: runtime.register_agent("one", work))
@@ -88,7 +89,7 @@ def test_a_refused_commit_leaves_neither_fact_nor_event(tmp_path: Path, url: str
         faults = Faults()
         faults.error("before_commit", OSError(errno.ENOSPC, "no space left on device"), at=number)
         try:
-            run_virtual(lambda clock, faults=faults, number=number: main(clock, faults, place(number)), seed=number)
+            run_virtual(partial(main, faults=faults, place=place(number)), seed=number)
         except BaseException as error:
             error.add_note(f"refused was commit {number} of {commits}")
             raise
@@ -246,5 +247,3 @@ def test_a_hundred_thousand_events_are_exported_in_bounded_memory(tmp_path: Path
                 assert most - before < 50
 
     run(main)
-
-

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.support.runtimes import running, until
 
 from shoal import AgentRuntime, AgentStatus, BaseAgent, Task, TaskStatus
 from shoal.errors import AgentPauseError, AgentStartError, AgentStateError, GroupError
+from tests.support.runtimes import running, until
 
 Run = Callable[..., Any]
 

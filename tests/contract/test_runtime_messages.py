@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from tests.support.runtimes import running, until
 
 from shoal import AgentRuntime, BaseAgent, ResourceLimit, Task, TaskStatus
 from shoal.errors import (
@@ -20,6 +19,7 @@ from shoal.errors import (
     MessageExpiredError,
     MessageTooLargeError,
 )
+from tests.support.runtimes import running, until
 
 Run = Callable[..., Any]
 MB = 1 << 20
@@ -34,6 +34,9 @@ class Ear(BaseAgent):
 
     async def on_message(self, message: Any) -> None:
         self.heard.append(message)
+
+    def has(self, number: int) -> Callable[[], bool]:
+        return lambda: len(self.heard) >= number
 
 
 class Box(BaseAgent):
@@ -70,7 +73,7 @@ def test_a_thousand_direct_messages(url: str, run: Run) -> None:
             for n in range(1000):
                 began = time.perf_counter()
                 await runtime.send_message(["ear"], "note", n)
-                await until(lambda n=n: len(ear.heard) > n)
+                await until(ear.has(n + 1))
                 took.append(time.perf_counter() - began)
             assert [m.data for m in ear.heard] == list(range(1000))
             assert sorted(took)[950] < 0.010
@@ -444,7 +447,7 @@ def test_a_real_circle_is_an_error_with_the_names_on_it(url: str, run: Run) -> N
     run(main)
 
 
-async def check_deadlock(runtime: AgentRuntime, answers: list[Any]) -> None:
+async def check_deadlock(runtime: AgentRuntime, answers: Sequence[Any]) -> None:
     """One of two callers whose requests wait for each other hears of the circle, the other gets its answer."""
     errors = [a for a in answers if isinstance(a, BaseException)]
     assert errors and all(getattr(e, "error_type", "") in ("DeadlockError", "RequestFailedError") for e in errors), answers

@@ -9,10 +9,10 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from tests.support.runtimes import UNLIMITED, queue_state, running
 
 from shoal import AgentRuntime, Task, TaskSpec, TaskStatus
 from shoal.errors import CyclicDependencyError, DependencyFailedError, TaskNotFoundError
+from tests.support.runtimes import UNLIMITED, queue_state, running
 
 Run = Callable[..., Any]
 DEEP = 10_000

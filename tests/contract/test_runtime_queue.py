@@ -10,11 +10,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from tests.support.runtimes import UNLIMITED, queue_state, running, until
 
 from shoal import ResourceLimit, Task, TaskSpec, TaskStatus
 from shoal.errors import IdempotencyConflictError, QueueFullError
 from shoal.testing.clock import VirtualClock, run_virtual
+from tests.support.runtimes import UNLIMITED, count, queue_state, running, until
 
 Run = Callable[..., Any]
 MANY = 100_000
@@ -46,13 +46,13 @@ def test_a_hundred_thousand_waiting_tasks_do_not_slow_submits_and_claims(url: st
 
             async def executed() -> float:
                 """Let FIRST tasks be claimed and executed; return the seconds that took."""
-                target = runtime.get_queue_status()["completed_count"] + FIRST
+                target = count(runtime, "completed") + FIRST
                 began = time.perf_counter()
                 await runtime.resume_queue()
-                await until(lambda: runtime.get_queue_status()["completed_count"] >= target)
+                await until(lambda: count(runtime, "completed") >= target)
                 took = time.perf_counter() - began
                 await runtime.pause_queue()
-                await until(lambda: runtime.get_queue_status()["running_count"] == 0)
+                await until(lambda: count(runtime, "running") == 0)
                 return took
 
             await runtime.pause_queue()
@@ -60,7 +60,7 @@ def test_a_hundred_thousand_waiting_tasks_do_not_slow_submits_and_claims(url: st
             for _ in range(MANY // 1000):
                 await runtime.submit_tasks([TaskSpec(name="x", input_data={"n": n}) for n in range(1000)])
             last_submits, last_claims = await submits(), await executed()
-            assert runtime.get_queue_status()["pending_count"] > MANY - 2 * FIRST
+            assert count(runtime, "pending") > MANY - 2 * FIRST
             assert last_submits[FIRST // 2] <= 1.5 * GUARD * first_submits[FIRST // 2]
             assert last_claims <= 1.5 * GUARD * first_claims
             assert last_submits[int(FIRST * 0.95)] < 0.005 * GUARD
@@ -88,10 +88,10 @@ def test_a_full_queue_refuses_and_takes_again_when_one_starts(url: str, run: Run
             for error in (batch.value, found.value):
                 assert (error.max_size, error.queue_name, str(error)) == (3, "tasks", "Task queue at capacity")
             assert [event.details["max_size"] for event in runtime.query_events("queue_full")] == [3, 3]
-            assert runtime.get_queue_status()["pending_count"] == 3
+            assert count(runtime, "pending") == 3
             await runtime.register_agent("one", held)
             await runtime.start_agent("one")
-            await until(lambda: runtime.get_queue_status()["running_count"] == 1)
+            await until(lambda: count(runtime, "running") == 1)
             ids.append(await runtime.submit_task("now there is room"))
             with pytest.raises(QueueFullError):
                 await runtime.submit_task("full again")
@@ -119,12 +119,15 @@ def test_fifty_submits_with_one_key_are_one_task(url: str, run: Run) -> None:
             await runtime.wait_for_task(task_id)
             assert await runtime.submit_task("pay", {"sum": 5}, idempotency_key="order 7") == task_id
             before = queue_state(runtime)
-            for name, data in (("pay", {"sum": 6}), ("refund", {"sum": 5})):
+            others: list[tuple[str, dict[str, object]]] = [("pay", {"sum": 6}), ("refund", {"sum": 5})]
+            for name, data in others:
                 with pytest.raises(IdempotencyConflictError) as found:
                     await runtime.submit_task(name, data, idempotency_key="order 7")
                 assert found.value.task_id == task_id and "order 7" in str(found.value)
                 with pytest.raises(IdempotencyConflictError):
-                    await runtime.submit_tasks([TaskSpec(name="x"), TaskSpec(name=name, input_data=data, idempotency_key="order 7")])
+                    await runtime.submit_tasks(
+                        [TaskSpec(name="x"), TaskSpec(name=name, input_data=data, idempotency_key="order 7")]
+                    )
             assert queue_state(runtime) == before
             assert executed == [task_id]
             assert len(runtime.list_tasks()) == 1
@@ -143,11 +146,17 @@ def test_not_before_is_never_early_and_at_most_one_poll_late(url: str, run: Run)
             moments = [now + timedelta(seconds=0.05 * n) for n in range(1, 20)]
             ids = [await runtime.submit_task("x", not_before=moment) for moment in moments]
             ids.append(await runtime.submit_task("x", delay_seconds=0.3))
-            ids.append(await runtime.submit_task("x", not_before=(now + timedelta(seconds=0.4)).astimezone().replace(tzinfo=None)))
+            ids.append(
+                await runtime.submit_task(
+                    "x", not_before=(now + timedelta(seconds=0.4)).astimezone().replace(tzinfo=None)
+                )
+            )
             for task in await runtime.wait_for_tasks(ids):
                 assert task.not_before is not None and task.started_at is not None
                 late = (task.started_at - task.not_before).total_seconds()
-                assert 0 <= late <= poll + 0.25, f"{late} s late"  # a quarter of a second to commit it on a busy machine
+                assert 0 <= late <= poll + 0.25, (
+                    f"{late} s late"
+                )  # a quarter of a second to commit it on a busy machine
 
     run(main)
 
@@ -180,7 +189,7 @@ def test_the_position_is_exact_and_names_what_a_task_waits_for(url: str, run: Ru
             ids = [await runtime.submit_task(str(n), priority=p) for n, p in enumerate(priorities)]
             assert {runtime.get_queue_position(task_id).reason for task_id in ids} == {"no_agent"}
             await runtime.start_agent("one")
-            await until(lambda: runtime.get_queue_status()["running_count"] == 1)
+            await until(lambda: count(runtime, "running") == 1)
             order = sorted(range(5), key=lambda n: (priorities[n], n))
             for place, n in enumerate(order):
                 found = runtime.get_queue_position(ids[n])
@@ -245,7 +254,7 @@ def test_the_eta_after_five_completions_is_right(url: str) -> None:
         async with running(url, {f"w{n}": two_seconds for n in range(5)}, clock=clock) as runtime:
             ids = [await runtime.submit_task(str(n)) for n in range(20)]
             assert runtime.get_queue_position(ids[19]).eta_seconds is None, "without history nobody knows"
-            while runtime.get_queue_status()["completed_count"] < 5:
+            while count(runtime, "completed") < 5:
                 await clock.sleep(0.05)
             now = clock.now()
             waiting = [task.task_id for task in runtime.list_tasks("pending")]

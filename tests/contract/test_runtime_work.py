@@ -7,14 +7,15 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
-from tests.support.runtimes import running, until
 
 from shoal import Task, TaskSpec, TaskStatus
 from shoal.errors import VersionConflictError, WaitTimeoutError
 from shoal.kernel.ports import Fence, Outcome, Settlement, Slot
+from tests.support.runtimes import running, until
 
 Run = Callable[..., Any]
 
@@ -42,7 +43,7 @@ def test_changes_of_status_keep_what_a_task_waits_for(url: str, run: Run) -> Non
                 ]
             )
             waits = (first, second)
-            seen = Counter()
+            seen: Counter[tuple[str, tuple[str, ...]]] = Counter()
             while not (task := runtime.get_task_status(third)).done:
                 seen[task.status, task.dependencies] += 1
                 await asyncio.sleep(0.001)
@@ -150,7 +151,7 @@ def test_a_task_goes_to_its_agent_capability_or_group_or_to_any(url: str, run: R
 def test_a_task_waits_for_its_own_children_on_an_agent_with_one_slot(url: str, run: Run) -> None:
     async def main() -> None:
         async def factorial(task: Task, context: Any) -> int:
-            n = int(task.input_data["n"])  # type: ignore[call-overload]
+            n = int(task.input_data["n"])
             if n == 0:
                 return 1
             child = await context.submit_task("factorial", {"n": n - 1}, agent="one")
@@ -308,14 +309,14 @@ async def watched(writer: Any, watcher: Any) -> None:
 
     async def watch() -> None:
         async for change in watcher.shared.watch("a/"):
-            seen.append((change.key, change.value, change.deleted))
+            seen.append((change.key, change.value, change.deleted))  # noqa: PERF401  seen while it goes on
 
     watching = asyncio.create_task(watch())
     await asyncio.sleep(0.05)
     await writer.shared.set("b/other", 0)
     for n in range(20):
         await writer.shared.set("a/key", n)
-        await until(lambda n=n: ("a/key", n, False) in seen, seconds=1.0)
+        await until(partial(seen.__contains__, ("a/key", n, False)), seconds=1.0)
     await writer.shared.delete("a/key")
     await until(lambda: seen and seen[-1][0] == "a/key" and seen[-1][2], seconds=1.0)
     assert all(key == "a/key" for key, _, _ in seen)

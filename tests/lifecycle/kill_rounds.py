@@ -70,7 +70,7 @@ def live(kind: str, file: str, pulse: int, number: int) -> None:
     try:
         asyncio.run(KINDS[kind][0](file, Effects(file, pulse), number))
     except BaseException:
-        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+        sys.excepthook(*sys.exc_info())
         os._exit(1)
     os._exit(0)
 

@@ -31,7 +31,9 @@ async def busy_children(file: str) -> None:
             await runtime.register_agent(name, forever, isolation="process")
             await runtime.start_agent(name)
             ids.append(await runtime.submit_task(f"held {name}", agent=name, priority=0))
-        waiting = [await runtime.submit_task(f"later {n}", priority=n * 37 % 100, capability="later") for n in range(10)]
+        waiting = [
+            await runtime.submit_task(f"later {n}", priority=n * 37 % 100, capability="later") for n in range(10)
+        ]
         while len(runtime.list_tasks("running")) < 2:
             await asyncio.sleep(0.01)
         say(
@@ -87,7 +89,7 @@ async def no_room(file: str) -> None:
         for full in (False, True, False, True, False):
             limit = 0 if full else resource.RLIM_INFINITY
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
-            before = runtime.get_queue_status()["completed_count"]
+            before = runtime.store.tasks.counts()["completed"]
             for _ in range(20):
                 number += 1
                 try:
@@ -97,7 +99,7 @@ async def no_room(file: str) -> None:
                 await asyncio.sleep(0.01)
             if full:
                 await asyncio.sleep(0.3)
-                say(full=True, settled=runtime.get_queue_status()["completed_count"] - before)
+                say(full=True, settled=runtime.store.tasks.counts()["completed"] - before)
         await runtime.wait_for_tasks(accepted, timeout_seconds=30)
         say(accepted=accepted, refused=refused, executed=done)
 

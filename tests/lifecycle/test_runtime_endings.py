@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.facts import all_events, check_story
-from tests.support.runtimes import running, until
 
 from shoal import AgentRuntime, Task, TaskStatus
 from shoal.errors import TaskCancelledError, TaskTimeoutError
+from tests.support.facts import all_events, check_story
+from tests.support.runtimes import running, until
 
 Run = Callable[..., Any]
 
@@ -111,6 +111,7 @@ def test_a_blocked_loop_is_told_of_and_harms_nobody_else(store_url: str, run: Ru
             task = await runtime.wait_for_task(blocking, timeout_seconds=10)
             assert task.status is TaskStatus.FAILED and task.error_type == "TaskTimeoutError"
             (start,) = runtime.query_events("task_started", task_id=blocking)
+            await until(lambda: runtime.query_events("loop_blocked"))  # told when the loop can write again
             (told,) = runtime.query_events("loop_blocked")
             assert told.timestamp - start.timestamp <= timedelta(seconds=1.5)
             assert "holds_the_loop" in str(told.details["stack"])
@@ -257,7 +258,7 @@ def test_a_task_cancelled_between_its_claim_and_its_start_is_not_executed(store_
 def test_children_are_cancelled_with_their_parent(store_url: str, run: Run) -> None:
     async def main() -> None:
         async def family(task: Task, context: Any) -> None:
-            depth = int(task.input_data["depth"])  # type: ignore[call-overload]
+            depth = int(task.input_data["depth"])
             if depth:
                 await context.wait_for_task(await context.submit_task("child", {"depth": depth - 1}))
             await asyncio.sleep(60)

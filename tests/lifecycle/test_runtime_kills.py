@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.facts import all_events, check_story
 
 from shoal import AgentRuntime, TaskStatus
+from tests.support.facts import all_events, check_story
 
 SCRIPT = Path(__file__).with_name("kill_rounds.py")
 SLOTS = 4

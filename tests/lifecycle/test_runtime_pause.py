@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.lifecycle.paused_node import STATE, Keeper
-from tests.support.processes import script
-from tests.support.runtimes import running, until
 
 from shoal import AgentRuntime, AgentStatus, BaseAgent, ResourceLimit, Task, TaskStatus
 from shoal.errors import AgentPauseError
+from tests.lifecycle.paused_node import STATE, Keeper
+from tests.support.processes import script
+from tests.support.runtimes import running, until
 
 Run = Callable[..., Any]
 SCRIPT = Path(__file__).parent / "paused_node.py"
@@ -133,14 +133,14 @@ def test_synchronous_code_that_never_asks_cannot_be_paused_and_runs_on(
     store_url: str, run: Run, isolation: Any
 ) -> None:
     def deaf(task: Task) -> str:
-        time.sleep(6)
+        time.sleep(task.input_data["seconds"])
         return "ran on"
 
     async def main() -> None:
         async with running(store_url) as runtime:
             await runtime.register_agent("a", deaf, isolation=isolation)
             await runtime.start_agent("a")
-            task_id = await runtime.submit_task("t")
+            task_id = await runtime.submit_task("t", {"seconds": 6})
             await until(lambda: runtime.get_task_status(task_id).status is TaskStatus.RUNNING)
             began = time.monotonic()
             with pytest.raises(AgentPauseError, match="within 5 s"):
@@ -148,7 +148,7 @@ def test_synchronous_code_that_never_asks_cannot_be_paused_and_runs_on(
             assert 4.9 <= time.monotonic() - began < 5.5
             assert runtime.get_agent_status("a").status is AgentStatus.RUNNING
             assert (await runtime.wait_for_task(task_id, 10)).result() == "ran on"
-            again = await runtime.wait_for_task(await runtime.submit_task("t", timeout_seconds=9), 12)
+            again = await runtime.wait_for_task(await runtime.submit_task("t", {"seconds": 0}), 10)
             assert again.status is TaskStatus.COMPLETED
 
     run(main)
@@ -230,10 +230,10 @@ def test_a_paused_agent_can_be_stopped_and_its_task_goes_back(store_url: str, ru
     async def main() -> None:
         for isolation in ("inline", "thread", "process"):
             async with running(store_url) as runtime:
-                await runtime.register_agent("a", forever, isolation=isolation)  # type: ignore[arg-type]
+                await runtime.register_agent("a", forever, isolation=isolation)
                 await runtime.start_agent("a")
                 task_id = await runtime.submit_task("t", agent="a")
-                await until(lambda: runtime.get_task_status(task_id).status is TaskStatus.RUNNING)
+                await until(lambda: runtime.get_queue_status()["running_count"] == 1)
                 await runtime.pause_agent("a")
                 began = time.monotonic()
                 await runtime.stop_agent("a")

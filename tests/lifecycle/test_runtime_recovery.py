@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -16,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.facts import all_events, check_story
-from tests.support.processes import gone, script
-from tests.support.runtimes import running, until
 
 from shoal import AgentRuntime, RestartPolicy, Task, TaskStatus
 from shoal.errors import DeadAgentError, TaskFailedError
-from shoal.kernel.node import process_start
+from shoal.kernel.node import process_start, this_boot
 from shoal.kernel.ports import Child, Node
+from tests.support.facts import all_events, check_story
+from tests.support.processes import gone, script
+from tests.support.runtimes import running, until
 
 NODE = Path(__file__).with_name("one_node.py")
 CYCLES = 200
@@ -89,7 +88,7 @@ def test_an_orphan_of_a_dead_node_is_killed(store_url: str, run: Run) -> None:
         async with running(store_url) as runtime:
             now = runtime.query_events(limit=1)[0].timestamp
             node = Node(
-                node_id="dead", runtime_id="dead", name="dead", host=socket.gethostname(), pid=dead.pid, pid_started=1,
+                node_id="dead", runtime_id="dead", name="dead", host=this_boot(), pid=dead.pid, pid_started=1,
                 started_at=now, lease_until=now + timedelta(days=1),
             )  # fmt: skip
             await runtime.store.leases.join(node, now=now)
@@ -124,7 +123,7 @@ def test_a_frozen_node_loses_its_task_and_cannot_settle_it_late(tmp_path: Path, 
             node.signal(signal.SIGCONT)
             await until(lambda: runtime.query_events("lease_lost"))
             node.tell("go on")
-            said = []
+            said: list[Any] = []
             while not said or said[-1] != {"at": "stopped"}:
                 said.append(await asyncio.to_thread(node.hear))
             assert {"refused": "LeaseLostError"} in said
@@ -209,7 +208,11 @@ def test_after_a_stop_there_is_no_child_and_no_zombie(store_url: str, run: Run) 
 def test_two_seconds_after_a_kill_no_child_is_left(tmp_path: Path) -> None:
     with script(NODE, "busy_children", str(tmp_path / "shoal.db")) as node:
         pids = node.hear()["pids"]
-        found = {int(pid) for path in Path(f"/proc/{node.process.pid}/task").glob("*/children") for pid in path.read_text().split()}
+        found = {
+            int(pid)
+            for path in Path(f"/proc/{node.process.pid}/task").glob("*/children")
+            for pid in path.read_text().split()
+        }
         assert found >= set(pids)
         node.signal(signal.SIGKILL)
         node.process.wait()

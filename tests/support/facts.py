@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
@@ -9,7 +10,11 @@ from shoal import AgentRuntime, Event, EventFilter, Task, TaskStatus
 
 __all__ = ["all_events", "check_story"]
 
-ENDS = {TaskStatus.COMPLETED: "task_completed", TaskStatus.FAILED: "task_failed", TaskStatus.CANCELLED: "task_cancelled"}
+ENDS = {
+    TaskStatus.COMPLETED: "task_completed",
+    TaskStatus.FAILED: "task_failed",
+    TaskStatus.CANCELLED: "task_cancelled",
+}
 
 
 def all_events(runtime: AgentRuntime) -> list[Event]:
@@ -20,7 +25,7 @@ def all_events(runtime: AgentRuntime) -> list[Event]:
 def check_story(tasks: Sequence[Task], events: Sequence[Event]) -> None:
     """Check that ids rise and that each task has exactly the events of what happened to it, in an order that can be."""
     ids = [event.event_id for event in events]
-    assert all(earlier < later for earlier, later in zip(ids, ids[1:], strict=False)), "event ids rise strictly"
+    assert all(earlier < later for earlier, later in itertools.pairwise(ids)), "event ids rise strictly"
     told: dict[str | None, list[str]] = defaultdict(list)
     for event in events:
         if event.event_type.startswith("task_"):

@@ -10,7 +10,7 @@ from typing import Any
 from shoal import AgentRuntime, ResourceLimit
 from shoal.kernel.ports import Clock
 
-__all__ = ["UNLIMITED", "queue_state", "running", "until"]
+__all__ = ["UNLIMITED", "count", "queue_state", "running", "until"]
 
 UNLIMITED = ResourceLimit(max_task_queue_size=None, max_concurrent_agents=None)
 
@@ -43,3 +43,8 @@ async def until(fact: Callable[[], object], seconds: float = 30.0) -> None:
 def queue_state(runtime: AgentRuntime) -> tuple[dict[str, Any], int]:
     """Return how many tasks stand where, and the newest event: what a refused call must leave as it was."""
     return runtime.get_queue_status(), runtime.store.events.last_id()
+
+
+def count(runtime: AgentRuntime, status: str) -> int:
+    """Return how many tasks are pending, running, completed, failed or cancelled."""
+    return runtime.store.tasks.counts()[status]

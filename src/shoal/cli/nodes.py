@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import socket
 from datetime import datetime
 from pathlib import Path
 
-from shoal.kernel.node import process_start
+from shoal.kernel.node import process_start, this_boot
 from shoal.kernel.ports import Node
 
 __all__ = ["is_alive", "usage"]
@@ -17,7 +16,7 @@ def is_alive(node: Node, now: datetime) -> bool:
     """Tell whether a node lives: on this host by its process, elsewhere by its lease."""
     if node.lost:
         return False
-    if node.host == socket.gethostname():
+    if node.host == this_boot():
         return process_start(node.pid) == node.pid_started
     return node.lease_until > now
 
@@ -25,7 +24,7 @@ def is_alive(node: Node, now: datetime) -> bool:
 def usage(node: Node) -> dict[str, float | None]:
     """Return the resident memory (MB) and CPU time (seconds) of a node's own process; None where it cannot be read."""
     try:
-        if node.host != socket.gethostname() or process_start(node.pid) != node.pid_started:
+        if node.host != this_boot() or process_start(node.pid) != node.pid_started:
             return {"memory_mb": None, "cpu_seconds": None}
         pages = int(Path(f"/proc/{node.pid}/statm").read_text().split()[1])
         fields = Path(f"/proc/{node.pid}/stat").read_text().rpartition(")")[2].split()

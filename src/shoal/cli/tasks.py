@@ -39,6 +39,7 @@ Input = Annotated[
 ]
 Agent = Annotated[str | None, typer.Option(metavar="NAME", help="Only this agent may run it.")]
 Capability = Annotated[str | None, typer.Option(metavar="WORD", help="Any agent that can do this.")]
+After = Annotated[list[str] | None, typer.Option(metavar="ID", help="Only after this task; may be repeated.")]
 Group = Annotated[str | None, typer.Option(metavar="NAME", help="Any member of this group.")]
 
 
@@ -139,9 +140,7 @@ def submit(
     capability: Capability = None,
     group: Group = None,
     priority: Annotated[str, typer.Option(help="0 (first) to 100, or high, medium, low.")] = "50",
-    after: Annotated[
-        list[str] | None, typer.Option(metavar="ID", help="Only after this task; may be repeated.")
-    ] = None,
+    after: After = None,
     delay: Annotated[str | None, typer.Option(metavar="TIME", help="Not before so long from now, as 10m.")] = None,
     timeout: Annotated[str | None, typer.Option(metavar="TIME", help="For each attempt, as 90s.")] = None,
     retries: Annotated[int, typer.Option(min=0, help="How often it is tried again after an error.")] = 0,
@@ -203,11 +202,11 @@ def cancel(
         async with Client(store=url_of(store)) as client:
             for task_id in ids:
                 client.tasks.get(task_id)  # all are there, or none is cancelled
-            return [
-                {"task_id": task_id, "cancelled": await client.tasks.cancel(task_id, reason)}
-                | {"status": client.tasks.get(task_id).status}
-                for task_id in ids
-            ]
+            done: list[dict[str, object]] = []
+            for task_id in ids:
+                cancelled = await client.tasks.cancel(task_id, reason)
+                done.append({"task_id": task_id, "cancelled": cancelled, "status": client.tasks.get(task_id).status})
+            return done
 
     done = asyncio.run(take())
     if json:

@@ -21,6 +21,8 @@ from shoal.errors import (
 from shoal.kernel.ending import PROMPT_SECONDS, ended_within, enforce
 from shoal.kernel.event import EventType, Fact
 from shoal.kernel.failure import Failure
+from shoal.kernel.handler import again
+from shoal.kernel.message import AgentMessage
 from shoal.kernel.payload import checked
 from shoal.kernel.ports import Exit, Fence, Outcome, Settlement, Timer
 from shoal.kernel.task import Task, TaskStatus
@@ -52,7 +54,7 @@ class Attempt:
         self.entry = cell.enter("execute_task", task, attempt=self)
         self.ending: Ending | None = None
         self.stepped = False  # it recorded a step or checkpoint: losses before this attempt no longer count
-        self.acks: list[str] = []  # durable messages that it took
+        self.pulled: list[AgentMessage] = []  # durable messages that it took
         self.recorded: set[str] = set()  # steps that it recorded
         self.ordinals: dict[str, int] = {}  # by step: how many tasks and messages it has made so far
         self.last_progress = float("-inf")
@@ -76,6 +78,14 @@ class Attempt:
             self._code_ended = True
         await self.settle(settlement)
         self._leave()
+        if self.pulled and (settlement.outcome is not Outcome.COMPLETED or self.ending is Ending.CANCELLED):
+            await self._give_back(settlement.error_message or str(self.ending))
+
+    async def _give_back(self, why: str) -> None:
+        """Let the durable mail that it took come again; that of a cell that ends is given back with the cell."""
+        for message in self.pulled:
+            if not self.cell.closing:
+                await again(self.cell, message, why)
 
     async def _execute(self) -> Settlement:
         try:
@@ -159,7 +169,8 @@ class Attempt:
         )
 
     def _settlement(self, outcome: Outcome, **fields: Any) -> Settlement:
-        acks = tuple(self.acks) if outcome is Outcome.COMPLETED else ()
+        done = outcome is Outcome.COMPLETED
+        acks = tuple(message.message_id for message in self.pulled) if done else ()
         return Settlement(fence=self.fence, agent_id=self.cell.agent_id, outcome=outcome, acks=acks, **fields)
 
     async def settle(self, settlement: Settlement) -> None:
@@ -221,6 +232,12 @@ class Attempt:
             self.entry.asyncio_task.cancel()
             self.env.spawn(self._enforce(), f"end {self.task.name}")
 
+    async def give_up(self) -> None:
+        """Put the task back although its code has not ended; what that still does is void."""
+        self.cell.void.add(self.entry.invocation.invocation_id)
+        await self.settle(self._interrupted("The attempt was stopped"))
+        self._leave()
+
     async def _enforce(self) -> None:
         grace = self.env.settings.cancel_grace_seconds
         if self.ending is Ending.TIMEOUT and not await ended_within(self.entry, PROMPT_SECONDS):
@@ -245,7 +262,7 @@ class Attempt:
             self._arm()
 
     def _arm(self) -> None:
-        if self._remaining is not None:
+        if self._remaining is not None and not self.cell.paused:
             self._deadline = self.env.clock.monotonic() + self._remaining
             self._timer = self.env.clock.call_later(self._remaining, lambda: self.end(Ending.TIMEOUT))
 

@@ -119,7 +119,19 @@ class Cell:
 
     def timed(self, seconds: float | None) -> AbstractAsyncContextManager[object]:
         """Return a block that raises TimeoutError after *seconds* of the agent's own time."""
-        return _NO_LIMIT if seconds is None else _OwnTime(self._timeouts, self.env.clock.timeout(seconds))
+        return _NO_LIMIT if seconds is None else _OwnTime(self, self.env.clock.timeout(seconds))
+
+    def know(self, timeout: asyncio.Timeout) -> None:
+        """Let a time-out that begins stand still whenever the agent is paused."""
+        self._timeouts.add(timeout)
+        if self.paused:
+            now = asyncio.get_running_loop().time()
+            self._held.append((timeout, (timeout.when() or now) - now))
+            timeout.reschedule(None)
+
+    def forget(self, timeout: asyncio.Timeout) -> None:
+        """Let a time-out that is over be."""
+        self._timeouts.discard(timeout)
 
     def hold_time(self) -> None:
         """Let all its time-outs stand still."""
@@ -353,18 +365,18 @@ class Cell:
 class _OwnTime:
     """A time-out that the cell knows of, so that it can let it stand still."""
 
-    __slots__ = ("_known", "_timeout")
+    __slots__ = ("_cell", "_timeout")
 
-    def __init__(self, known: set[asyncio.Timeout], timeout: asyncio.Timeout) -> None:
-        self._known = known
+    def __init__(self, cell: Cell, timeout: asyncio.Timeout) -> None:
+        self._cell = cell
         self._timeout = timeout
 
     async def __aenter__(self) -> None:
         await self._timeout.__aenter__()
-        self._known.add(self._timeout)
+        self._cell.know(self._timeout)
 
     async def __aexit__(self, *raised: Any) -> None:
-        self._known.discard(self._timeout)
+        self._cell.forget(self._timeout)
         await self._timeout.__aexit__(*raised)
 
 

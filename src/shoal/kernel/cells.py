@@ -319,6 +319,8 @@ class Cells:
                     await asyncio.wait(rest)
             except TimeoutError:
                 cell.handle.kill()
+                for attempt in list(cell.attempts.values()):
+                    await attempt.give_up()
 
     async def _bury(self, registration: Registration, cell: Cell, reason: str, grace: float | None = None) -> None:
         """End what is left of a cell: its code, its address, its mail."""
@@ -530,11 +532,12 @@ class Cells:
         for task in list(self._restarts.values()):
             task.cancel()
         alive = list(reversed(self._alive))
+        last = self._env.clock.monotonic() + timeout + min(grace, STOP_HOOK_SECONDS)
         for registration in alive:
             if registration.cell is not None:
                 registration.cell.closing = True
         await asyncio.gather(*(self._finish_work(r.cell, timeout, grace) for r in alive if r.cell is not None))
-        deadline = self._env.clock.monotonic() + min(grace, STOP_HOOK_SECONDS)
+        deadline = min(last, self._env.clock.monotonic() + min(grace, STOP_HOOK_SECONDS))
         for registration in alive:
             left = max(0.05, deadline - self._env.clock.monotonic())
             if registration.cell is not None and registration.cell.paused:

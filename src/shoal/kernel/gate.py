@@ -51,16 +51,14 @@ class Gate:
 
     def pass_blocking(self) -> None:
         """Wait, in a thread that is not the loop's, until the gate is open."""
-        threads = self._threads
-        if threads is None:
-            return
-        with _COUNTING:
-            self._held_threads += 1
-        try:
-            threads.wait()
-        finally:
+        while (threads := self._threads) is not None:  # again: it may have been opened for a moment only
             with _COUNTING:
-                self._held_threads -= 1
+                self._held_threads += 1
+            try:
+                threads.wait()
+            finally:
+                with _COUNTING:
+                    self._held_threads -= 1
 
     def opened(self) -> asyncio.Future[None]:
         """Return what ends when the closed gate opens; each waiter gets a future of its own."""

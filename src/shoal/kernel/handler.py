@@ -24,6 +24,8 @@ async def handle_message(cell: Cell, entry: Entry, message: AgentMessage) -> Non
     """Run the handler in the time that its asker waits, then answer, acknowledge or redeliver."""
     seconds = _time_left(cell, message)
     entry.timer = None if seconds is None else OwnTimer(cell.env.clock, seconds, lambda: too_late(entry))
+    if cell.paused and entry.timer is not None:
+        entry.timer.hold()  # paused before its first step: its time has not begun
     cell.post.received(cell, message)
     try:
         value = await cell.handle.invoke(entry.invocation)

@@ -108,7 +108,7 @@ class CellLink:
         for message in messages:
             cell.post.received(cell, message)
             if message.durable and entry is not None and entry.attempt is not None:
-                entry.attempt.acks.append(message.message_id)
+                entry.attempt.pulled.append(message)
         return messages
 
     async def _wait_for_response(

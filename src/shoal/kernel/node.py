@@ -33,7 +33,7 @@ from shoal.kernel.tasks import Tasks
 from shoal.kernel.waiting import Waiting
 from shoal.kernel.watchdog import Watchdog
 
-__all__ = ["Node", "process_start"]
+__all__ = ["Node", "process_start", "this_boot"]
 
 log = logging.getLogger("shoal")
 
@@ -113,7 +113,7 @@ class Node:
             node_id=self.env.node_id,
             runtime_id=self.env.runtime_id,
             name=self.name,
-            host=_this_boot(),
+            host=this_boot(),
             pid=os.getpid(),
             pid_started=process_start(os.getpid()) or 0,
             started_at=now,
@@ -182,13 +182,12 @@ class Node:
     async def rescue(self) -> None:
         """Take over from nodes that are dead: those of this host whose process is gone, and those whose lease ended."""
         env = self.env
-        here, now = _this_boot(), env.clock.now()
+        here, now = this_boot(), env.clock.now()
         others = [node for node in env.store.leases.nodes() if node.node_id != env.node_id and not node.lost]
         dead = [node.node_id for node in others if node.host == here and process_start(node.pid) != node.pid_started]
         reachable = {node.node_id for node in others if node.host == here}
-        nobody = not dead and all(node.lease_until > now for node in others)
-        if nobody or env.lease_over():  # a node that was frozen itself must not judge before its heartbeat has
-            return
+        if env.lease_over() or not (dead or any(node.lease_until <= now for node in others)):
+            return  # nobody is dead; or this node was frozen itself, and must not judge before its heartbeat has
         rescue = await env.store.leases.rescue(
             dead,
             now=now,
@@ -286,7 +285,7 @@ async def _noted(env: Env, fact: Fact) -> None:
     await env.store.events.append([fact], now=env.clock.now())
 
 
-def _this_boot() -> str:
+def this_boot() -> str:
     """Return what tells this machine, in this life of its, from all others: pids mean nothing elsewhere."""
     boot = Path("/proc/sys/kernel/random/boot_id")
     return f"{socket.gethostname()} {boot.read_text().strip()[:8] if boot.exists() else ''}".strip()

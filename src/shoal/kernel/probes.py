@@ -30,7 +30,7 @@ MAX_NAMES = 64
 """A probe that has come this far goes round on a circle that its sender only waits for."""
 
 
-class Probe(msgspec.Struct, frozen=True, kw_only=True):
+class _Probe(msgspec.Struct, frozen=True, kw_only=True):
     """A question under way: does ``target``, asked with ``message_id``, wait for ``initiator``'s wait ``asked``?"""
 
     initiator: str
@@ -40,7 +40,7 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
     message_id: str
 
 
-class Found(msgspec.Struct, frozen=True, kw_only=True):
+class _Found(msgspec.Struct, frozen=True, kw_only=True):
     """The answer: it does, along these names."""
 
     asked: str
@@ -91,7 +91,7 @@ class Probes:
         initiator = entry.invocation.invocation_id
         names = (entry.cell.name,)
         self._ring(
-            Probe(
+            _Probe(
                 initiator=initiator,
                 asked=message.message_id,
                 names=names,
@@ -100,12 +100,12 @@ class Probes:
             )
         )
 
-    def _ring(self, probe: Probe) -> None:
+    def _ring(self, probe: _Probe) -> None:
         self._post.env.bus.ring("probe", msgspec.json.encode(probe).decode())
 
     def _passed(self, note: str) -> None:
         """Follow a probe as far as this node knows, and pass it on."""
-        probe = msgspec.json.decode(note, type=Probe)
+        probe = msgspec.json.decode(note, type=_Probe)
         cell = self._post.cells.get(probe.target)
         if cell is None or probe.message_id not in cell.asks or len(probe.names) > MAX_NAMES:
             return
@@ -114,7 +114,7 @@ class Probes:
             names = (*names, entry.cell.name)
             here = entry.invocation.invocation_id
             if here == probe.initiator:
-                found = Found(asked=probe.asked, cycle=names)
+                found = _Found(asked=probe.asked, cycle=names)
                 self._post.env.bus.ring("deadlock", msgspec.json.encode(found).decode())
                 return
             if request is None:
@@ -127,7 +127,7 @@ class Probes:
                 return
 
     def _found(self, note: str) -> None:
-        found = msgspec.json.decode(note, type=Found)
+        found = msgspec.json.decode(note, type=_Found)
         verdict = self._waits.get(found.asked)
         if verdict is not None and not verdict.done():
             self._post.deadlock(found.cycle)

@@ -8,11 +8,11 @@ import sqlite3
 import threading
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.runtimes import running, until
 
 from shoal import (
     AgentRuntime,
@@ -44,6 +44,7 @@ from shoal.errors import (
     StoreError,
     TaskNotFoundError,
 )
+from tests.support.runtimes import running, until
 
 Run = Callable[..., Any]
 MEMORY = "sqlite://:memory:"
@@ -66,7 +67,7 @@ def state(runtime: AgentRuntime) -> Any:
     return (
         runtime.store.events.last_id(),
         runtime.get_queue_status(),
-        runtime.list_agents() and [(a.name, a.status, a.mailbox_size) for a in runtime.list_agents()],
+        [(a.name, a.status, a.mailbox_size) for a in runtime.list_agents()],
         runtime.list_groups(),
         runtime.dead_letters(),
         runtime.store.kv.keys("", now=datetime.now(UTC)),
@@ -616,7 +617,7 @@ def test_recipients_topics_and_contents(run: Run) -> None:
         await refused(runtime, runtime.send_message("worker", "note", 1), TypeError, text)
         await refused(runtime, runtime.send_message([], "note", 1), ValueError, "recipient_ids is empty")
         for topic in ("", "a..b", "a b", "a.*", "a.>"):
-            await refused(runtime, lambda topic=topic: runtime.publish(topic, 1), ValueError, "topic")
+            await refused(runtime, partial(runtime.publish, topic, 1), ValueError, "topic")
         await refused(runtime, runtime.send_message(["worker"], "note", {"x": [{1}]}), PayloadError, "data.x[0] is a set")
         big = "x" * 10 * MB
         error = await refused(
@@ -640,9 +641,10 @@ def test_queries_and_exports(run: Run, tmp_path: Path) -> None:
         async def later(call: Callable[[], Any]) -> Any:
             return call()
 
-        for limit in (0, 10_001, -1, True, 1.5):
-            await refused(runtime, lambda n=limit: later(lambda: runtime.query_events(limit=n)), ValueError, "1 to 10000")
-            await refused(runtime, lambda n=limit: later(lambda: runtime.list_tasks(limit=n)), ValueError, "1 to 10000")
+        limits: tuple[Any, ...] = (0, 10_001, -1, True, 1.5)
+        for limit in limits:
+            await refused(runtime, partial(later, partial(runtime.query_events, limit=limit)), ValueError, "1 to 10000")
+            await refused(runtime, partial(later, partial(runtime.list_tasks, limit=limit)), ValueError, "1 to 10000")
         await refused(runtime, lambda: later(lambda: runtime.list_tasks(status="odd")), ValueError, "odd")
         await refused(runtime, lambda: later(lambda: runtime.list_agents(status="odd")), ValueError, "odd")
         target = tmp_path / "events.out"
@@ -650,7 +652,7 @@ def test_queries_and_exports(run: Run, tmp_path: Path) -> None:
             runtime, runtime.export_events(target, format="xml"), ValueError, "xml", "jsonl", "csv", "json"
         )
         for path in (tmp_path / "no" / "folder" / "x", tmp_path, Path("/proc/none/x")):
-            await refused(runtime, lambda p=path: runtime.export_events(p), OSError)
+            await refused(runtime, partial(runtime.export_events, path), OSError)
         assert list(tmp_path.iterdir()) == [], "no partial file stays"
 
     run(with_agents(main))

@@ -10,11 +10,11 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from tests.support.runtimes import UNLIMITED, running
 
 from shoal import Task, TaskSpec, TaskStatus
 from shoal.errors import PayloadError, PayloadTooLargeError
 from shoal.testing.clock import VirtualClock, run_virtual
+from tests.support.runtimes import UNLIMITED, running
 
 MEMORY = "sqlite://:memory:"
 LETTERS = string.printable + "äß€漢字🦈\u0000\u200d\ufeff\\\"'"

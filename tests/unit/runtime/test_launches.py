@@ -110,7 +110,7 @@ def test_after_thirty_seconds_it_starts_all_the_same_with_a_warning() -> None:
 @pytest.mark.parametrize("held", [False, True])
 def test_the_gate_is_for_processes_unless_it_is_for_all(held: bool) -> None:
     async def main(clock: VirtualClock) -> None:
-        config = {"launch_gate": "all"} if held else {}
+        config: dict[str, Any] = {"launch_gate": "all"} if held else {}
         async with Machine(clock, Probe(memory=0.9), **config) as runtime:
             await runtime.register_agent("a", Worker)
             began = clock.monotonic()
@@ -123,7 +123,7 @@ def test_the_gate_is_for_processes_unless_it_is_for_all(held: bool) -> None:
 @pytest.mark.spec("R41")
 def test_without_a_limit_nothing_is_held() -> None:
     async def main(clock: VirtualClock) -> None:
-        config = {"launch_memory_limit": None, "launch_cpu_limit": None}
+        config: dict[str, Any] = {"launch_memory_limit": None, "launch_cpu_limit": None}
         async with Machine(clock, Probe(1.0, 1.0), **config) as runtime:
             await runtime.register_agent("a", Worker, isolation="process")
             began = clock.monotonic()

@@ -10,10 +10,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.support.runtimes import running
 
 from shoal import AgentProtocol, Task
 from shoal.errors import AgentStateError, NoHandlerError
+from tests.support.runtimes import running
 
 Run = Callable[..., Any]
 
@@ -64,7 +64,7 @@ class ChatsInThread:
         return message.upper()
 
 
-class Callable_:
+class Calls:
     async def __call__(self, task: Task) -> Any:
         return ["callable", task.name]
 
@@ -92,7 +92,7 @@ def kinds() -> dict[str, tuple[Any, Any]]:
         "chat object": (Chats(), {"content": "you said hi"}),
         "chat class": (Chats, {"content": "you said hi"}),
         "sync chat object": (ChatsInThread(), {"content": "HI"}),
-        "callable object": (Callable_(), ["callable", "t"]),
+        "callable object": (Calls(), ["callable", "t"]),
         "bound method": (Bound().method, ["bound", "t"]),
         "partial": (functools.partial(more, "partly"), ["partly", "t"]),
         "lambda": (lambda task: ["lambda", task.name], ["lambda", "t"]),

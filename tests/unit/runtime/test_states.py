@@ -122,7 +122,13 @@ TASK_VERBS: dict[str, Callable[[Store], Awaitable[Any]]] = {
     "fail": lambda store: settle(store, Outcome.FAILED),
     "interrupt": lambda store: settle(store, Outcome.INTERRUPTED),
 }
-TASK_WAYS = {"pending": (), "running": ("claim",), **{s: ("claim", v) for s, v in (("completed", "complete"), ("failed", "fail"), ("cancelled", "cancel"))}}
+TASK_WAYS: dict[str, tuple[str, ...]] = {
+    "pending": (),
+    "running": ("claim",),
+    "completed": ("claim", "complete"),
+    "failed": ("claim", "fail"),
+    "cancelled": ("claim", "cancel"),
+}
 
 
 def new_task(task_id: str, **fields: Any) -> Task:

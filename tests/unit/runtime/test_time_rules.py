@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.facts import all_events, check_story
-from tests.support.runtimes import running
 
 from shoal import AgentRuntime, RetryPolicy, Task, TaskStatus
 from shoal.kernel.ports import Node, Slot
 from shoal.testing.clock import VirtualClock, run_virtual
+from tests.support.facts import all_events, check_story
+from tests.support.runtimes import running
 
 MEMORY = "sqlite://:memory:"
 
@@ -70,10 +71,12 @@ def test_waits_grow_to_their_maximum_and_some_errors_are_not_retried() -> None:
             starts.append(clock.monotonic())
             raise KeyError("x") if task.name == "key" else ConnectionResetError("x")
 
-        policy = RetryPolicy(max_retries=5, initial_seconds=1, factor=10, max_seconds=30, jitter=0, retry_on=("OSError",))
+        policy = RetryPolicy(
+            max_retries=5, initial_seconds=1, factor=10, max_seconds=30, jitter=0, retry_on=("OSError",)
+        )
         async with running(MEMORY, {"one": fails}, clock=clock, poll_seconds=60) as runtime:
             await runtime.wait_for_task(await runtime.submit_task("os", retry=policy))
-            waits = [round(later - earlier, 3) for earlier, later in zip(starts, starts[1:], strict=False)]
+            waits = [round(later - earlier, 3) for earlier, later in itertools.pairwise(starts)]
             assert waits == [1, 10, 30, 30, 30]
             task = await runtime.wait_for_task(await runtime.submit_task("key", retry=policy))
             assert (task.status, task.attempt) == (TaskStatus.FAILED, 1)
@@ -228,26 +231,58 @@ def test_a_node_that_stood_still_alone_goes_on_when_nobody_took_its_work(tmp_pat
 # -- the end
 
 
+def stubborn(release: asyncio.Event) -> Any:
+    async def never_ends(task: Task) -> None:
+        while not release.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await release.wait()
+
+    return never_ends
+
+
+async def start_it(runtime: AgentRuntime, clock: VirtualClock) -> str:
+    task_id = await runtime.submit_task("x")
+    while runtime.get_task_status(task_id).status is not TaskStatus.RUNNING:
+        await clock.sleep(0.1)
+    return task_id
+
+
 @pytest.mark.parametrize("graceful", [True, False])
-def test_code_that_swallows_its_cancellation_does_not_hold_up_a_stop(graceful: bool) -> None:
+def test_code_that_swallows_its_cancellation_does_not_hold_up_a_stop(tmp_path: Path, graceful: bool) -> None:
+    url = f"sqlite:///{tmp_path / 'shoal.db'}"
+
     async def main(clock: VirtualClock) -> None:
         release = asyncio.Event()
-
-        async def never_ends(task: Task) -> None:
-            while not release.is_set():
-                with contextlib.suppress(asyncio.CancelledError):
-                    await release.wait()
-
-        runtime = AgentRuntime(store=MEMORY, clock=clock)
+        runtime = AgentRuntime(store=url, clock=clock)
         await runtime.start()
-        await runtime.register_agent("stubborn", never_ends)
+        await runtime.register_agent("stubborn", stubborn(release))
         await runtime.start_agent("stubborn")
-        task_id = await runtime.submit_task("x")
-        while runtime.get_task_status(task_id).status is not TaskStatus.RUNNING:
-            await clock.sleep(0.1)
+        task_id = await start_it(runtime, clock)
         began = clock.monotonic()
         await runtime.stop(graceful=graceful, timeout_seconds=3)
         assert clock.monotonic() - began <= (3 + 6 if graceful else 2)
         release.set()
+        async with running(url, clock=clock) as runtime:
+            assert runtime.get_task_status(task_id).status is TaskStatus.PENDING, "it is put back"
+
+    run_virtual(main)
+
+
+def test_the_task_of_a_stopped_agent_whose_code_does_not_end_is_done_by_another() -> None:
+    async def main(clock: VirtualClock) -> None:
+        release = asyncio.Event()
+
+        async def done(task: Task) -> int:
+            return task.attempt
+
+        async with running(MEMORY, {"stubborn": stubborn(release)}, clock=clock) as runtime:
+            task_id = await start_it(runtime, clock)
+            await runtime.stop_agent("stubborn", timeout_seconds=1)
+            await runtime.register_agent("other", done)
+            await runtime.start_agent("other")
+            assert (await runtime.wait_for_task(task_id, timeout_seconds=60)).output_data == 2
+            release.set()
+            await clock.sleep(1)
+            check_story(runtime.list_tasks(), all_events(runtime))
 
     run_virtual(main)

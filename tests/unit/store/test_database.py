@@ -212,3 +212,31 @@ def test_other_places_that_are_refused(tmp_path: Path) -> None:
     mounts = "1 0 8:1 / / rw - ext4 /dev/a rw\n2 1 0:9 / /mnt/a\\040b rw - nfs4 host:/x rw\n"
     assert filesystem_type(Path("/mnt/a b/shoal.db"), mounts) == "nfs4"
     assert filesystem_type(Path("/mnt/a bc/shoal.db"), mounts) == "ext4"
+
+
+def test_what_is_opened_for_reading_only_creates_migrates_and_writes_nothing(path: Path) -> None:
+    async def main() -> None:
+        with pytest.raises(StoreError, match="there is no store at"):
+            await Database(path, read_only=True).open()
+        assert list(path.parent.iterdir()) == []
+        database = Database(path)
+        await database.open()
+        await database.write(put, "a")
+        reader = Database(path, read_only=True)
+        await reader.open()
+        assert keys(reader) == {"a"} and not reader.changed()
+        await database.write(put, "b")
+        assert reader.changed() and not reader.changed() and keys(reader) == {"a", "b"}
+        with pytest.raises(StoreError, match="reading only"):
+            reader.write(put, "c")
+        await reader.close()
+        await database.close()
+        with closing(sqlite3.connect(path)) as older:
+            older.execute("PRAGMA user_version = 0")
+        before = path.read_bytes()
+        with pytest.raises(StoreError, match="older schema") as caught:
+            await Database(path, read_only=True).open()
+        assert "shoal db migrate" in caught.value.__notes__[0]
+        assert path.read_bytes() == before
+
+    asyncio.run(main())
