@@ -18,7 +18,7 @@ from shoal.errors import (
     TaskInterruptedError,
     TaskTimeoutError,
 )
-from shoal.kernel.ending import PROMPT_SECONDS, ended_within, enforce
+from shoal.kernel.ending import PROMPT_SECONDS, ended_within, enforce, run_bounded
 from shoal.kernel.event import EventType, Fact
 from shoal.kernel.failure import Failure
 from shoal.kernel.handler import again
@@ -62,6 +62,7 @@ class Attempt:
         self._running = False
         self._code_ended = False
         self._left = False
+        self._raised: BaseException | None = None  # what on_error is to hear of
         self._timer: Timer | None = None
         self._deadline: float | None = None  # monotonic; None while held or without a time-out
         self._remaining = task.timeout_seconds or self.env.limits.task_timeout_seconds
@@ -73,13 +74,33 @@ class Attempt:
         self._running = True
         try:
             settlement = await self._execute()
+        except BaseException:  # a bug of ours, or the end of the loop: the lane must come free all the same
+            self._leave()
+            raise
         finally:
             self._disarm()
             self._code_ended = True
+        if self._raised is not None and self.ending is None:
+            await self._tell(self._raised)
         await self.settle(settlement)
         self._leave()
         if self.pulled and (settlement.outcome is not Outcome.COMPLETED or self.ending is Ending.CANCELLED):
             await self._give_back(settlement.error_message or str(self.ending))
+
+    async def _tell(self, error: BaseException) -> None:
+        """Let the agent hear of its error, in bounded time; nothing that happens here changes the outcome."""
+        if "on_error" not in self.cell.abilities.hooks:
+            return
+        settings = self.env.settings
+        entry = self.cell.enter("on_error", error, attempt=self)
+        try:
+            await run_bounded(entry, settings.hook_timeout_seconds, settings.cancel_grace_seconds)
+        except asyncio.CancelledError:
+            return  # it is ended from outside in this moment; its outcome is decided
+        except Exception as second:  # noqa: BLE001  the first error is the one that is kept
+            self.cell.post.hook_failed(self.cell, "on_error", Failure.of(second))
+        finally:
+            self.cell.leave(entry)
 
     async def _give_back(self, why: str) -> None:
         """Let the durable mail that it took come again; that of a cell that ends is given back with the cell."""
@@ -98,13 +119,15 @@ class Attempt:
                 if self.ending is not Ending.TIMEOUT:
                     output, _ = checked(output, "output_data", self.env.settings.max_payload_bytes)
                     return self._settlement(Outcome.COMPLETED, output=output)
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
             if self.ending is None and not self.cell.handle.exited.done():
+                if not _cancelled_from_outside():  # the agent's own: it awaited something that was cancelled
+                    return self._failed(error)
                 self.ending = Ending.INTERRUPTED  # the node itself goes down
         except TaskInterruptedError as error:
-            return self._interrupted(str(error))
+            return self._asked_again(error)
         except Exception as error:  # noqa: BLE001  whatever the agent's code raises belongs to the task
-            return await self._failed(error)
+            return self._failed(error)
         return self._ended_settlement()
 
     def _ended_settlement(self) -> Settlement:
@@ -122,7 +145,7 @@ class Attempt:
             return self._died(self.cell.handle.exited.result())
         return self._interrupted("The attempt was stopped")
 
-    async def _failed(self, error: Exception) -> Settlement:
+    def _failed(self, error: BaseException) -> Settlement:
         if self.ending is Ending.TIMEOUT:
             return self._ended_settlement()
         if self.cell.handle.exited.done():
@@ -131,7 +154,7 @@ class Attempt:
             return self._interrupted("Its node lost its lease")
         failure = Failure.of(error)
         if not isinstance(error, (PayloadError, LeaseLostError)):
-            await self.cell.post.run_on_error(self.cell, error, self.task)
+            self._raised = error
         return self._error(failure, retriable="PayloadError" not in failure.bases)
 
     def _died(self, exit: Exit) -> Settlement:
@@ -152,6 +175,13 @@ class Attempt:
             died=True,
             error_message=f"Agent {self.cell.name!r} died (exit code {exit.exit_code})",
         )
+
+    def _asked_again(self, error: TaskInterruptedError) -> Settlement:
+        """Put the task back because its agent asks for it, as often as a task may lose its node in a row."""
+        asked = (0 if self.stepped else self.task.interruptions) + 1
+        if asked >= self.env.settings.max_interruptions:
+            return self._error(Failure.of(error), retriable=False)
+        return self._settlement(Outcome.INTERRUPTED, error_message=str(error), lost=True)
 
     def _interrupted(self, text: str) -> Settlement:
         return self._settlement(Outcome.INTERRUPTED, error_message=text)
@@ -188,6 +218,8 @@ class Attempt:
             try:
                 settled = await done
                 break
+            except (UnicodeError, ValueError) as error:  # what cannot be stored must not keep the task running for ever
+                settlement = self._error(Failure.of(error), retriable=False)
             except StoreError:
                 if self.env.status == "stopped":
                     raise
@@ -276,3 +308,8 @@ class Attempt:
             self._timer.cancel()
             self._timer = None
         self._deadline = None
+
+
+def _cancelled_from_outside() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

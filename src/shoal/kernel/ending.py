@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from shoal.kernel.ports import Clock
 
 if TYPE_CHECKING:
     from shoal.kernel.entry import Entry
 
-__all__ = ["PROMPT_SECONDS", "OwnTimer", "ended_within", "enforce"]
+__all__ = ["PROMPT_SECONDS", "OwnTimer", "ended_within", "enforce", "run_bounded"]
 
 PROMPT_SECONDS = 0.25
 """What cancelled code has before its time-out is recorded all the same."""
@@ -49,6 +49,25 @@ async def ended_within(entry: Entry, seconds: float) -> bool:
     except TimeoutError:
         return entry.asyncio_task.done()
     return True
+
+
+async def run_bounded(entry: Entry, seconds: float, grace: float) -> Any:
+    """Run a hook in an asyncio task of its own and return its value; whatever its code does, this ends.
+
+    Raises TimeoutError after *seconds*, when the hook was cancelled and had *grace* seconds to end; else what it raised.
+    """
+    env = entry.cell.env
+    work = env.watch(entry.cell.handle.invoke(entry.invocation), f"{entry.invocation.hook} of {entry.cell.name}")
+    entry.asyncio_task = work
+    try:
+        if await ended_within(entry, seconds):
+            return work.result()
+    finally:
+        if not work.done():
+            entry.stopping = True
+            work.cancel()
+    await enforce(entry, grace)
+    raise TimeoutError(f"{entry.invocation.hook} of {entry.cell.name!r} took longer than {seconds:g} s")
 
 
 async def enforce(entry: Entry, grace: float) -> None:

@@ -47,6 +47,18 @@ class Env:
         task.add_done_callback(self._ended)
         return task
 
+    def watch(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
+        """Run *work* as an asyncio task of this node whose error belongs to whoever waits for it, and to nobody else."""
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._owned.add(task)
+        task.add_done_callback(self._watched)
+        return task
+
+    def _watched(self, task: asyncio.Task[Any]) -> None:
+        self._owned.discard(task)
+        if not task.cancelled():
+            task.exception()
+
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._owned.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, LeaseLostError):

@@ -6,7 +6,7 @@ import traceback
 
 import msgspec
 
-__all__ = ["Failure", "RemoteError"]
+__all__ = ["Failure", "RemoteError", "as_ordinary"]
 
 TRACEBACK_BYTES = 8192
 MESSAGE_CHARS = 2000
@@ -38,7 +38,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def of(cls, error: BaseException) -> Failure:
         """Describe *error*; one from another process is described as it was there."""
-        message = str(error)[:MESSAGE_CHARS]
+        message = _text_of(error)
         if isinstance(error, RemoteError):
             return cls(
                 error_type=error.error_type,
@@ -50,5 +50,33 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
             error_type=type(error).__name__,
             message=message,
             bases=tuple(base.__name__ for base in type(error).__mro__ if base not in (object, BaseException)),
-            traceback="".join(traceback.format_exception(error))[-TRACEBACK_BYTES:],
+            traceback=_printable(_traceback_of(error)[-TRACEBACK_BYTES:]),
         )
+
+
+def as_ordinary(error: BaseException) -> RemoteError:
+    """Return an ordinary error that stands for one that is none (SystemExit, GeneratorExit …), raised by an agent's code."""
+    failure = Failure.of(error)
+    return RemoteError(
+        failure.error_type, failure.message, bases=failure.bases, traceback_text=failure.traceback
+    )
+
+
+def _text_of(error: BaseException) -> str:
+    """Return the error's text; one whose ``__str__`` fails has none of its own."""
+    try:
+        return _printable(str(error)[:MESSAGE_CHARS])
+    except Exception as broken:  # noqa: BLE001  the class's own code
+        return f"(its text cannot be printed: {type(broken).__name__})"
+
+
+def _traceback_of(error: BaseException) -> str:
+    try:
+        return "".join(traceback.format_exception(error))
+    except Exception:  # noqa: BLE001  the class's own code
+        return "".join(traceback.format_tb(error.__traceback__))
+
+
+def _printable(text: str) -> str:
+    """Return *text* with lone surrogates (file names that are no UTF-8) replaced."""
+    return text.encode("utf-8", "replace").decode()

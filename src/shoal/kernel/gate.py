@@ -7,6 +7,9 @@ import threading
 from collections.abc import Coroutine, Generator
 from typing import Any
 
+from shoal.kernel.failure import as_ordinary
+from shoal.kernel.threads import Interrupted
+
 __all__ = ["Gate", "Gated"]
 
 _COUNTING = threading.Lock()
@@ -71,11 +74,12 @@ class Gated:
     """An awaitable that runs *coroutine*, but sends it on from an await only while *gate* is open.
 
     What the coroutine awaits may finish meanwhile; its outcome, a cancellation too, is delivered when the gate opens.
+    What it raises that is no ordinary error (SystemExit, GeneratorExit …) comes out as one: it must not end the loop.
     """
 
     __slots__ = ("_coroutine", "_gate")
 
-    def __init__(self, coroutine: Coroutine[Any, Any, Any], gate: Gate) -> None:
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], gate: Gate | None) -> None:
         self._coroutine = coroutine
         self._gate = gate
 
@@ -85,7 +89,7 @@ class Gated:
         error: BaseException | None = None
         try:
             while True:
-                while gate.closed:
+                while gate is not None and gate.closed:
                     try:
                         yield from gate.opened().__await__()
                     except asyncio.CancelledError as cancelled:
@@ -94,6 +98,10 @@ class Gated:
                     step = coroutine.send(value) if error is None else coroutine.throw(error)
                 except StopIteration as done:
                     return done.value
+                except (Exception, asyncio.CancelledError, KeyboardInterrupt, Interrupted):
+                    raise
+                except BaseException as odd:
+                    raise as_ordinary(odd) from odd
                 value, error = None, None
                 try:
                     value = yield step

@@ -74,9 +74,8 @@ class InlineHandle:
         try:
             args = () if invocation.hook in ("on_start", "on_stop", "on_pause") else _arguments(invocation)
             work = self._behaviour.invoke(invocation.hook, *args)
-            if invocation.hook in ("execute_task", "on_message"):
-                return await Gated(work, self._gate)
-            return await work  # lifecycle hooks run while the rest is held
+            held = invocation.hook in ("execute_task", "on_message")  # lifecycle hooks run while these are held
+            return await Gated(work, self._gate if held else None)
         finally:
             current_invocation.reset(token)
 

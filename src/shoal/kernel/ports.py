@@ -129,7 +129,7 @@ class Outcome(StrEnum):
 
 
 class Settlement(msgspec.Struct, frozen=True, kw_only=True):
-    """The end of one attempt. ``died`` counts a death of the agent, ``interrupted`` without it a loss of the node.
+    """The end of one attempt. Of interruptions ``died`` counts a death of the agent, ``lost`` a loss; else none counts.
 
     ``not_before`` is when a retry may start. ``acks`` are durable messages that the attempt took and is now done with:
     acknowledged when it completed. ``facts`` are further events of the same transaction (``task_timeout`` …).
@@ -144,6 +144,7 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     error_details: dict[str, object] = {}
     not_before: datetime | None = None
     died: bool = False
+    lost: bool = False
     acks: tuple[str, ...] = ()
     facts: tuple[Fact, ...] = ()
 
@@ -215,10 +216,11 @@ class TaskStore(Protocol):
     def settle(self, settlement: Settlement, *, now: datetime) -> Awaitable[Settled]:
         """End one attempt: the task's new status, its event, its acknowledged mail, promoted or failed dependents.
 
-        ``task_completed``, ``task_failed``, ``task_retrying`` or ``task_interrupted`` is written, and ``facts``. A retry
-        keeps its place in the order and adds one to ``retry_count``. An interruption keeps place and retries, and adds
-        one to ``deaths`` or ``interruptions`` (both 0 again after a new step or checkpoint). The cause and the root cause
-        are named in each dependent that fails, at any depth, in set-based statements.
+        ``task_completed``, ``task_failed``, ``task_retrying`` or ``task_interrupted`` is written, and ``facts``. A
+        retry keeps its place in the order and adds one to ``retry_count``. An interruption keeps place and
+        retries; when it counts it adds one to ``deaths`` or ``interruptions`` (both 0 again after a new step
+        or checkpoint). The cause and the root cause are named in each dependent that fails, at any depth, in
+        set-based statements.
         """
         ...
 

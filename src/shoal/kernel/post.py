@@ -25,9 +25,7 @@ from shoal.kernel.event import EventType, Fact
 from shoal.kernel.failure import Failure
 from shoal.kernel.message import AgentMessage, DeadLetter, check_message_type, check_topic
 from shoal.kernel.payload import checked
-from shoal.kernel.ports import Invocation
 from shoal.kernel.probes import Probes
-from shoal.kernel.task import Task
 
 if TYPE_CHECKING:
     from shoal.kernel.entry import Entry
@@ -426,17 +424,6 @@ class Post:
             "traceback": failure.traceback,
         }
         self._note(Fact(event_type=EventType.AGENT_HOOK_FAILED, agent_id=cell.agent_id, details=details))
-
-    async def run_on_error(self, cell: Cell, error: Exception, task: Task) -> None:
-        """Tell the agent of an error of its ``execute_task``; the first error is the one that is kept."""
-        if "on_error" not in cell.abilities.hooks:
-            return
-        invocation = Invocation(invocation_id=f"{cell.agent_id}/on_error", hook="on_error", argument=error, task=task)
-        try:
-            async with self.env.clock.timeout(self.env.settings.hook_timeout_seconds):
-                await cell.handle.invoke(invocation)
-        except Exception as second:  # noqa: BLE001  a hook of the agent's own must not hide the first error
-            self.hook_failed(cell, "on_error", Failure.of(second))
 
 
 def _about(message: AgentMessage) -> dict[str, object]:

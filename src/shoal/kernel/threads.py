@@ -11,6 +11,8 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any, TypeVar
 
+from shoal.kernel.failure import as_ordinary
+
 __all__ = ["DaemonPool", "Interrupted", "interrupt_thread", "withdraw_interrupt"]
 
 T = TypeVar("T")
@@ -117,8 +119,14 @@ class DaemonPool(Executor):
         error: BaseException | None = None
         try:
             result = job()
-        except BaseException as raised:  # noqa: BLE001  handed to whoever waits for the job
+        except StopIteration as raised:  # no future may hold one (PEP 479 says the same of generators)
+            error = RuntimeError("the code raised StopIteration")
+            error.__cause__ = raised
+        except (Exception, Interrupted) as raised:  # noqa: BLE001  handed to whoever waits for the job
             error = raised
+        except BaseException as raised:  # noqa: BLE001  the same, but it must not end a loop
+            error = as_ordinary(raised)
+            error.__cause__ = raised
         with self._changed:
             future, worker.job, worker.future = worker.future, None, None
         if future is None:  # abandoned meanwhile

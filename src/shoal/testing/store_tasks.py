@@ -198,7 +198,8 @@ class TasksContract:
             return task.deaths, task.interruptions, task.retry_count
 
         assert await lose(died=True) == (1, 0, 0)
-        assert await lose() == (1, 1, 0)
+        assert await lose(lost=True) == (1, 1, 0)
+        assert await lose() == (1, 1, 0), "an orderly interruption does not count"
         (given,) = await claim(store)
         await store.journal.record(f"task:{task_id}", "k", 1, now=NOW, fence=fence(given))
         assert (store.tasks.get(task_id).deaths, store.tasks.get(task_id).interruptions) == (0, 0)

@@ -30,7 +30,7 @@ _AGAIN = """status = 'pending', assigned_agent_id = NULL, node_id = NULL, starte
     not_before = coalesce(:not_before, not_before), error_type = :error_type, error_message = :error_message,
     error_details = :error_details"""
 _RETRY = f"UPDATE tasks SET {_AGAIN}, retry_count = retry_count + 1 {_FENCED}"
-_INTERRUPT = f"""UPDATE tasks SET {_AGAIN}, deaths = deaths + :died, interruptions = interruptions + 1 - :died
+_INTERRUPT = f"""UPDATE tasks SET {_AGAIN}, deaths = deaths + :died, interruptions = interruptions + :lost
     {_FENCED}"""
 _STATEMENTS = {
     Outcome.COMPLETED: (_COMPLETE, EventType.TASK_COMPLETED),
@@ -79,6 +79,7 @@ def _parameters(settlement: Settlement, now: datetime) -> dict[str, Any]:
         "error_details": text(settlement.error_details),
         "not_before": moment(settlement.not_before),
         "died": int(settlement.died),
+        "lost": int(settlement.lost),
     }
 
 
