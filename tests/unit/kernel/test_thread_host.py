@@ -371,12 +371,12 @@ def _alive() -> bool:
     return any(t.name == "shoal-agent-worker" for t in threading.enumerate())
 
 
-def test_an_agent_that_exits_its_thread_has_died_and_whoever_waits_hears_it() -> None:
+def test_an_agent_that_interrupts_its_thread_has_died_and_whoever_waits_hears_it() -> None:
     async def agent(task: Any) -> None:
-        raise SystemExit(3)
+        raise KeyboardInterrupt
 
     async def main(handle: Handle, link: RecordingLink) -> None:
-        with pytest.raises(DeadAgentError, match=r"died: SystemExit\(3\)"):
+        with pytest.raises(DeadAgentError, match=r"died: KeyboardInterrupt\(\)"):
             await handle.invoke(_invocation())
         assert (await handle.exited).reason == "died"
         with pytest.raises(DeadAgentError, match="has ended"):
