@@ -23,8 +23,9 @@ from shoal.kernel.event import EventType, Fact
 from shoal.kernel.failure import Failure
 from shoal.kernel.handler import again
 from shoal.kernel.message import AgentMessage
+from shoal.kernel.owntime import OwnTimer
 from shoal.kernel.payload import checked
-from shoal.kernel.ports import Exit, Fence, Outcome, Settlement, Timer
+from shoal.kernel.ports import Exit, Fence, Outcome, Settlement
 from shoal.kernel.task import Task, TaskStatus
 
 if TYPE_CHECKING:
@@ -63,9 +64,7 @@ class Attempt:
         self._code_ended = False
         self._left = False
         self._raised: BaseException | None = None  # what on_error is to hear of
-        self._timer: Timer | None = None
-        self._deadline: float | None = None  # monotonic; None while held or without a time-out
-        self._remaining = task.timeout_seconds or self.env.limits.task_timeout_seconds
+        self._timer: OwnTimer | None = None
 
     # -- the way of an attempt
 
@@ -282,32 +281,20 @@ class Attempt:
 
     # -- time
 
-    def hold(self) -> None:
-        """Let its time stand still."""
-        if self._deadline is not None:
-            self._remaining = max(0.0, self._deadline - self.env.clock.monotonic())
-        self._disarm()
-
-    def release(self) -> None:
-        """Let its time go on."""
-        if self.ending is None and not self._settled:
-            self._arm()
-
     def _arm(self) -> None:
-        if self._remaining is not None and not self.cell.paused:
-            self._deadline = self.env.clock.monotonic() + self._remaining
-            self._timer = self.env.clock.call_later(self._remaining, lambda: self.end(Ending.TIMEOUT))
+        seconds = self.task.timeout_seconds or self.env.limits.task_timeout_seconds
+        if seconds is not None:
+            self._timer = self.cell.time.timer(seconds, lambda: self.end(Ending.TIMEOUT))
 
     def _check_deadline(self) -> None:
         """Let the time-out count that could not strike because this attempt held the loop."""
-        if self.ending is None and self._deadline is not None and self.env.clock.monotonic() > self._deadline:
+        if self.ending is None and self._timer is not None and self._timer.over:
             self.ending = Ending.TIMEOUT
 
     def _disarm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._deadline = None
 
 
 def _cancelled_from_outside() -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from shoal.errors import ConfigError
@@ -130,13 +130,18 @@ class Behaviour:
             fn = self._target  # perhaps behind the lambda that adds the context
         return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004
 
-    async def invoke(self, hook: str, *args: Any) -> Any:
+    def invoke(self, hook: str, *args: Any) -> Coroutine[Any, Any, Any]:
         """Run ``execute_task``, ``on_message`` or another hook; synchronous ones where they may block."""
         entry = self._entries.get(hook)
         if entry is None:
-            return None
+            return _nothing()
         fn, is_async = entry
-        return await (fn(*args) if is_async else self._blocking(fn, *args))
+        coroutine: Coroutine[Any, Any, Any] = fn(*args) if is_async else self._blocking(fn, *args)
+        return coroutine
+
+
+async def _nothing() -> None:
+    return None
 
 
 def _introduce(agent: object, context: AgentContext) -> None:

@@ -8,10 +8,8 @@ is admitted at once (call-chain reentrancy, as in Orleans), so A -> B -> A is an
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from shoal.errors import DeadAgentError, DeadlockError, MailboxFullError, NoHandlerError, ShoalError
 from shoal.kernel.agent import AgentInstance
@@ -19,6 +17,7 @@ from shoal.kernel.entry import Entry
 from shoal.kernel.handler import handle_message, too_late
 from shoal.kernel.mailbox import Mailbox
 from shoal.kernel.message import AgentMessage
+from shoal.kernel.owntime import OwnTime
 from shoal.kernel.ports import Abilities, Handle, Invocation, Slot
 from shoal.kernel.waits import find_cycle
 
@@ -55,8 +54,7 @@ class Cell:
         self.void: set[str] = set()  # invocations that were given up while their code still runs
         self.on_errors: Callable[[], None] = _nobody  # too many attempts in a row have failed
         self.on_abandon: Callable[[], None] = _nobody  # the agent is to be built anew
-        self._timeouts: set[asyncio.Timeout] = set()
-        self._held: list[tuple[asyncio.Timeout, float]] = []
+        self.time = OwnTime(self.env.clock)
         self._counter = 0
         self._fetching = False
 
@@ -114,49 +112,6 @@ class Cell:
         self.leave(entry)
         self.env.numbers.count("abandoned_attempts")
         self.on_abandon()
-
-    # -- time that stands still while the agent is paused
-
-    def timed(self, seconds: float | None) -> AbstractAsyncContextManager[object]:
-        """Return a block that raises TimeoutError after *seconds* of the agent's own time."""
-        return _NO_LIMIT if seconds is None else _OwnTime(self, self.env.clock.timeout(seconds))
-
-    def know(self, timeout: asyncio.Timeout) -> None:
-        """Let a time-out that begins stand still whenever the agent is paused."""
-        self._timeouts.add(timeout)
-        if self.paused:
-            now = asyncio.get_running_loop().time()
-            self._held.append((timeout, (timeout.when() or now) - now))
-            timeout.reschedule(None)
-
-    def forget(self, timeout: asyncio.Timeout) -> None:
-        """Let a time-out that is over be."""
-        self._timeouts.discard(timeout)
-
-    def hold_time(self) -> None:
-        """Let all its time-outs stand still."""
-        now = asyncio.get_running_loop().time()
-        self._held = [(timeout, (timeout.when() or now) - now) for timeout in self._timeouts if not timeout.expired()]
-        for timeout, _ in self._held:
-            timeout.reschedule(None)
-        for entry in self.entries.values():
-            if entry.timer is not None:
-                entry.timer.hold()
-        for attempt in self.attempts.values():
-            attempt.hold()
-
-    def release_time(self) -> None:
-        """Let its time-outs go on from where they stood."""
-        now = asyncio.get_running_loop().time()
-        held, self._held = self._held, []
-        for timeout, left in held:
-            if timeout in self._timeouts:
-                timeout.reschedule(now + left)
-        for entry in self.entries.values():
-            if entry.timer is not None and not entry.stopping:
-                entry.timer.go_on()
-        for attempt in self.attempts.values():
-            attempt.release()
 
     # -- tasks
 
@@ -360,27 +315,6 @@ class Cell:
         for future in list(self.asks.values()):
             if not future.done():
                 future.set_exception(error())
-
-
-class _OwnTime:
-    """A time-out that the cell knows of, so that it can let it stand still."""
-
-    __slots__ = ("_cell", "_timeout")
-
-    def __init__(self, cell: Cell, timeout: asyncio.Timeout) -> None:
-        self._cell = cell
-        self._timeout = timeout
-
-    async def __aenter__(self) -> None:
-        await self._timeout.__aenter__()
-        self._cell.know(self._timeout)
-
-    async def __aexit__(self, *raised: Any) -> None:
-        self._cell.forget(self._timeout)
-        await self._timeout.__aexit__(*raised)
-
-
-_NO_LIMIT = contextlib.nullcontext()
 
 
 def _nobody() -> None:

@@ -198,7 +198,7 @@ class Cells:
             cell.handle.release()
             self.scheduler.add(cell)
             raise
-        cell.hold_time()
+        cell.time.hold()
         cell.paused = True
         cell.frozen = frozen
         rest = cell.mailbox.drain()
@@ -222,7 +222,7 @@ class Cells:
         for message in mail:
             cell.mailbox.put(message)
         cell.handle.release()
-        cell.release_time()
+        cell.time.go_on()
         self.scheduler.add(cell)
         cell.pump()
 
@@ -267,7 +267,7 @@ class Cells:
         await cell.unpark()
         cell.frozen = False
         cell.handle.release()
-        cell.release_time()
+        cell.time.go_on()
         self.scheduler.add(cell)
         cell.pump()
 

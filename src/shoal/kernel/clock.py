@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-__all__ = ["RealClock", "as_utc", "epoch", "from_epoch", "uuid7"]
+__all__ = ["LineTimer", "RealClock", "as_utc", "epoch", "from_epoch", "uuid7"]
 
 
 def epoch(moment: datetime) -> int:
@@ -39,6 +39,8 @@ class RealClock:
 
     def __init__(self, seed: int | None = None) -> None:
         self.random = random.Random(seed)
+        self._timers_of: asyncio.AbstractEventLoop | None = None
+        self._lines: dict[float, _Line] = {}
 
     def now(self) -> datetime:
         """Return the present as aware UTC."""
@@ -64,9 +66,20 @@ class RealClock:
         """Return a context that raises TimeoutError after *seconds* (None: never)."""
         return asyncio.timeout(seconds)
 
-    def call_later(self, seconds: float, callback: Callable[[], object]) -> asyncio.TimerHandle:
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> LineTimer:
         """Call *callback* on the running loop after *seconds*; the handle can be cancelled."""
-        return asyncio.get_running_loop().call_later(max(0.0, seconds), callback)
+        loop = asyncio.get_running_loop()
+        if loop is not self._timers_of:
+            self._timers_of, self._lines = loop, {}
+        line = self._lines.get(seconds)
+        if line is None:
+            line = self._lines[seconds] = _Line(self, loop, seconds)
+        return line.add(callback)
+
+    def forget_line(self, seconds: float, line: _Line) -> None:
+        """Let go of a line in which nobody stands."""
+        if self._lines.get(seconds) is line:
+            del self._lines[seconds]
 
     def every(self, seconds: float, callback: Callable[[], object], *, name: str) -> Callable[[], None]:
         """Call *callback* every *seconds* in a thread of its own, so that a blocked event loop cannot hold it up.
@@ -100,3 +113,57 @@ def uuid7(micros: int, chance: int) -> str:
     high = (millis << 16) | 0x7000 | (micro * 4 + (chance & 3))
     text = f"{high:016x}{0x8000000000000000 | (chance >> 2):016x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+class LineTimer:
+    """A call that stands in line with others of the same duration."""
+
+    __slots__ = ("_waiting", "callback", "deadline")
+
+    def __init__(self, waiting: dict[LineTimer, None], callback: Callable[[], object], deadline: float) -> None:
+        self._waiting = waiting
+        self.callback = callback
+        self.deadline = deadline
+
+    def cancel(self) -> None:
+        """Call it off."""
+        self._waiting.pop(self, None)
+
+
+class _Line:
+    """Calls of one duration fall due in the order in which they were asked for, so one timer of the loop serves all.
+
+    Most time-outs never strike: setting and calling off one costs two operations on a dict (the idea of timing wheels,
+    Varghese and Lauck 1987, with a wheel for each duration in use).
+    """
+
+    def __init__(self, clock: RealClock, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+        self._clock = clock
+        self._loop = loop
+        self._seconds = seconds
+        self._waiting: dict[LineTimer, None] = {}
+        self._armed = False
+
+    def add(self, callback: Callable[[], object]) -> LineTimer:
+        """Put a call in line."""
+        timer = LineTimer(self._waiting, callback, self._clock.monotonic() + self._seconds)
+        self._waiting[timer] = None
+        if not self._armed:
+            self._arm(self._seconds)
+        return timer
+
+    def _arm(self, seconds: float) -> None:
+        self._armed = True
+        self._loop.call_later(max(0.0, seconds), self._due)
+
+    def _due(self) -> None:
+        self._armed = False
+        now = self._clock.monotonic()
+        while self._waiting:
+            timer = next(iter(self._waiting))
+            if timer.deadline > now:
+                self._arm(timer.deadline - now)
+                return
+            del self._waiting[timer]
+            self._loop.call_soon(timer.callback)
+        self._clock.forget_line(self._seconds, self)

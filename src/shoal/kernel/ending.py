@@ -3,41 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
-
-from shoal.kernel.ports import Clock
 
 if TYPE_CHECKING:
     from shoal.kernel.entry import Entry
 
-__all__ = ["PROMPT_SECONDS", "OwnTimer", "ended_within", "enforce", "run_bounded"]
+__all__ = ["PROMPT_SECONDS", "ended_within", "enforce", "run_bounded"]
 
 PROMPT_SECONDS = 0.25
 """What cancelled code has before its time-out is recorded all the same."""
 
 INTERRUPT_SECONDS = 0.25
 """What interrupted code has before it is abandoned."""
-
-
-class OwnTimer:
-    """Calls back after so many seconds of an agent's own time, which stands still while the agent is paused."""
-
-    def __init__(self, clock: Clock, seconds: float, callback: Callable[[], object]) -> None:
-        self._clock = clock
-        self._left = seconds
-        self._callback = callback
-        self.go_on()
-
-    def go_on(self) -> None:
-        """Let the time go on."""
-        self._deadline = self._clock.monotonic() + self._left
-        self._timer = self._clock.call_later(self._left, self._callback)
-
-    def hold(self) -> None:
-        """Let the time stand still."""
-        self._left = max(0.0, self._deadline - self._clock.monotonic())
-        self._timer.cancel()
 
 
 async def ended_within(entry: Entry, seconds: float) -> bool:

@@ -11,7 +11,6 @@ from shoal.kernel.ports import Invocation
 if TYPE_CHECKING:
     from shoal.kernel.attempt import Attempt
     from shoal.kernel.cell import Cell
-    from shoal.kernel.ending import OwnTimer
 
 __all__ = ["Entry"]
 
@@ -26,7 +25,6 @@ class Entry:
         "invocation",
         "message",
         "stopping",
-        "timer",
         "waits_for",
         "waits_for_task",
     )
@@ -38,6 +36,5 @@ class Entry:
         self.message: AgentMessage | None = None  # what it handles
         self.asyncio_task: asyncio.Task[Any] | None = None
         self.stopping = False
-        self.timer: OwnTimer | None = None  # ends a handler whose time is over
         self.waits_for: AgentMessage | None = None  # the request whose answer it waits for
         self.waits_for_task: str | None = None

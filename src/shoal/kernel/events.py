@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -14,6 +14,7 @@ import msgspec
 
 from shoal.kernel.clock import as_utc
 from shoal.kernel.event import Event, EventFilter, Severity
+from shoal.kernel.news import News
 
 if TYPE_CHECKING:
     from shoal.kernel.env import Env
@@ -29,7 +30,7 @@ class Events:
 
     def __init__(self, env: Env) -> None:
         self._env = env
-        self._waiters: set[asyncio.Future[None]] = set()
+        self._news = News()
 
     def query(
         self,
@@ -55,14 +56,15 @@ class Events:
         return list(self._env.store.events.query(msgspec.structs.replace(filters or EventFilter(), **chosen), limit))
 
     async def follow(self, after_id: int | None = None, filters: EventFilter | None = None) -> AsyncIterator[Event]:
-        """Yield every event after *after_id* (None: from now on), in order, without gap or double, as they come."""
+        """Yield every event after *after_id* (None: from now on), in order, without gap or double, as they come.
+
+        Raises RuntimeStoppingError when the runtime stops, LeaseLostError when its node is given up.
+        """
         self._env.check_running()
         mark = self._env.store.events.last_id() if after_id is None else after_id
         wanted = msgspec.structs.replace(filters or EventFilter(), oldest_first=True)
         while True:
-            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiters.add(waiter)
-            try:
+            with self._news.expected() as news:
                 newest = self._env.store.events.last_id()
                 page = self._env.store.events.query(msgspec.structs.replace(wanted, after_id=mark), _PAGE)
                 for event in page:
@@ -70,16 +72,16 @@ class Events:
                     yield event
                 if len(page) < _PAGE:
                     mark = max(mark, newest)
-                    if self._env.store.events.last_id() <= newest:
-                        await waiter
-            finally:
-                self._waiters.discard(waiter)
+                    if not news.done() and self._env.store.events.last_id() <= newest:
+                        await news
 
     def wake(self) -> None:
         """Let followers look again: something was committed, or the poll is due."""
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+        self._news.wake()
+
+    def close(self, why: Callable[[], Exception]) -> None:
+        """End the followers with an error that *why* makes."""
+        self._news.close(why)
 
     async def export(
         self, output_path: str | os.PathLike[str], format: str = "jsonl", filters: EventFilter | None = None

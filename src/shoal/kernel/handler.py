@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from shoal.errors import PayloadError, RequestFailedError, ResponseTimeoutError
-from shoal.kernel.ending import OwnTimer, enforce
+from shoal.kernel.ending import enforce
 from shoal.kernel.failure import Failure
 from shoal.kernel.message import AgentMessage
 
@@ -23,9 +23,7 @@ FIRST_RETRY_SECONDS = 0.5
 async def handle_message(cell: Cell, entry: Entry, message: AgentMessage) -> None:
     """Run the handler in the time that its asker waits, then answer, acknowledge or redeliver."""
     seconds = _time_left(cell, message)
-    entry.timer = None if seconds is None else OwnTimer(cell.env.clock, seconds, lambda: too_late(entry))
-    if cell.paused and entry.timer is not None:
-        entry.timer.hold()  # paused before its first step: its time has not begun
+    timer = None if seconds is None else cell.time.timer(seconds, lambda: too_late(entry))
     cell.post.received(cell, message)
     try:
         value = await cell.handle.invoke(entry.invocation)
@@ -46,8 +44,8 @@ async def handle_message(cell: Cell, entry: Entry, message: AgentMessage) -> Non
         await _failed(cell, message, error)
         return
     finally:
-        if entry.timer is not None:
-            entry.timer.hold()
+        if timer is not None:
+            timer.cancel()
         cell.handler_done(entry)
     if message.durable:
         await cell.env.store.mail.ack(cell.agent_id, [message.message_id], now=cell.env.clock.now())

@@ -99,7 +99,7 @@ class CellLink:
         messages = cell.mailbox.get(limit)
         if block and not messages:
             try:
-                async with cell.timed(timeout_seconds):
+                with cell.time.limit(timeout_seconds):
                     while not messages:
                         await cell.mailbox.wait()
                         messages = cell.mailbox.get(limit)
@@ -199,7 +199,7 @@ class CellLink:
         self, cell: Cell, entry: Entry | None, task_id: str, timeout_seconds: float | None
     ) -> Task:
         try:
-            async with cell.timed(timeout_seconds):
+            with cell.time.limit(timeout_seconds):
                 return await self._tasks.wait_in(entry, task_id)
         except TimeoutError:
             raise WaitTimeoutError([task_id], timeout_seconds) from None

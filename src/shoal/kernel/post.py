@@ -278,7 +278,7 @@ class Post:
             return await self.env.bus.request(agent_id, message, timeout_seconds)
         entry.waits_for = message
         try:
-            async with entry.cell.timed(timeout_seconds):
+            with entry.cell.time.limit(timeout_seconds):
                 asking = self.env.bus.request(agent_id, message, None)
                 if agent_id in self.cells:
                     return await asking  # a circle within this node was refused when it was about to close
@@ -332,7 +332,7 @@ class Post:
                 self._hoping.setdefault(agent_id, set()).add(future)
             self._check_hope(asked, future)
         try:
-            async with cell.timed(timeout):
+            with cell.time.limit(timeout):
                 return await future
         except TimeoutError as error:
             if isinstance(error, ShoalError):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from shoal.kernel.news import News
 from shoal.kernel.payload import checked
 from shoal.kernel.ports import SharedValue
 
@@ -21,7 +21,7 @@ class Shared:
 
     def __init__(self, env: Env) -> None:
         self._env = env
-        self._changed: set[asyncio.Future[None]] = set()
+        self._news = News()
 
     def get(self, key: str) -> SharedValue | None:
         """Return the entry, or None."""
@@ -90,21 +90,19 @@ class Shared:
         if after is None:
             return [], kv.changes(prefix, -1)[1]
         while True:
-            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._changed.add(waiter)
-            try:
+            with self._news.expected() as news:
                 changes, mark = kv.changes(prefix, after)
                 if changes:
                     return changes, mark
-                await waiter
-            finally:
-                self._changed.discard(waiter)
+                await news
 
     def wake(self) -> None:
         """Let the waiting look again: a bell rang, or the poll is due."""
-        for waiter in self._changed:
-            if not waiter.done():
-                waiter.set_result(None)
+        self._news.wake()
+
+    def close(self, why: Callable[[], Exception]) -> None:
+        """End the waiting with an error that *why* makes."""
+        self._news.close(why)
 
 
 def _check_key(key: object) -> None:

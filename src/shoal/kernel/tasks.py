@@ -118,7 +118,10 @@ class Tasks:
     # -- wait
 
     async def wait(self, task_id: str, timeout_seconds: float | None = None) -> Task:
-        """Wait until the task has ended, whichever way, and return it."""
+        """Wait until the task has ended, whichever way, and return it.
+
+        Raises WaitTimeoutError; RuntimeStoppingError when the runtime stops, LeaseLostError when its node is given up.
+        """
         self._env.check_running()
         check_timeout(timeout_seconds)
         future = self.waiting.wait(task_id)
@@ -162,10 +165,10 @@ class Tasks:
             pending = [task_id for task_id, future in futures.items() if not future.done()]
             raise WaitTimeoutError(pending, timeout_seconds) from None
         finally:
-            ended = {task_id: future.result() for task_id, future in futures.items() if _has_result(future)}
+            ended = {task_id: future for task_id, future in futures.items() if future.done()}
             for future in futures.values():
                 future.cancel()
-        return [ended[task_id] for task_id in task_ids if task_id in ended]
+        return [ended[task_id].result() for task_id in task_ids if task_id in ended]
 
     async def as_completed(self, task_ids: Sequence[str], timeout_seconds: float | None = None) -> AsyncIterator[Task]:
         """Yield the tasks as they end."""
@@ -254,7 +257,3 @@ async def _until(futures: list[asyncio.Future[Task]], return_when: str) -> None:
         done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
         if return_when == "any" or any(f.result().status is not TaskStatus.COMPLETED for f in done):
             return
-
-
-def _has_result(future: asyncio.Future[Task]) -> bool:
-    return future.done() and not future.cancelled() and future.exception() is None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from shoal.kernel.task import Task
@@ -26,7 +26,10 @@ class Waiting:
         self._open: set[str] = set()  # submitted here and, as far as this node knows, not ended: no need to look
 
     def wait(self, task_id: str) -> asyncio.Future[Task]:
-        """Return a future that ends with the task in its final status. Raises TaskNotFoundError."""
+        """Return a future that ends with the task in its final status, or with the error of ``close``.
+
+        Raises TaskNotFoundError.
+        """
         future: asyncio.Future[Task] = asyncio.get_running_loop().create_future()
         if task_id not in self._open:
             task = self._env.store.tasks.get(task_id)
@@ -61,6 +64,14 @@ class Waiting:
         for future in waiters:
             if not future.done():
                 future.set_result(task)
+
+    def close(self, why: Callable[[], Exception]) -> None:
+        """End all waits, each with an error that *why* makes."""
+        for waiters in list(self._waiters.values()):
+            for future in waiters:
+                if not future.done():
+                    future.set_exception(why())
+                    future.exception()  # one of many that a caller waits for may be looked at by nobody
 
     async def look(self) -> None:
         """Look in the store for the end of what is waited for."""
