@@ -32,11 +32,12 @@ check: lint  ## lint, and the tests of the architecture
 	$(BIN)/pytest tests/architecture
 
 bench: $(STAMP)  ## measure; results go to benchmarks/RESULTS.md
+	$(BIN)/python -m benchmarks.peers.install .venv-bench
 	$(BIN)/python -m benchmarks
 
 soak: $(STAMP)  ## the long rounds in full
 	SHOAL_LONG=full $(BIN)/pytest -m long
 
 clean:  ## remove what was built
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .grimp_cache
+	rm -rf $(VENV) .venv-bench build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .grimp_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

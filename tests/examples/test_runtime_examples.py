@@ -80,22 +80,19 @@ def test_every_example_is_expected() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[pytest.mark.spec(line)])
-        for name, line in {
-            "01_basic": "R1",
-            "02_concurrent": "R2",
-            "03_dependencies": "R3",
-            "04_lifecycle": "R3",
-            "05_request_response": "R4",
-            "05_request_with_handler": "R4",
-            "06_broadcast": "R4",
-            "07_external_api": "R5",
-            "best_practices": "R5",
-            "08_stateful": "R6",
-            "09_limits": "R7",
-            "10_events": "R8",
-            "11_metrics": "R8",
-        }.items()
+        pytest.param("01_basic", marks=pytest.mark.spec("R1")),
+        pytest.param("02_concurrent", marks=pytest.mark.spec("R2")),
+        pytest.param("03_dependencies", marks=pytest.mark.spec("R3")),
+        pytest.param("04_lifecycle", marks=pytest.mark.spec("R3")),
+        pytest.param("05_request_response", marks=pytest.mark.spec("R4")),
+        pytest.param("05_request_with_handler", marks=pytest.mark.spec("R4")),
+        pytest.param("06_broadcast", marks=pytest.mark.spec("R4")),
+        pytest.param("07_external_api", marks=pytest.mark.spec("R5")),
+        pytest.param("best_practices", marks=pytest.mark.spec("R5")),
+        pytest.param("08_stateful", marks=pytest.mark.spec("R6")),
+        pytest.param("09_limits", marks=pytest.mark.spec("R7")),
+        pytest.param("10_events", marks=pytest.mark.spec("R8")),
+        pytest.param("11_metrics", marks=pytest.mark.spec("R8")),
     ],
 )
 def test_prints_the_same_twice_in_one_folder(name: str, tmp_path: Path) -> None:

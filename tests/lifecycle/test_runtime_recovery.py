@@ -18,7 +18,7 @@ import pytest
 
 from shoal import AgentRuntime, RestartPolicy, Task, TaskStatus
 from shoal.errors import DeadAgentError, TaskFailedError
-from shoal.kernel.node import process_start, this_boot
+from shoal.kernel.takeover import process_start, this_boot
 from shoal.kernel.ports import Child, Node
 from tests.support.facts import all_events, check_story
 from tests.support.processes import gone, script

@@ -6,7 +6,7 @@ import os
 from datetime import datetime
 from pathlib import Path
 
-from shoal.kernel.node import process_start, this_boot
+from shoal.kernel.takeover import process_start, this_boot
 from shoal.kernel.ports import Node
 
 __all__ = ["is_alive", "usage"]

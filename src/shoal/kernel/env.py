@@ -109,4 +109,8 @@ class Env:
     def check_lease(self, *, known: bool = False) -> None:
         """Raise LeaseLostError when this node's lease is over; with *known* only when others are known to have taken it."""
         if self.lost if known else self.lease_over():
-            raise LeaseLostError(f"Node {self.node_id} lost its lease: others may be doing its work now")
+            raise self.lost_error()
+
+    def lost_error(self) -> LeaseLostError:
+        """Return the error for what this node may not do any more."""
+        return LeaseLostError(f"Node {self.node_id} lost its lease: others may be doing its work now")

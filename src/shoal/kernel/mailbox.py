@@ -46,11 +46,23 @@ class Mailbox:
         """Return how many more fit (at most 1000 are said)."""
         return 1000 if self._limit is None else min(1000, max(0, self._limit - len(self._messages)))
 
-    def put(self, message: AgentMessage) -> None:
-        """Take a message: to whoever waits for its correlation, else into the box. Raises MailboxFullError."""
+    @property
+    def low(self) -> bool:
+        """Tell whether at most half of its places are taken."""
+        return self._limit is None or 2 * len(self._messages) <= self._limit
+
+    def expects(self, correlation_id: str | None) -> bool:
+        """Tell whether somebody waits for that correlation."""
+        return correlation_id in self._answers
+
+    def put(self, message: AgentMessage, *, taken: bool = False) -> None:
+        """Take a message: to whoever waits for its correlation, else into the box.
+
+        Raises MailboxFullError, but not for one that has left the store: it has no other place.
+        """
         if message.correlation_id is not None and self._answer(message):
             return
-        if self.full:
+        if not taken and self.full:
             raise MailboxFullError([self._owner], self._limit or 0)
         self._messages.append(message)
         while self._readers:
@@ -81,13 +93,16 @@ class Mailbox:
 
     def next_for_handler(self) -> AgentMessage | None:
         """Take the first message that is no response: those wait for whoever asks for them."""
-        for place, message in enumerate(self._messages):
-            if message.message_type != "response":
-                del self._messages[place]
-                if message.expires_at is None or not message.is_expired(self._now()):
-                    return message
-                self._expired(message)
-                return self.next_for_handler()
+        place = 0
+        while place < len(self._messages):
+            message = self._messages[place]
+            if message.message_type == "response":
+                place += 1
+                continue
+            del self._messages[place]
+            if message.expires_at is None or not message.is_expired(self._now()):
+                return message
+            self._expired(message)
         return None
 
     def take(self, wanted: Callable[[AgentMessage], bool]) -> AgentMessage | None:

@@ -37,7 +37,7 @@ class Maintenance:
         self._sweeps = [
             every(env.settings.poll_seconds, self._poll, "poll"),
             every(1.0, self._second, "second"),
-            every(min(RESCUE_EVERY_SECONDS, env.settings.lease_seconds / 4), self._node.rescue, "rescue"),
+            every(min(RESCUE_EVERY_SECONDS, env.settings.lease_seconds / 4), self._node.takeover.look, "rescue"),
             every(EXPIRE_EVERY_SECONDS, self._expire, "expire"),
             every(PRUNE_EVERY_SECONDS, self._prune, "prune"),
         ]

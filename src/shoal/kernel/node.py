@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from pathlib import Path
 
-from shoal.errors import DeadAgentError, LeaseLostError
+from shoal.errors import DeadAgentError, LeaseLostError, RuntimeStoppingError
 from shoal.kernel.agents import Agents
 from shoal.kernel.cell import Cell
 from shoal.kernel.cells import Cells
@@ -29,11 +27,12 @@ from shoal.kernel.queue import Queue
 from shoal.kernel.registration import Registration
 from shoal.kernel.scheduler import Scheduler
 from shoal.kernel.shared import Shared
+from shoal.kernel.takeover import Takeover, process_start, this_boot
 from shoal.kernel.tasks import Tasks
 from shoal.kernel.waiting import Waiting
 from shoal.kernel.watchdog import Watchdog
 
-__all__ = ["Node", "process_start", "this_boot"]
+__all__ = ["Node"]
 
 log = logging.getLogger("shoal")
 
@@ -55,7 +54,6 @@ class Node:
         self.load = load or Load(QuietProbe() if env.clock.virtual else MachineProbe())
         self.registrations: dict[str, Registration] = {}
         self.hosts = hosts
-        self._kill_orphan = kill_orphan
         self._started = 0.0
         self._joined = False
         self._undo: list[Callable[[], object]] = []
@@ -76,6 +74,7 @@ class Node:
         self.groups = Groups(env, self.agents, self.registrations)
         self.queue = Queue(env, self.scheduler, self.cells, self.registrations, self.load)
         self.events = Events(env)
+        self.takeover = Takeover(env, self.scheduler, self.post, kill_orphan)
         self.maintenance = Maintenance(env, self, waiting)
         self._watchdog = Watchdog(env)
 
@@ -88,7 +87,7 @@ class Node:
         await env.store.open()
         await env.bus.start(env.node_id)
         now = clock.now()
-        await self.rescue()  # a crashed namesake has given up its name
+        await self.takeover.look()  # a crashed namesake has given up its name
         record = self._record(clock)
         await env.store.leases.join(record, now=now)
         self._joined = True
@@ -171,6 +170,7 @@ class Node:
         env.lost = True
         log.error("node %s lost its lease: it stops all effects", env.node_id)
         self.scheduler.accepting = False
+        self._end_waits(env.lost_error)
         for registration in self.cells.alive:
             cell = registration.cell
             if cell is not None:
@@ -178,42 +178,6 @@ class Node:
                 self.post.remove(cell, DeadAgentError(f"Agent {cell.name!r} was lost", reason="node_lost"))
         fact = Fact(event_type=EventType.LEASE_LOST, node_id=env.node_id)
         env.spawn(_noted(env, fact), "lease lost")
-
-    async def rescue(self) -> None:
-        """Take over from nodes that are dead: those of this host whose process is gone, and those whose lease ended."""
-        env = self.env
-        here, now = this_boot(), env.clock.now()
-        others = [node for node in env.store.leases.nodes() if node.node_id != env.node_id and not node.lost]
-        dead = [node.node_id for node in others if node.host == here and process_start(node.pid) != node.pid_started]
-        reachable = {node.node_id for node in others if node.host == here}
-        if env.lease_over() or not (dead or any(node.lease_until <= now for node in others)):
-            return  # nobody is dead; or this node was frozen itself, and must not judge before its heartbeat has
-        rescue = await env.store.leases.rescue(
-            dead,
-            now=now,
-            max_interruptions=env.settings.max_interruptions if env.settings.auto_recover else 0,
-        )
-        facts = [
-            Fact(
-                event_type=EventType.ORPHAN_KILLED,
-                node_id=child.node_id,
-                agent_id=child.agent_id,
-                details={"pid": child.pid},
-            )
-            for child in rescue.children
-            if child.node_id in reachable
-            and self._kill_orphan is not None
-            and self._kill_orphan(child.pid, child.pid_started)
-        ]
-        if facts:
-            await env.store.events.append(facts, now=env.clock.now())
-        for ended in rescue.ended:
-            self.scheduler.task_ended(ended.task_id, ended.status)
-        for agent_id in rescue.agents:
-            self.post.gone(agent_id, DeadAgentError(f"Agent {agent_id} was lost with its node", reason="node_lost"))
-        if rescue.requeued:
-            self.scheduler.kick()
-            env.bus.ring("tasks")
 
     # -- the end
 
@@ -265,8 +229,15 @@ class Node:
                 await env.store.leases.leave(env.node_id, now=env.clock.now())
             except LeaseLostError:
                 log.warning("node %s had already been given up by the others", env.node_id)
+        self._end_waits(RuntimeStoppingError)  # whoever follows events has heard the last one
         await env.bus.stop()
         await env.store.close()
+
+    def _end_waits(self, why: Callable[[], Exception]) -> None:
+        """Let nobody wait for what this node will not tell."""
+        self.tasks.waiting.close(why)
+        self.events.close(why)
+        self.shared.close(why)
 
     async def adopt(self, child: Child) -> None:
         """Remember a child process, so that whoever finds this node dead can end it."""
@@ -283,18 +254,3 @@ class Node:
 
 async def _noted(env: Env, fact: Fact) -> None:
     await env.store.events.append([fact], now=env.clock.now())
-
-
-def this_boot() -> str:
-    """Return what tells this machine, in this life of its, from all others: pids mean nothing elsewhere."""
-    boot = Path("/proc/sys/kernel/random/boot_id")
-    return f"{socket.gethostname()} {boot.read_text().strip()[:8] if boot.exists() else ''}".strip()
-
-
-def process_start(pid: int) -> int | None:
-    """Return when the process began, in clock ticks since boot, or None when there is none (or only its zombie)."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return None if fields[0] in ("Z", "X") else int(fields[19])

@@ -607,7 +607,7 @@ class Leases(Protocol):
         ...
 
     def heartbeat(self, node_id: str, *, until: datetime) -> bool:
-        """Prolong a node's lease; False when it was already lost.
+        """Let a node's lease end at *until*; False when it was already lost.
 
         The one write that blocks; from any thread but the loop's.
         """
@@ -617,8 +617,10 @@ class Leases(Protocol):
         """Forget a node that ended in order."""
         ...
 
-    def rescue(self, dead: Sequence[str], *, now: datetime, max_interruptions: int) -> Awaitable[Rescue]:
-        """Take over what nodes of *dead*, and nodes whose lease has ended at *now*, held.
+    def rescue(
+        self, dead: Sequence[str], *, now: datetime, max_interruptions: int, ended_leases: bool = True
+    ) -> Awaitable[Rescue]:
+        """Take over what nodes of *dead*, and with *ended_leases* nodes whose lease has ended at *now*, held.
 
         Running tasks go back to pending in their place (``task_interrupted``), or fail with TaskInterruptedError when
         they were lost *max_interruptions* times in a row. Their agents become failed, paused ones stay paused. Taken
@@ -687,7 +689,7 @@ class Store(Protocol):
 
     def prune(self, before: datetime, *, limit: int = 1000) -> Awaitable[dict[str, int]]:
         """Remove up to *limit* each of finished tasks (no unfinished task depends on), events and dead
-        letters older than *before*."""
+        letters older than *before*, and of nodes found dead before then."""
         ...
 
 

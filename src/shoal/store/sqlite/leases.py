@@ -20,7 +20,7 @@ _NAMESAKE = "SELECT node_id FROM nodes WHERE name = ? AND lost = 0 AND lease_unt
 _JOIN = """INSERT OR REPLACE INTO nodes
     (node_id, runtime_id, name, host, pid, pid_started, started_at, lease_until, lost)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0)"""
-_BEAT = "UPDATE nodes SET lease_until = max(lease_until, ?) WHERE node_id = ? AND lost = 0"
+_BEAT = "UPDATE nodes SET lease_until = ? WHERE node_id = ? AND lost = 0"
 _LEAVE = "DELETE FROM nodes WHERE node_id = ?"
 _LEAVE_CHILDREN = "DELETE FROM children WHERE node_id = ?"
 _NODES = """SELECT node_id, runtime_id, name, host, pid, pid_started, started_at, lease_until, lost FROM nodes
@@ -45,16 +45,18 @@ class SqliteLeases:
         return self._db.write(_join, node, epoch(now))
 
     def heartbeat(self, node_id: str, *, until: datetime) -> bool:
-        """Prolong a node's lease; False when it was already lost. Blocks until it is on disk."""
+        """Let a node's lease end at *until*; False when it was already lost. Blocks until it is on disk."""
         return self._db.write_blocking(_beat, node_id, epoch(until))
 
     def leave(self, node_id: str, *, now: datetime) -> Awaitable[None]:
         """Forget a node that ended in order."""
         return self._db.write(_leave, node_id)
 
-    def rescue(self, dead: Sequence[str], *, now: datetime, max_interruptions: int) -> Awaitable[Rescue]:
+    def rescue(
+        self, dead: Sequence[str], *, now: datetime, max_interruptions: int, ended_leases: bool = True
+    ) -> Awaitable[Rescue]:
         """Take over what dead nodes held."""
-        return self._db.write(rescue, frozenset(dead), now, max_interruptions)
+        return self._db.write(rescue, frozenset(dead), now, max_interruptions, ended_leases)
 
     def adopt(self, child: Child) -> Awaitable[None]:
         """Remember a child process."""

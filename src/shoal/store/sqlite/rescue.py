@@ -30,7 +30,9 @@ _CHILDREN = "SELECT pid, pid_started, agent_id FROM children WHERE node_id = ? O
 _FORGET_CHILDREN = "DELETE FROM children WHERE node_id = ?"
 
 
-def rescue(cx: Transaction, dead: frozenset[str], now: datetime, max_interruptions: int) -> Rescue:
+def rescue(
+    cx: Transaction, dead: frozenset[str], now: datetime, max_interruptions: int, ended_leases: bool
+) -> Rescue:
     """Take over from the nodes of *dead* and those whose lease has ended; see ``Leases.rescue``."""
     nodes: list[str] = []
     requeued: list[str] = []
@@ -38,7 +40,7 @@ def rescue(cx: Transaction, dead: frozenset[str], now: datetime, max_interruptio
     agents: list[str] = []
     children: list[Child] = []
     for node_id, name, host, lease_until in cx.rows(_NODES):
-        if node_id not in dead and lease_until > epoch(now):
+        if node_id not in dead and not (ended_leases and lease_until <= epoch(now)):
             continue
         nodes.append(node_id)
         cx.execute(_LOSE, (node_id,))

@@ -1,0 +1,106 @@
+"""Who is dead, and taking over from them."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from shoal.errors import DeadAgentError
+from shoal.kernel.event import EventType, Fact
+from shoal.kernel.ports import Child
+
+if TYPE_CHECKING:
+    from shoal.kernel.env import Env
+    from shoal.kernel.post import Post
+    from shoal.kernel.scheduler import Scheduler
+
+__all__ = ["Takeover", "process_start", "this_boot"]
+
+
+class Takeover:
+    """Takes over from nodes that are dead: those of this machine whose process is gone, and those whose lease ended.
+
+    A lease ends by the wall clock, which can jump (a time server, a machine that was suspended), and nobody can renew his
+    while the store is held up. What was renewed in time then looks over. So a lease that has ended proves nothing in
+    the first lease interval, by the monotonic clock, after this node began to look, saw its wall clock jump, or could
+    not renew its own lease: whoever lives renews his within that interval.
+    """
+
+    def __init__(
+        self, env: Env, scheduler: Scheduler, post: Post, kill_orphan: Callable[[int, int], bool] | None
+    ) -> None:
+        self._env = env
+        self._scheduler = scheduler
+        self._post = post
+        self._kill_orphan = kill_orphan
+        self._ahead: float | None = None  # the wall clock's lead over the monotonic one at the last look
+        self._trusted_from = 0.0
+
+    async def look(self) -> None:
+        """Look who is dead, and take over what they held."""
+        env = self._env
+        here, now = this_boot(), env.clock.now()
+        trusted = self._leases_are_trusted()
+        others = [node for node in env.store.leases.nodes() if node.node_id != env.node_id and not node.lost]
+        dead = [node.node_id for node in others if node.host == here and process_start(node.pid) != node.pid_started]
+        if env.lease_over() or not (dead or trusted and any(node.lease_until <= now for node in others)):
+            return  # nobody is dead; or this node was frozen itself, and must not judge before its heartbeat has
+        rescue = await env.store.leases.rescue(
+            dead,
+            now=now,
+            max_interruptions=env.settings.max_interruptions if env.settings.auto_recover else 0,
+            ended_leases=trusted,
+        )
+        await self._kill_orphans(rescue.children, {node.node_id for node in others if node.host == here})
+        for ended in rescue.ended:
+            self._scheduler.task_ended(ended.task_id, ended.status)
+        for agent_id in rescue.agents:
+            error = DeadAgentError(f"Agent {agent_id} was lost with its node", reason="node_lost")
+            self._post.gone(agent_id, error)
+        if rescue.requeued:
+            self._scheduler.kick()
+            env.bus.ring("tasks")
+
+    def _leases_are_trusted(self) -> bool:
+        env = self._env
+        lease = env.settings.lease_seconds
+        steady = env.clock.monotonic()
+        ahead = env.clock.now().timestamp() - steady
+        jumped = self._ahead is None or abs(ahead - self._ahead) > lease / 4
+        self._ahead = ahead
+        if jumped or env.lease_over():
+            self._trusted_from = steady + lease
+        return steady >= self._trusted_from
+
+    async def _kill_orphans(self, children: Sequence[Child], reachable: set[str]) -> None:
+        facts = [
+            Fact(
+                event_type=EventType.ORPHAN_KILLED,
+                node_id=child.node_id,
+                agent_id=child.agent_id,
+                details={"pid": child.pid},
+            )
+            for child in children
+            if child.node_id in reachable
+            and self._kill_orphan is not None
+            and self._kill_orphan(child.pid, child.pid_started)
+        ]
+        if facts:
+            await self._env.store.events.append(facts, now=self._env.clock.now())
+
+
+def this_boot() -> str:
+    """Return what tells this machine, in this life of its, from all others: pids mean nothing elsewhere."""
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    return f"{socket.gethostname()} {boot.read_text().strip()[:8] if boot.exists() else ''}".strip()
+
+
+def process_start(pid: int) -> int | None:
+    """Return when the process began, in clock ticks since boot, or None when there is none (or only its zombie)."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if fields[0] in ("Z", "X") else int(fields[19])
