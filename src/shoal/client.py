@@ -112,6 +112,7 @@ class Client:
         while self._undo:
             self._undo.pop()()
         await rooms.env.settle_down()
+        rooms.end_waits(_not_open)
         await rooms.env.bus.stop()
         await rooms.env.store.close()
 
@@ -127,7 +128,7 @@ class Client:
     @property
     def _here(self) -> Node:
         if self._rooms is None:
-            raise RuntimeNotStartedError("Client not open")
+            raise _not_open()
         return self._rooms
 
     # -- nouns
@@ -177,6 +178,10 @@ class Client:
                 gone[name] = gone.get(name, 0) + number
             if not any(piece.values()):
                 return gone
+
+
+def _not_open() -> RuntimeNotStartedError:
+    return RuntimeNotStartedError("Client not open")
 
 
 def _check_there(url: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
@@ -70,6 +71,8 @@ def _positional(fn: Callable[..., Any]) -> tuple[int, float]:
 class Behaviour:
     """One agent's code, constructed. ``invoke`` enters it; hooks that it does not have return None."""
 
+    __slots__ = ("_context", "_entries", "_run_sync", "_target")
+
     def __init__(self, source: Any, config: dict[str, Any], context: AgentContext, run_sync: RunSync) -> None:
         """Construct the agent (with *config* if its constructor takes an argument) and hand it its context.
 
@@ -90,10 +93,9 @@ class Behaviour:
     @property
     def abilities(self) -> Abilities:
         """What the code can do."""
-        return Abilities(
-            takes_tasks="execute_task" in self._entries,
-            takes_messages="on_message" in self._entries,
-            hooks=frozenset(name for name in HOOKS if name in self._entries),
+        entries = self._entries
+        return _abilities(
+            "execute_task" in entries, "on_message" in entries, frozenset(name for name in HOOKS if name in entries)
         )
 
     def _entry(self, name: str, kind: str) -> Callable[..., Any] | None:
@@ -138,6 +140,12 @@ class Behaviour:
         fn, is_async = entry
         coroutine: Coroutine[Any, Any, Any] = fn(*args) if is_async else self._blocking(fn, *args)
         return coroutine
+
+
+@functools.lru_cache(maxsize=256)
+def _abilities(takes_tasks: bool, takes_messages: bool, hooks: frozenset[str]) -> Abilities:
+    """Return the one record for these abilities: many agents share it."""
+    return Abilities(takes_tasks=takes_tasks, takes_messages=takes_messages, hooks=hooks)
 
 
 async def _nothing() -> None:

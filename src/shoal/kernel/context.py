@@ -126,18 +126,28 @@ class SharedStore:
 class AgentContext:
     """An agent's way to its runtime. ``task`` is the task of the invocation that is under way, if it is one."""
 
+    __slots__ = ("__weakref__", "_link", "agent_id", "name", "node_id", "runtime_id")
+
     def __init__(self, link: Link, *, agent_id: str, name: str, runtime_id: str, node_id: str) -> None:
         self._link = link
         self.agent_id = agent_id
         self.name = name
         self.runtime_id = runtime_id
         self.node_id = node_id
-        self.shared = SharedStore(self._call)
-        self.metrics = Metrics(link)
 
     def _call(self, verb: str, args: dict[str, Any]) -> Any:
         invocation = current_invocation.get()
         return self._link.call(verb, None if invocation is None else invocation.invocation_id, args)
+
+    @property
+    def shared(self) -> SharedStore:
+        """Small durable values shared by all agents and nodes."""
+        return SharedStore(self._call)
+
+    @property
+    def metrics(self) -> Metrics:
+        """The agent's own numbers."""
+        return Metrics(self._link)
 
     @property
     def logger(self) -> logging.Logger:

@@ -21,6 +21,8 @@ class Gate:
     Belongs to one event loop; ``pass_blocking`` is for other threads. Closing it again while it is closed does nothing.
     """
 
+    __slots__ = ("_held_threads", "_opened", "_threads")
+
     def __init__(self) -> None:
         self._opened: asyncio.Future[None] | None = None  # set while closed; its end lets the held ones go on
         self._threads: threading.Event | None = None  # set while closed, for the same

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from shoal.errors import AgentPauseError, AgentStartError, DeadAgentError
@@ -39,9 +39,10 @@ class InlineHost:
 class InlineHandle:
     """A living agent on this loop."""
 
-    process_id: int | None = None
+    __slots__ = ("_behaviour", "_clock", "_context", "_gate", "_jobs", "_pool", "_spec", "exited", "process_id")
 
     def __init__(self, spec: LaunchSpec, link: Link, clock: Clock, pool: DaemonPool) -> None:
+        self.process_id: int | None = None
         self._spec = spec
         self._clock = clock
         self._pool = pool
@@ -149,12 +150,17 @@ class InlineHandle:
 class _GatedLink:
     """The runtime's link, where a thread of the agent waits while the agent is held."""
 
+    __slots__ = ("_gate", "_link")
+
     def __init__(self, link: Link, gate: Gate) -> None:
         self._link = link
         self._gate = gate
-        self._loop = asyncio.get_running_loop()
-        self.call = link.call
-        self.metric = link.metric
+
+    def call(self, verb: str, invocation_id: str | None, args: Mapping[str, Any]) -> Awaitable[Any]:
+        return self._link.call(verb, invocation_id, args)
+
+    def metric(self, kind: str, name: str, value: float) -> None:
+        self._link.metric(kind, name, value)
 
     def is_stopping(self) -> bool:
         if self._gate.closed and not _on_a_loop():

@@ -170,7 +170,7 @@ class Node:
         env.lost = True
         log.error("node %s lost its lease: it stops all effects", env.node_id)
         self.scheduler.accepting = False
-        self._end_waits(env.lost_error)
+        self.end_waits(env.lost_error)
         for registration in self.cells.alive:
             cell = registration.cell
             if cell is not None:
@@ -229,11 +229,11 @@ class Node:
                 await env.store.leases.leave(env.node_id, now=env.clock.now())
             except LeaseLostError:
                 log.warning("node %s had already been given up by the others", env.node_id)
-        self._end_waits(RuntimeStoppingError)  # whoever follows events has heard the last one
+        self.end_waits(RuntimeStoppingError)  # whoever follows events has heard the last one
         await env.bus.stop()
         await env.store.close()
 
-    def _end_waits(self, why: Callable[[], Exception]) -> None:
+    def end_waits(self, why: Callable[[], Exception]) -> None:
         """Let nobody wait for what this node will not tell."""
         self.tasks.waiting.close(why)
         self.events.close(why)

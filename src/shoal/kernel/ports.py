@@ -203,12 +203,19 @@ class TaskStore(Protocol):
         ...
 
     def claim(
-        self, node_id: str, slots: Sequence[Slot], *, now: datetime, starved_before: datetime | None = None
+        self,
+        node_id: str,
+        slots: Sequence[Slot],
+        *,
+        now: datetime,
+        starved_before: datetime | None = None,
+        waited: Sequence[Fence] = (),
     ) -> Awaitable[list[Claim]]:
         """Give ready tasks to free slots and mark them running, attempt + 1, with ``task_assigned`` and ``task_started``.
 
         First by priority, then by submission; of slots that may run the same task the one listed first is served first.
         With *starved_before* the first task given is the oldest ready one, if it became ready before that time.
+        *waited* are attempts whose retry has waited long enough by the caller's monotonic clock, whatever *now* says.
         Nothing is given while the queue is paused, or to a node whose lease is lost (LeaseLostError).
         """
         ...
@@ -280,11 +287,11 @@ class TaskStore(Protocol):
         """Tell whether claims are paused."""
         ...
 
-    def position(self, task_id: str, *, now: datetime) -> QueuePosition:
+    def position(self, task_id: str, *, now: datetime, targets: Sequence[str] | None = None) -> QueuePosition:
         """Return where a pending task stands, exactly; ``eta_seconds`` is left None. ValueError when it is not pending.
 
         ``reason`` is ready, dependencies, not_before, retry_wait or queue_paused; the caller knows the other two.
-        ``ahead`` counts ready tasks that come before it.
+        ``ahead`` counts ready tasks that come before it: those with a target word of *targets*, or all.
         """
         ...
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from shoal.kernel.agent import AgentStatus
+from shoal.kernel.agent import AgentInstance, AgentStatus
 from shoal.kernel.limits import Capacity
 from shoal.kernel.ports import target_of
 from shoal.kernel.task import QueuePosition, Task
@@ -59,20 +59,18 @@ class Queue:
         }
 
     def position(self, task_id: str) -> QueuePosition:
-        """Return where a pending task stands. Raises ValueError when it is not pending."""
-        position = self._env.store.tasks.position(task_id, now=self._env.clock.now())
+        """Return where a pending task stands. Raises ValueError when it is not pending.
+
+        Ahead of a task for certain agents are only those that these agents may take, too.
+        """
         task = self._env.store.tasks.get(task_id)
+        takers = [a for a in self._env.store.agents.search() if _takes(a.agent_id, a.capabilities, a.groups, task)]
+        position = self._env.store.tasks.position(task_id, now=self._env.clock.now(), targets=_rivals(task, takers))
         reason = position.reason
         if reason == "ready":
-            reason = self._why_not(task)
+            reason = _why_not(takers)
         eta = self._eta(task, position.ahead) if reason == "ready" else None
         return msgspec.structs.replace(position, reason=reason, eta_seconds=eta)
-
-    def _why_not(self, task: Task) -> str:
-        takers = [a for a in self._env.store.agents.search() if _takes(a.agent_id, a.capabilities, a.groups, task)]
-        if any(agent.status is AgentStatus.RUNNING for agent in takers):
-            return "ready"
-        return "agent_paused" if any(agent.status is AgentStatus.PAUSED for agent in takers) else "no_agent"
 
     def _eta(self, task: Task, ahead: int) -> float | None:
         """Return when a lane comes free for the task, if every attempt takes the mean of the last of its target."""
@@ -124,6 +122,24 @@ class Queue:
             can_start_agent=not full and busy is None,
             reason=f"all {most} places are taken" if full else busy,
         )
+
+
+def _why_not(takers: Sequence[AgentInstance]) -> str:
+    if any(agent.status is AgentStatus.RUNNING for agent in takers):
+        return "ready"
+    return "agent_paused" if any(agent.status is AgentStatus.PAUSED for agent in takers) else "no_agent"
+
+
+def _rivals(task: Task, takers: Sequence[AgentInstance]) -> list[str] | None:
+    """Return the target words of all tasks that the takers of a task may take; None = every word."""
+    if not target_of(task) or not takers:
+        return None
+    words = {"", target_of(task)}
+    for agent in takers:
+        words.add(f"agent:{agent.agent_id}")
+        words.update(f"capability:{word.casefold()}" for word in agent.capabilities)
+        words.update(f"group:{group}" for group in agent.groups)
+    return sorted(words)
 
 
 def _takes(agent_id: str, capabilities: tuple[str, ...], groups: tuple[str, ...], task: Task) -> bool:

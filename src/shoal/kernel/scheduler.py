@@ -6,7 +6,8 @@ import asyncio
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from shoal.errors import LeaseLostError, StoreError
@@ -38,6 +39,7 @@ class Scheduler:
         self._again = False  # something became ready or free while a claim was under way
         self._scheduled = False
         self._claims = 0
+        self._waited: list[Fence] = []  # retries whose wait is over, whatever the wall clock says
         self._turns: dict[str, int] = {}  # by agent: claims since the oldest ready task came first in one of its own
         self.attempts: dict[str, Attempt] = {}  # by task id, on this node
         self.cancels: dict[str, asyncio.Future[None]] = {}  # by task id: cancels that are on their way to the store
@@ -70,8 +72,11 @@ class Scheduler:
                 now = self._env.clock.now()
                 fair = self._is_fair({slot.agent_id for slot in slots})
                 starved = now - timedelta(seconds=self._env.settings.starvation_after_seconds) if fair else None
-                claim = self._env.store.tasks.claim(self._env.node_id, slots, now=now, starved_before=starved)
-                self._env.spawn(self._claimed(claim, cells), "claim")  # type: ignore[arg-type]
+                waited, self._waited = self._waited, []
+                claim = self._env.store.tasks.claim(
+                    self._env.node_id, slots, now=now, starved_before=starved, waited=waited
+                )
+                self._env.spawn(self._claimed(claim, cells, waited), "claim")  # type: ignore[arg-type]
 
     def _is_fair(self, agent_ids: set[str]) -> bool:
         """Count a claim for these agents; tell whether it is the tenth of the node, or of one of them.
@@ -108,13 +113,16 @@ class Scheduler:
                     reserved.append((cell, slot.free))
         return slots, reserved
 
-    async def _claimed(self, claim: asyncio.Future[list[Claim]], reserved: list[tuple[Cell, int]]) -> None:
+    async def _claimed(
+        self, claim: asyncio.Future[list[Claim]], reserved: list[tuple[Cell, int]], waited: list[Fence]
+    ) -> None:
         claims: list[Claim] = []
         try:
             claims = await claim
         except LeaseLostError:
             return
         except StoreError as error:
+            self._waited += waited
             log.error("no tasks can be claimed: %s; tried again in %g s", error, self._env.settings.poll_seconds)
             await self._env.clock.sleep(self._env.settings.poll_seconds)
         finally:
@@ -179,10 +187,16 @@ class Scheduler:
             numbers.count("retried_tasks")
             assert settlement.not_before is not None
             wait = (settlement.not_before - self._env.clock.now()).total_seconds()
-            self._env.clock.call_later(wait, self.kick)
+            self._env.clock.call_later(wait, partial(self._wait_is_over, settlement.fence, settlement.not_before))
         if settled.promoted or settlement.outcome is Outcome.INTERRUPTED:
             self.kick()
             self._env.bus.ring("tasks")
+
+    def _wait_is_over(self, fence: Fence, not_before: datetime) -> None:
+        """Claim a retry. It waits for a duration, which a wall clock that was set back meanwhile does not measure."""
+        if self._env.clock.now() < not_before:
+            self._waited.append(fence)
+        self.kick()
 
     def task_ended(self, task_id: str, status: TaskStatus, task: Task | None = None) -> None:
         """Note that a task has ended, here and on the other nodes."""

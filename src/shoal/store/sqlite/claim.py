@@ -9,7 +9,7 @@ from datetime import datetime
 from shoal.errors import LeaseLostError
 from shoal.kernel.clock import epoch
 from shoal.kernel.event import EventType, Fact
-from shoal.kernel.ports import Claim, Slot
+from shoal.kernel.ports import Claim, Fence, Slot
 from shoal.kernel.task import Task
 from shoal.store.sqlite.connection import Transaction
 from shoal.store.sqlite.records import TASK_COLUMNS, task_of
@@ -19,6 +19,7 @@ __all__ = ["claim", "sweep"]
 _MAY_CLAIM = "SELECT lost, (SELECT value FROM meta WHERE key = 'queue_paused') FROM nodes WHERE node_id = ?"
 _DUE = "SELECT 1 FROM tasks WHERE ready = 2 AND not_before <= ? LIMIT 1"
 _SWEEP = "UPDATE tasks SET ready = 1, ready_at = not_before WHERE ready = 2 AND not_before <= ?"
+_WAITED = "UPDATE tasks SET ready = 1, ready_at = ? WHERE task_id = ? AND attempt = ? AND ready = 2"
 _NEXT_TARGET = "SELECT min(target) FROM tasks INDEXED BY tasks_ready WHERE ready = 1 AND target >= ?"
 _FIRST = """SELECT priority, seq FROM tasks INDEXED BY tasks_ready WHERE ready = 1 AND target = ?
     ORDER BY priority, seq LIMIT ?"""
@@ -35,15 +36,22 @@ _Candidate = tuple[bool, int, int, str, str | None]
 
 
 def claim(
-    cx: Transaction, node_id: str, slots: Sequence[Slot], now: datetime, starved_before: datetime | None
+    cx: Transaction,
+    node_id: str,
+    slots: Sequence[Slot],
+    now: datetime,
+    starved_before: datetime | None,
+    waited: Sequence[Fence] = (),
 ) -> list[Claim]:
     """Give tasks to *slots*; see ``TaskStore.claim``."""
     found = cx.one(_MAY_CLAIM, (node_id,))
     if found is None or found[0]:
         raise LeaseLostError(f"node {node_id} has no lease, so it cannot claim tasks")
+    moment = epoch(now)
+    for fence in waited:
+        cx.count(ready=cx.execute(_WAITED, (moment, fence.task_id, fence.attempt)))
     if found[1] == "1":
         return []
-    moment = epoch(now)
     sweep(cx, moment)
     candidates = _candidates(cx, slots, None if starved_before is None else epoch(starved_before))
     return _give(cx, node_id, _match(candidates, slots), now, moment)

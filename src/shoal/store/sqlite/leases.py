@@ -14,7 +14,7 @@ from shoal.store.sqlite.connection import Reader, Transaction
 from shoal.store.sqlite.database import Database
 from shoal.store.sqlite.rescue import rescue
 
-__all__ = ["SqliteLeases"]
+__all__ = ["SqliteLeases", "prune_nodes"]
 
 _NAMESAKE = "SELECT node_id FROM nodes WHERE name = ? AND lost = 0 AND lease_until > ? AND node_id <> ?"
 _JOIN = """INSERT OR REPLACE INTO nodes
@@ -32,6 +32,12 @@ _TAKE = """INSERT INTO leases (name, owner, token, until) VALUES (?, ?, ?, ?)
     ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, token = excluded.token, until = excluded.until"""
 _RENEW = "UPDATE leases SET until = ? WHERE name = ? AND owner = ? AND token = ? AND until > ?"
 _RELEASE = "UPDATE leases SET owner = NULL WHERE name = ? AND owner = ? AND token = ? AND until > ?"
+_PRUNE_NODES = """DELETE FROM nodes WHERE node_id IN (
+    SELECT node_id FROM nodes WHERE lost = 1 AND lease_until < ?
+    AND NOT EXISTS (SELECT 1 FROM tasks WHERE tasks.node_id = nodes.node_id AND tasks.status = 'running')
+    AND NOT EXISTS (SELECT 1 FROM agents WHERE agents.node_id = nodes.node_id)
+    AND NOT EXISTS (SELECT 1 FROM mail WHERE mail.node_id = nodes.node_id)
+    AND NOT EXISTS (SELECT 1 FROM children WHERE children.node_id = nodes.node_id) LIMIT ?)"""
 
 
 class SqliteLeases:
@@ -81,6 +87,12 @@ class SqliteLeases:
     def nodes(self) -> list[Node]:
         """Return the nodes that are known, oldest first."""
         return [_node(row) for row in self._db.read(Reader.rows, _NODES)]
+
+
+def prune_nodes(cx: Transaction, before: datetime, limit: int) -> int:
+    """Remove up to *limit* nodes that were found dead and whose lease ended before *before*, unless something is held
+    in their name."""
+    return cx.execute(_PRUNE_NODES, (epoch(before), limit))
 
 
 def _join(cx: Transaction, node: Node, now: int) -> None:

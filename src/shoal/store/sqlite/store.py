@@ -14,7 +14,7 @@ from shoal.store.sqlite.dead_letters import prune_dead_letters
 from shoal.store.sqlite.events import SqliteEvents, prune_events
 from shoal.store.sqlite.journal import SqliteJournal
 from shoal.store.sqlite.kv import SqliteKV, prune_kv
-from shoal.store.sqlite.leases import SqliteLeases
+from shoal.store.sqlite.leases import SqliteLeases, prune_nodes
 from shoal.store.sqlite.mail import SqliteMail, prune_mail_tombstones
 from shoal.store.sqlite.tasks import SqliteTasks, prune_tasks
 
@@ -71,7 +71,7 @@ class SqliteStore:
         }
 
     async def prune(self, before: datetime, *, limit: int = 1000) -> dict[str, int]:
-        """Remove up to *limit* each of finished tasks, events and dead letters older than *before*."""
+        """Remove up to *limit* each of finished tasks, events, dead letters and lost nodes older than *before*."""
         return await self.database.write(_prune, before, limit)
 
 
@@ -87,4 +87,5 @@ def _prune(cx: Transaction, before: datetime, limit: int) -> dict[str, int]:
         "tasks": prune_tasks(cx, before, limit),
         "events": prune_events(cx, before, limit),
         "dead_letters": prune_dead_letters(cx, before, limit),
+        "nodes": prune_nodes(cx, before, limit),
     }

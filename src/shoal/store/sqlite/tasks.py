@@ -44,6 +44,7 @@ _PLACE = "SELECT status, ready, priority, seq, not_before, retry_count FROM task
 _AHEAD = "SELECT count(*) FROM tasks WHERE ready = 1 AND (priority < :priority OR priority = :priority AND seq < :seq)"
 _DUE_AHEAD = """SELECT count(*) FROM tasks WHERE ready = 2 AND not_before <= :now
     AND (priority < :priority OR priority = :priority AND seq < :seq)"""
+_OF_TARGETS = " AND target IN (SELECT value FROM json_each(:targets))"
 _BLOCKED_BY = """SELECT other.task_id FROM task_deps AS edge JOIN tasks AS other ON other.task_id = edge.dependency_id
     WHERE edge.task_id = ? AND other.status IN ('pending', 'running') ORDER BY other.seq"""
 _DURATIONS = """SELECT (completed_at - started_at) / 1000000.0 FROM tasks
@@ -80,10 +81,16 @@ class SqliteTasks:
         return self._db.write(enqueue, tasks, now, max_pending)
 
     def claim(
-        self, node_id: str, slots: Sequence[Slot], *, now: datetime, starved_before: datetime | None = None
+        self,
+        node_id: str,
+        slots: Sequence[Slot],
+        *,
+        now: datetime,
+        starved_before: datetime | None = None,
+        waited: Sequence[Fence] = (),
     ) -> Awaitable[list[Claim]]:
         """Give ready tasks to free slots."""
-        return self._db.write(claim, node_id, slots, now, starved_before)
+        return self._db.write(claim, node_id, slots, now, starved_before, waited)
 
     def settle(self, settlement: Settlement, *, now: datetime) -> Awaitable[Settled]:
         """End one attempt."""
@@ -151,9 +158,9 @@ class SqliteTasks:
         """Tell whether claims are paused."""
         return bool(self._db.read(Reader.value, _PAUSED) == "1")
 
-    def position(self, task_id: str, *, now: datetime) -> QueuePosition:
+    def position(self, task_id: str, *, now: datetime, targets: Sequence[str] | None = None) -> QueuePosition:
         """Return where a pending task stands."""
-        return self._db.read(_position, task_id, now)
+        return self._db.read(_position, task_id, now, targets)
 
     def durations(self, target: str, limit: int = 100) -> Sequence[float]:
         """Return the durations in seconds of the last *limit* completed tasks with that target word."""
@@ -209,7 +216,7 @@ def _unroutable(cx: Transaction, known: frozenset[str], now: datetime) -> int:
     return told
 
 
-def _position(reader: Reader, task_id: str, now: datetime) -> QueuePosition:
+def _position(reader: Reader, task_id: str, now: datetime, targets: Sequence[str] | None) -> QueuePosition:
     row = reader.one(_PLACE, (task_id,))
     if row is None:
         raise TaskNotFoundError(task_id)
@@ -225,7 +232,11 @@ def _position(reader: Reader, task_id: str, now: datetime) -> QueuePosition:
     else:
         reason = "queue_paused" if reader.value(_PAUSED) == "1" else "ready"
     place = {"priority": priority, "seq": seq, "now": moment}
-    ahead = reader.value(_AHEAD, place) + reader.value(_DUE_AHEAD, place)
+    if targets is None:
+        ahead = reader.value(_AHEAD, place) + reader.value(_DUE_AHEAD, place)
+    else:
+        place["targets"] = encode(list(targets)).decode()
+        ahead = reader.value(_AHEAD + _OF_TARGETS, place) + reader.value(_DUE_AHEAD + _OF_TARGETS, place)
     blocked_by = tuple(other for (other,) in reader.rows(_BLOCKED_BY, (task_id,))) if ready == 0 else ()
     return QueuePosition(position=ahead + 1, ahead=ahead, eta_seconds=None, reason=reason, blocked_by=blocked_by)
 

@@ -1,0 +1,88 @@
+"""An agent's own time stands still while it is held; timers of one duration fall due in order."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from shoal.kernel.owntime import OwnTime
+from shoal.testing.clock import VirtualClock, run_virtual
+
+
+def test_a_timer_strikes_after_so_much_of_the_agents_own_time() -> None:
+    async def main(clock: VirtualClock) -> None:
+        time, struck = OwnTime(clock), asyncio.Event()
+        time.timer(5, struck.set)
+        await clock.sleep(3)
+        time.hold()
+        await clock.sleep(100)
+        assert not struck.is_set()
+        time.go_on()
+        await clock.sleep(1.9)
+        assert not struck.is_set()
+        await clock.sleep(0.2)
+        assert struck.is_set() and not time.timers
+
+    run_virtual(main)
+
+
+def test_a_timer_that_begins_while_held_waits_for_the_time_to_go_on() -> None:
+    async def main(clock: VirtualClock) -> None:
+        time, struck = OwnTime(clock), asyncio.Event()
+        time.hold()
+        timer = time.timer(5, struck.set)
+        await clock.sleep(50)
+        assert not struck.is_set() and not timer.over
+        time.go_on()
+        await clock.sleep(5.1)
+        assert struck.is_set()
+
+    run_virtual(main)
+
+
+def test_a_limit_raises_timeout_error_and_leaves_other_cancellations_alone() -> None:
+    async def main(clock: VirtualClock) -> None:
+        time = OwnTime(clock)
+        with pytest.raises(TimeoutError):
+            with time.limit(1):
+                await clock.sleep(10)
+        assert clock.monotonic() == pytest.approx(1)
+        with time.limit(None):
+            await clock.sleep(10)
+
+        async def inside() -> None:
+            with time.limit(100):
+                await clock.sleep(1000)
+
+        task = asyncio.create_task(inside())
+        await clock.sleep(1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert not time.timers
+
+    run_virtual(main)
+
+
+def test_calls_of_one_duration_strike_in_order_and_none_after_it_was_called_off() -> None:
+    async def main(clock: VirtualClock) -> None:
+        struck: list[int] = []
+        timers = []
+        for number in range(5):
+            timers.append(clock.call_later(10, lambda number=number: struck.append(number)))  # type: ignore[misc]
+            await clock.sleep(1)
+        timers[1].cancel()
+        timers[4].cancel()
+        await clock.sleep(5.5)
+        assert struck == [0]
+        await clock.sleep(100)
+        assert struck == [0, 2, 3]
+        again = asyncio.Event()
+        clock.call_later(10, again.set)
+        await clock.sleep(9)
+        assert not again.is_set()
+        await clock.sleep(1.1)
+        assert again.is_set()
+
+    run_virtual(main)
