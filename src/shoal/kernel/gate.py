@@ -13,6 +13,8 @@ from shoal.kernel.threads import Interrupted
 __all__ = ["Gate", "Gated"]
 
 _COUNTING = threading.Lock()
+_ORDINARY = (Exception, asyncio.CancelledError, KeyboardInterrupt, Interrupted)
+_EXITS = (*_ORDINARY, SystemExit)
 
 
 class Gate:
@@ -76,12 +78,14 @@ class Gated:
     """An awaitable that runs *coroutine*, but sends it on from an await only while *gate* is open.
 
     What the coroutine awaits may finish meanwhile; its outcome, a cancellation too, is delivered when the gate opens.
-    What it raises that is no ordinary error (SystemExit, GeneratorExit …) comes out as one: it must not end the loop.
+    What it raises that is no ordinary error (GeneratorExit …) comes out as one: it must not end the loop. SystemExit
+    does, too, unless *may_exit*: the code has a process of its own.
     """
 
-    __slots__ = ("_coroutine", "_gate")
+    __slots__ = ("_coroutine", "_gate", "_passed_on")
 
-    def __init__(self, coroutine: Coroutine[Any, Any, Any], gate: Gate | None) -> None:
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], gate: Gate | None, *, may_exit: bool = False) -> None:
+        self._passed_on = _EXITS if may_exit else _ORDINARY
         self._coroutine = coroutine
         self._gate = gate
 
@@ -100,7 +104,7 @@ class Gated:
                     step = coroutine.send(value) if error is None else coroutine.throw(error)
                 except StopIteration as done:
                     return done.value
-                except (Exception, asyncio.CancelledError, KeyboardInterrupt, Interrupted):
+                except self._passed_on:
                     raise
                 except BaseException as odd:
                     raise as_ordinary(odd) from odd

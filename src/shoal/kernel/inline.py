@@ -39,9 +39,12 @@ class InlineHost:
 class InlineHandle:
     """A living agent on this loop."""
 
-    __slots__ = ("_behaviour", "_clock", "_context", "_gate", "_jobs", "_pool", "_spec", "exited", "process_id")
+    __slots__ = ("_behaviour", "_clock", "_context", "_gate", "_jobs", "_may_exit", "_pool", "_spec", "exited", "process_id")
 
-    def __init__(self, spec: LaunchSpec, link: Link, clock: Clock, pool: DaemonPool) -> None:
+    def __init__(
+        self, spec: LaunchSpec, link: Link, clock: Clock, pool: DaemonPool, *, own_process: bool = False
+    ) -> None:
+        self._may_exit = own_process
         self.process_id: int | None = None
         self._spec = spec
         self._clock = clock
@@ -76,7 +79,7 @@ class InlineHandle:
             args = () if invocation.hook in ("on_start", "on_stop", "on_pause") else _arguments(invocation)
             work = self._behaviour.invoke(invocation.hook, *args)
             held = invocation.hook in ("execute_task", "on_message")  # lifecycle hooks run while these are held
-            return await Gated(work, self._gate if held else None)
+            return await Gated(work, self._gate if held else None, may_exit=self._may_exit)
         finally:
             current_invocation.reset(token)
 

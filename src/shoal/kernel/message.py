@@ -9,7 +9,15 @@ from typing import Annotated, Any
 
 import msgspec
 
-__all__ = ["AgentMessage", "DeadLetter", "check_message_type", "check_topic", "topic_matches"]
+__all__ = [
+    "AgentMessage",
+    "DeadLetter",
+    "about",
+    "check_message_type",
+    "check_seconds",
+    "check_topic",
+    "topic_matches",
+]
 
 _TYPE = re.compile(r"[A-Za-z0-9_]{1,50}")
 _WORD = re.compile(r"[A-Za-z0-9_\-]+")
@@ -91,3 +99,19 @@ def _match(pattern: Iterable[str], words: list[str]) -> bool:
             return False
         place += 1
     return place == len(words)
+
+
+def about(message: AgentMessage) -> dict[str, object]:
+    """Return what an event says of a message."""
+    return {
+        "message_id": message.message_id,
+        "message_type": message.message_type,
+        "sender_id": message.sender_id,
+        "recipient_ids": list(message.recipient_ids),
+    }
+
+
+def check_seconds(name: str, seconds: object) -> None:
+    """Raise ValueError unless *seconds* is a number above 0, or None."""
+    if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds > 0):
+        raise ValueError(f"{name} must be above 0, or None, not {seconds!r:.80}")

@@ -120,7 +120,7 @@ class Guest:
                 node_id=assign.node_id,
                 runtime_id=assign.runtime_id,
             )
-            self._handle = InlineHandle(spec, self._link, RealClock(), DaemonPool())
+            self._handle = InlineHandle(spec, self._link, RealClock(), DaemonPool(), own_process=True)
             abilities = await self._handle.ready()
         except Exception as error:  # noqa: BLE001 - whatever user code raises is reported to the runtime
             cause = error.__cause__ if isinstance(error, AgentStartError) and error.__cause__ else error

@@ -1,0 +1,80 @@
+"""What becomes of mail that cannot be delivered."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+from typing import TYPE_CHECKING
+
+from shoal.errors import DeadAgentError, MessageExpiredError
+from shoal.kernel.agent import AgentInstance
+from shoal.kernel.event import EventType, Fact
+from shoal.kernel.message import AgentMessage, DeadLetter, about
+
+if TYPE_CHECKING:
+    from shoal.kernel.cell import Cell
+    from shoal.kernel.post import Post
+
+__all__ = ["Undelivered", "not_running"]
+
+
+class Undelivered:
+    """Dead letters of one node's mail, and who is to hear of them."""
+
+    def __init__(self, post: Post) -> None:
+        self._post = post
+        self._env = post.env
+
+    def expired(self, cell: Cell, message: AgentMessage) -> None:
+        """Make a message whose time is over a dead letter, and tell who waits for the answer."""
+        future = cell.inbox.asks.get(message.message_id)
+        error = MessageExpiredError(f"The message to {cell.name!r} expired before it was taken")
+        asker = self._post.cells.get(message.sender_id)
+        if future is not None and not future.done():
+            future.set_exception(error)
+        elif asker is not None and message.correlation_id is not None and len(message.recipient_ids) == 1:
+            asker.inbox.mailbox.refuse(message.correlation_id, error)
+        fact = Fact(event_type=EventType.MESSAGE_EXPIRED, agent_id=cell.agent_id, details=about(message))
+        self._bury([self._letter(cell.agent_id, message, "expired")], [fact])
+
+    def rejected(self, message: AgentMessage, names: Sequence[str]) -> None:
+        """Note that full mailboxes refused a message."""
+        ids = [self._post.resolve(name) for name in names]
+        facts = [
+            Fact(event_type=EventType.MESSAGE_REJECTED, agent_id=agent_id, details=about(message)) for agent_id in ids
+        ]
+        self._bury([self._letter(agent_id, message, "full") for agent_id in ids], facts)
+
+    def abandoned(self, cell: Cell, reason: str) -> None:
+        """Make what is left in a cell's mailbox dead letters; durable mail is in the store."""
+        rest = [message for message in cell.inbox.mailbox.drain() if not message.durable]
+        if rest:
+            self._bury([self._letter(cell.agent_id, message, reason) for message in rest], [])
+
+    def _letter(self, recipient_id: str, message: AgentMessage, reason: str) -> DeadLetter:
+        return DeadLetter(message=message, recipient_id=recipient_id, reason=reason, at=self._env.clock.now())
+
+    def _bury(self, letters: Sequence[DeadLetter], facts: Sequence[Fact]) -> None:
+        self._env.numbers.count("dead_letters", len(letters))
+        burial = self._env.store.mail.bury(letters, now=self._env.clock.now(), facts=facts)
+        self._env.spawn(_done(burial), "dead letters")
+
+    async def redeliver(self, message_id: str) -> None:
+        """Turn a dead letter into mail again. Raises LookupError when there is none."""
+        self._env.check_running()
+        for agent_id in await self._env.store.mail.redeliver(message_id, now=self._env.clock.now()):
+            self._post.mail_waits(agent_id)
+            self._env.bus.ring("mail", agent_id)
+
+
+def not_running(instance: AgentInstance) -> DeadAgentError:
+    """Return the error for mail to an agent that takes none."""
+    return DeadAgentError(
+        f"Agent {instance.name!r} is {instance.status}: it takes no messages",
+        reason="not_running",
+        agent_id=instance.agent_id,
+        name=instance.name,
+    )
+
+
+async def _done(burial: Awaitable[None]) -> None:
+    await burial

@@ -1,0 +1,116 @@
+"""What waits to be written, and answering those who wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import queue
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Generic, TypeVar
+
+__all__ = ["Operation", "Operations", "Outcome"]
+
+T = TypeVar("T")
+
+_GROUP = 1000  # the most operations in one transaction, so that the first need not wait for ever
+
+
+class Operation(Generic[T]):
+    """Something to write, and who waits for it: a coroutine on ``loop``, or a thread."""
+
+    __slots__ = ("args", "fn", "future", "loop")
+
+    def __init__(
+        self,
+        fn: Callable[..., T],
+        args: tuple[Any, ...],
+        future: asyncio.Future[T] | concurrent.futures.Future[T],
+        loop: asyncio.AbstractEventLoop | None,
+    ) -> None:
+        self.fn = fn
+        self.args = args
+        self.future = future
+        self.loop = loop
+
+
+Outcome = tuple[Operation[Any], BaseException | None, Any]
+
+
+class Operations:
+    """Operations in the order in which they came, taken in groups; and the callbacks that hear of commits."""
+
+    def __init__(self, inline: bool) -> None:
+        self.loop: asyncio.AbstractEventLoop | None = None  # of the callbacks
+        self._inline = inline
+        self._queue: queue.SimpleQueue[Operation[Any] | None] = queue.SimpleQueue()
+        self._callbacks: dict[object, Callable[[], object]] = {}
+
+    def put(self, operation: Operation[Any] | None) -> None:
+        """Add one; None is the end."""
+        self._queue.put(operation)
+
+    def waiting(self) -> bool:
+        """Tell whether something waits to be written."""
+        return not self._queue.empty()
+
+    def drop(self) -> None:
+        """Forget all that waits, and end."""
+        with suppress(queue.Empty):
+            while True:
+                self._queue.get_nowait()
+        self._queue.put(None)
+
+    def group(self) -> tuple[list[Operation[Any]], bool]:
+        """Wait for the next operation; return it with those behind it, and False when the end was among them."""
+        group: list[Operation[Any]] = []
+        operation = self._queue.get()
+        while operation is not None:
+            group.append(operation)
+            if len(group) == _GROUP:
+                return group, True
+            try:
+                operation = self._queue.get_nowait()
+            except queue.Empty:
+                return group, True
+        return group, False
+
+    def answer(self, outcomes: list[Outcome], announce: bool) -> None:
+        """Give everyone who waits what became of his operation, and with *announce* call the callbacks."""
+        by_loop: dict[asyncio.AbstractEventLoop, list[Outcome]] = {}
+        for outcome in outcomes:
+            operation, error, value = outcome
+            if operation.loop is not None:
+                by_loop.setdefault(operation.loop, []).append(outcome)
+            elif error is not None:
+                operation.future.set_exception(error)
+            else:
+                operation.future.set_result(value)
+        if announce and self.loop is not None:
+            by_loop.setdefault(self.loop, [])
+        for loop, answers in by_loop.items():
+            heard = announce and loop is self.loop
+            if self._inline:
+                self._deliver(answers, heard)
+            else:
+                with suppress(RuntimeError):  # that loop is closed: nobody waits there any more
+                    loop.call_soon_threadsafe(self._deliver, answers, heard)
+
+    def _deliver(self, answers: list[Outcome], announce: bool) -> None:
+        for operation, error, value in answers:
+            future = operation.future
+            if future.done():
+                continue
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(value)
+        if announce:
+            for callback in tuple(self._callbacks.values()):
+                callback()
+
+    def on_commit(self, callback: Callable[[], object]) -> Callable[[], None]:
+        """Call *callback* on the loop after commits that wrote events or announced themselves; returns an undo."""
+        key = object()
+        self._callbacks[key] = callback
+        return lambda: self._callbacks.pop(key, None) and None
