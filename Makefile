@@ -36,7 +36,7 @@ bench: $(STAMP)  ## measure; results go to benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks
 
 soak: $(STAMP)  ## the long rounds in full
-	SHOAL_LONG=full $(BIN)/pytest -m long
+	SHOAL_LONG=full $(BIN)/pytest -m long -s -o faulthandler_timeout=1800
 
 clean:  ## remove what was built
 	rm -rf $(VENV) .venv-bench build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .grimp_cache

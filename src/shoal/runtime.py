@@ -524,7 +524,7 @@ class AgentRuntime:
     ) -> AgentMessage:
         """Ask an agent and return its answer. See ``AgentContext.request``."""
         self._here.env.check_running()
-        return await self._here.post.request(None, recipient, message_type, data, timeout_seconds)
+        return await self._here.post.asking.request(None, recipient, message_type, data, timeout_seconds)
 
     async def publish(self, topic: str, data: Any) -> int:
         """Send to the subscribers of this moment; return how many took it."""
@@ -537,7 +537,7 @@ class AgentRuntime:
 
     async def redeliver(self, message_id: str) -> None:
         """Deliver a dead letter once more, durably."""
-        await self._here.post.redeliver(message_id)
+        await self._here.post.undelivered.redeliver(message_id)
 
     # -- events and metrics
 

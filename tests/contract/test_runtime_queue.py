@@ -219,6 +219,32 @@ def test_the_position_is_exact_and_names_what_a_task_waits_for(url: str, run: Ru
 
 
 @pytest.mark.spec("R22")
+def test_ahead_of_a_task_for_one_agent_is_only_what_that_agent_may_take(url: str) -> None:
+    async def main(clock: VirtualClock) -> None:
+        async def two_seconds(task: Task) -> None:
+            await clock.sleep(2)
+
+        async with running(url, {"busy": two_seconds, "quiet": two_seconds}, clock=clock) as runtime:
+            first = [await runtime.submit_task(str(n), agent=name) for n in range(2) for name in ("busy", "quiet")]
+            await runtime.wait_for_tasks(first)
+            for _ in range(50):
+                await runtime.submit_task("x", agent="busy", priority=0)
+            await clock.sleep(0.1)
+            ids = [await runtime.submit_task("y", agent="quiet", priority=90) for _ in range(3)]
+            await clock.sleep(0.1)
+            assert runtime.get_queue_position(ids[1]).position == 1
+            for place, task_id in enumerate(ids[1:], start=1):
+                eta = runtime.get_queue_position(task_id).eta_seconds
+                assert eta is not None and abs(eta - 2 * place) <= 0.5
+            for_all = await runtime.submit_task("z", priority=10)
+            assert runtime.get_queue_position(for_all).ahead == 49
+            assert runtime.get_queue_position(ids[1]).ahead == 1, "quiet may take that one, too"
+            await runtime.stop(graceful=False)
+
+    run_virtual(main)
+
+
+@pytest.mark.spec("R22")
 def test_progress_is_stored_while_a_task_runs(url: str, run: Run) -> None:
     async def main() -> None:
         release = asyncio.Event()

@@ -24,6 +24,10 @@ class TestMail(store_suite.MailContract):
     pass
 
 
+class TestPausedMail(store_suite.PausedMailContract):
+    pass
+
+
 class TestEvents(store_suite.EventsContract):
     pass
 

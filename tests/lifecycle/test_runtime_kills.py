@@ -17,8 +17,6 @@ from tests.support.facts import all_events, check_story
 
 SCRIPT = Path(__file__).with_name("kill_rounds.py")
 SLOTS = 4
-LONG = os.environ.get("SHOAL_LONG") == "full"
-KILLS, TASKS = (1000, 10_000) if LONG else (100, 1000)
 
 Run = Callable[..., Any]
 
@@ -30,7 +28,7 @@ def live_and_die(kind: str, file: Path, kills: int, number: int) -> list[str]:
         env={**os.environ, "NUMBER": str(number)},
         capture_output=True,
         text=True,
-        timeout=900 if LONG else 100,
+        timeout=max(100, kills),
     )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     return Path(f"{file}.effects").read_text().split()
@@ -38,19 +36,23 @@ def live_and_die(kind: str, file: Path, kills: int, number: int) -> list[str]:
 
 @pytest.mark.long
 @pytest.mark.spec("R47")
-def test_no_task_is_lost_and_only_what_ran_is_executed_again(tmp_path: Path, run: Run) -> None:
+def test_no_task_is_lost_and_only_what_ran_is_executed_again(
+    tmp_path: Path, run: Run, rounds: Callable[[int, int], int]
+) -> None:
     file = tmp_path / "shoal.db"
-    executed = Counter(live_and_die("tasks", file, KILLS, TASKS))
+    kills = rounds(1000, 100)
+    number = 10 * kills
+    executed = Counter(live_and_die("tasks", file, kills, number))
 
     async def main() -> None:
         async with AgentRuntime(file) as runtime:
-            tasks = runtime.store.tasks.search(limit=2 * TASKS)
-            assert len(tasks) == TASKS
+            tasks = runtime.store.tasks.search(limit=2 * number)
+            assert len(tasks) == number
             assert {task.status for task in tasks} == {TaskStatus.COMPLETED}, "no task is lost"
             events = all_events(runtime)
             check_story(tasks, events)
             lost = Counter(event.node_id for event in events if event.event_type == "node_lost")
-            assert sum(lost.values()) == KILLS and set(lost.values()) == {1}
+            assert sum(lost.values()) == kills and set(lost.values()) == {1}
             interrupted = [event for event in events if event.event_type == "task_interrupted"]
             at_a_kill = Counter(event.node_id for event in interrupted)
             assert max(at_a_kill.values()) <= SLOTS
@@ -58,12 +60,13 @@ def test_no_task_is_lost_and_only_what_ran_is_executed_again(tmp_path: Path, run
             assert set(executed) == {task.task_id for task in tasks}
             again = {task_id: times - 1 for task_id, times in executed.items() if times > 1}
             assert all(times <= allowed[task_id] for task_id, times in again.items())
-            assert sum(again.values()) <= KILLS * SLOTS
-            print(f"{KILLS} kills: {len(interrupted)} attempts interrupted, {sum(again.values())} executed again")
+            assert sum(again.values()) <= kills * SLOTS
+            print(f"{kills} kills: {len(interrupted)} attempts interrupted, {sum(again.values())} executed again")
 
     run(main)
 
 
+@pytest.mark.long
 @pytest.mark.spec("R47")
 def test_no_step_is_missing_and_one_a_kill_is_done_again(tmp_path: Path, run: Run) -> None:
     file = tmp_path / "shoal.db"

@@ -34,6 +34,7 @@ def acknowledged(file: Path) -> set[str]:
     return {str(details).partition('"message_id":"')[2].partition('"')[0] for (details,) in rows}
 
 
+@pytest.mark.long
 @pytest.mark.spec("R39")
 def test_durable_mail_over_twenty_kills(tmp_path: Path, run: Run, seed: int) -> None:
     file, diary = tmp_path / "shoal.db", tmp_path / "diary"

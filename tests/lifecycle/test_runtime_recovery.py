@@ -18,8 +18,8 @@ import pytest
 
 from shoal import AgentRuntime, RestartPolicy, Task, TaskStatus
 from shoal.errors import DeadAgentError, TaskFailedError
-from shoal.kernel.takeover import process_start, this_boot
 from shoal.kernel.ports import Child, Node
+from shoal.kernel.takeover import process_start, this_boot
 from tests.support.facts import all_events, check_story
 from tests.support.processes import gone, script
 from tests.support.runtimes import running, until
@@ -228,6 +228,7 @@ def held() -> tuple[int, int]:
     return len(threads), len(os.listdir("/proc/self/fd"))
 
 
+@pytest.mark.long
 @pytest.mark.spec("R51")
 def test_two_hundred_starts_and_stops_leak_nothing(store_url: str, run: Run) -> None:
     async def main() -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import random
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ from shoal import AgentRuntime, BaseAgent, ResourceLimit, RetryPolicy, Task, Tas
 from shoal.testing.clock import VirtualClock, run_virtual
 from shoal.testing.faults import Faults, SimulatedCrash
 
-SEEDS = 1000 if os.environ.get("SHOAL_LONG") == "full" else 200
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -47,7 +46,10 @@ def worker(world: World) -> type[BaseAgent]:
                 total += await self.context.step(f"step {number}", self.effect, task.name, number)
             if task.input_data.get("fails") and task.retry_count == 0:
                 raise ValueError("the first attempt fails")
-            return {"total": total, "dependencies": sorted(t.name for t in (await self.context.dependencies()).values())}
+            return {
+                "total": total,
+                "dependencies": sorted(t.name for t in (await self.context.dependencies()).values()),
+            }
 
         def effect(self, name: str, number: int) -> int:
             world.steps[f"{name}/{number}"] += 1
@@ -79,7 +81,9 @@ async def live(world: World, clock: VirtualClock, faults: Faults) -> None:
                 world.sent.add(text)
         for name, task_id in world.promised.items():
             task = await runtime.wait_for_task(task_id, timeout_seconds=600)
-            assert task.status is TaskStatus.COMPLETED, f"{name} is {task.status}: {task.error_type} {task.error_message}"
+            assert task.status is TaskStatus.COMPLETED, (
+                f"{name} is {task.status}: {task.error_type} {task.error_message}"
+            )
             world.finished.add(name)
         while set(world.handled) != world.sent:
             await clock.sleep(1)
@@ -92,7 +96,11 @@ async def submit(world: World, runtime: AgentRuntime) -> None:
         if name not in world.promised:
             options = {"retry": RetryPolicy(max_retries=2)} if number == 0 else {}
             world.promised[name] = await runtime.submit_task(
-                name, {"fails": number == 0}, priority=number * 10, idempotency_key=name, **options  # type: ignore[arg-type]
+                name,
+                {"fails": number == 0},
+                priority=number * 10,
+                idempotency_key=name,
+                **options,  # type: ignore[arg-type]
             )
     if "chain c" not in world.promised:
         specs = [
@@ -162,14 +170,18 @@ async def _last_life(world: World, clock: VirtualClock) -> None:
     await live(world, clock, Faults())
 
 
+@pytest.mark.long
 @pytest.mark.spec("R44", "R47")
 @pytest.mark.parametrize("block", range(10))
-def test_promises_hold_over_crashes_at_every_commit_point(tmp_path: Path, block: int) -> None:
+def test_promises_hold_over_crashes_at_every_commit_point(
+    tmp_path: Path, block: int, rounds: Callable[[int, int], int]
+) -> None:
     crashes = 0
-    for seed in range(block * SEEDS // 10, (block + 1) * SEEDS // 10):
+    seeds = rounds(1000, 200)
+    for seed in range(block * seeds // 10, (block + 1) * seeds // 10):
         try:
             crashes += simulate(seed, tmp_path / f"{seed}.db").crashes
         except BaseException as error:
             error.add_note(f"seed {seed}: replay with simulate({seed}, path)")
             raise
-    assert crashes > SEEDS // 20, "the crashes must really strike"
+    assert crashes > seeds // 20, "the crashes must really strike"

@@ -6,8 +6,8 @@ import os
 from datetime import datetime
 from pathlib import Path
 
-from shoal.kernel.takeover import process_start, this_boot
 from shoal.kernel.ports import Node
+from shoal.kernel.takeover import process_start, this_boot
 
 __all__ = ["is_alive", "usage"]
 

@@ -21,9 +21,9 @@ from shoal.kernel.behaviour import check_source
 from shoal.kernel.cells import Cells
 from shoal.kernel.limits import ResourceLimit
 from shoal.kernel.payload import checked
-from shoal.kernel.ports import AgentChange
 from shoal.kernel.registration import Options, Registration
-from shoal.kernel.tasks import check_options
+from shoal.kernel.status import advance
+from shoal.kernel.tasks import Tasks, check_options
 
 if TYPE_CHECKING:
     from shoal.kernel.env import Env
@@ -49,10 +49,11 @@ class AgentOptions(TypedDict, total=False):
 class Agents:
     """Everything a caller does with agents."""
 
-    def __init__(self, env: Env, cells: Cells, registrations: dict[str, Registration]) -> None:
+    def __init__(self, env: Env, cells: Cells, registrations: dict[str, Registration], tasks: Tasks) -> None:
         self._env = env
         self._cells = cells
         self._registrations = registrations
+        self._tasks = tasks
 
     # -- known or not
 
@@ -139,8 +140,7 @@ class Agents:
         agent_id = self._env.store.agents.get(address).agent_id
         cancelled = await self._env.store.agents.unregister(agent_id, now=self._env.clock.now())
         self._registrations.pop(agent_id, None)
-        for task_id in cancelled:
-            self._cells.scheduler.task_ended(task_id, self._env.store.tasks.get(task_id).status)
+        await self._tasks.stop_cancelled(cancelled)
 
     def _mine(self, address: str) -> Registration:
         """Return the registration of an agent of this node."""
@@ -158,48 +158,57 @@ class Agents:
         """Bring an agent to life; when no place is free it is queued, and AgentLimitError says so."""
         self._env.check_running()
         registration = self._mine(address)
+        await self._env.see_through(self._start(registration), f"start {registration.name}")
+
+    async def _start(self, registration: Registration) -> None:
+        places = self._cells.places
         if registration.cell is None and not registration.lock.locked():
-            await self._cells.gate.wait(registration)
+            await places.gate.wait(registration)
         async with registration.lock:
+            self._env.check_running()
             if registration.cell is not None:
                 return
-            self._cells.forget_restart(registration)
+            self._cells.restarts.forget(registration)
             if registration.instance.status is not AgentStatus.STARTING:  # else the store cut an earlier start short
-                registration.instance = await self._advance(
-                    registration, AgentVerb.START, limit=self._cells.limit_for(registration)
-                )
+                await advance(self._env, registration, AgentVerb.START, limit=places.limit_for(registration))
             if registration.instance.status is AgentStatus.QUEUED:
                 limit = self._env.limits.max_concurrent_agents or 0
-                self._cells.queue(registration)
+                places.queue(registration)
                 raise AgentLimitError(limit, agent_id=registration.agent_id, name=registration.name)
-            self._cells.unqueue(registration)
+            places.unqueue(registration)
             await self._cells.launch(registration)
 
     async def stop(self, address: str, graceful: bool = True, timeout_seconds: float = 5.0) -> None:
         """End an agent: running tasks have *timeout_seconds*, then they go back to the queue; on_stop runs."""
         self._env.check_running()
         registration = self._mine(address)
-        self._cells.forget_restart(registration)
+        self._cells.restarts.forget(registration)
+        timeout = timeout_seconds if graceful else 0.0
+        await self._env.see_through(self._stop(registration, timeout), f"stop {registration.name}")
+
+    async def _stop(self, registration: Registration, timeout: float) -> None:
         async with registration.lock:
-            if registration.cell is None:
-                if registration.instance.status in (AgentStatus.STOPPED, AgentStatus.FAILED):
-                    return
-                self._cells.unqueue(registration)
-                stopped = await self._advance(registration, AgentVerb.STOP)
-                if stopped.status is AgentStatus.STOPPING:
-                    stopped = await self._advance(registration, AgentVerb.STOPPED)
-                registration.instance = stopped
-                return
-            await self._cells.shut(registration, timeout_seconds if graceful else 0.0)
-        self._cells.fill_soon()
+            if registration.cell is not None:
+                await self._cells.shut(registration, timeout)
+            elif registration.instance.status not in (AgentStatus.STOPPED, AgentStatus.FAILED):
+                self._cells.places.unqueue(registration)
+                if registration.instance.status is not AgentStatus.STOPPING:
+                    await advance(self._env, registration, AgentVerb.STOP)
+                if registration.instance.status is AgentStatus.STOPPING:
+                    await advance(self._env, registration, AgentVerb.STOPPED)
+        self._cells.places.fill_soon()
 
     async def pause(self, address: str, timeout_seconds: float = 5.0) -> None:
         """Hold an agent at its next safe point; its state, mail and status are on disk when this returns."""
         self._env.check_running()
         registration = self._mine(address)
+        await self._env.see_through(self._pause(registration, timeout_seconds), f"pause {registration.name}")
+
+    async def _pause(self, registration: Registration, timeout: float) -> None:
         async with registration.lock:
+            self._env.check_running()
             self._check_status(registration, AgentStatus.RUNNING, "pause")
-            await self._cells.pause(registration, timeout_seconds)
+            await self._cells.pause(registration, timeout)
 
     async def resume(self, address: str) -> None:
         """Let a paused agent go on from exactly where it was held."""
@@ -207,8 +216,12 @@ class Agents:
         registration = self._mine(address)
         if registration.cell is None and registration.instance.status is AgentStatus.PAUSED:
             await self.start(address)  # paused when its node died: it comes back with its saved state
-            return
+        else:
+            await self._env.see_through(self._resume(registration), f"resume {registration.name}")
+
+    async def _resume(self, registration: Registration) -> None:
         async with registration.lock:
+            self._env.check_running()
             self._check_status(registration, AgentStatus.PAUSED, "resume")
             await self._cells.resume(registration)
 
@@ -224,10 +237,6 @@ class Agents:
                 agent_id=registration.agent_id,
                 name=registration.name,
             )
-
-    async def _advance(self, registration: Registration, verb: AgentVerb, **fields: Any) -> AgentInstance:
-        change = AgentChange(agent_id=registration.agent_id, verb=verb, node_id=self._env.node_id, **fields)
-        return await self._env.store.agents.advance(change, now=self._env.clock.now())
 
     # -- look
 
@@ -254,7 +263,7 @@ class Agents:
             process_id=cell.handle.process_id,
             task_id=task_ids[0] if task_ids else None,
             task_ids=task_ids,
-            mailbox_size=len(cell.mailbox) + cell.parked,
+            mailbox_size=len(cell.inbox.mailbox) + cell.inbox.parked,
             consecutive_errors=cell.consecutive_errors,
             last_seen=self._env.clock.now(),
             memory_mb=None if usage is None else usage.memory_mb,

@@ -21,7 +21,7 @@ from shoal.errors import (
 from shoal.kernel.ending import PROMPT_SECONDS, ended_within, enforce, run_bounded
 from shoal.kernel.event import EventType, Fact
 from shoal.kernel.failure import Failure
-from shoal.kernel.handler import again
+from shoal.kernel.handler import again, fetch_when_due, giving_back
 from shoal.kernel.message import AgentMessage
 from shoal.kernel.owntime import OwnTimer
 from shoal.kernel.payload import checked
@@ -83,8 +83,9 @@ class Attempt:
             await self._tell(self._raised)
         await self.settle(settlement)
         self._leave()
-        if self.pulled and (settlement.outcome is not Outcome.COMPLETED or self.ending is Ending.CANCELLED):
-            await self._give_back(settlement.error_message or str(self.ending))
+        if self.ending is Ending.CANCELLED and not self.cell.closing:
+            for message in self.pulled:  # it is not settled: what ends with a cell is given back with the cell
+                await again(self.cell, message, "its task was cancelled")
 
     async def _tell(self, error: BaseException) -> None:
         """Let the agent hear of its error, in bounded time; nothing that happens here changes the outcome."""
@@ -100,12 +101,6 @@ class Attempt:
             self.cell.post.hook_failed(self.cell, "on_error", Failure.of(second))
         finally:
             self.cell.leave(entry)
-
-    async def _give_back(self, why: str) -> None:
-        """Let the durable mail that it took come again; that of a cell that ends is given back with the cell."""
-        for message in self.pulled:
-            if not self.cell.closing:
-                await again(self.cell, message, why)
 
     async def _execute(self) -> Settlement:
         try:
@@ -198,9 +193,18 @@ class Attempt:
         )
 
     def _settlement(self, outcome: Outcome, **fields: Any) -> Settlement:
-        done = outcome is Outcome.COMPLETED
-        acks = tuple(message.message_id for message in self.pulled) if done else ()
-        return Settlement(fence=self.fence, agent_id=self.cell.agent_id, outcome=outcome, acks=acks, **fields)
+        return Settlement(fence=self.fence, agent_id=self.cell.agent_id, outcome=outcome, **fields)
+
+    def _with_mail(self, settlement: Settlement) -> Settlement:
+        """Let a settlement carry what becomes of the durable mail that was taken: done with it, or it comes again."""
+        if not self.pulled:
+            return settlement
+        if settlement.outcome is Outcome.COMPLETED:
+            return msgspec.structs.replace(settlement, acks=tuple(message.message_id for message in self.pulled))
+        failed = settlement.outcome is not Outcome.INTERRUPTED
+        why = settlement.error_message or "its task was not completed"
+        returns = tuple(giving_back(self.cell, message, why, failed=failed) for message in self.pulled)
+        return msgspec.structs.replace(settlement, returns=returns)
 
     async def settle(self, settlement: Settlement) -> None:
         """Record the outcome, once; the lane is offered again in the same group of commits."""
@@ -211,6 +215,7 @@ class Attempt:
             return
         while True:
             now = self.env.clock.now()
+            settlement = self._with_mail(settlement)
             done = self.env.store.tasks.settle(settlement, now=now)
             if self._code_ended:
                 self._leave()
@@ -226,6 +231,8 @@ class Attempt:
                 await self.env.clock.sleep(self.env.settings.poll_seconds)
         if settled.applied and settlement.outcome is not Outcome.INTERRUPTED:
             self.cell.count_result(settlement.outcome is not Outcome.COMPLETED)
+        for given in settlement.returns:
+            fetch_when_due(self.cell, given)
         task = self._final(settlement, now) if settled.applied else None
         self.scheduler.settled(settled, settlement, task)
 

@@ -25,6 +25,7 @@ class Entry:
         "invocation",
         "message",
         "stopping",
+        "stored",
         "waits_for",
         "waits_for_task",
     )
@@ -36,5 +37,6 @@ class Entry:
         self.message: AgentMessage | None = None  # what it handles
         self.asyncio_task: asyncio.Task[Any] | None = None
         self.stopping = False
+        self.stored = False  # a pause has brought its message to the disk, where it is until the handler ends
         self.waits_for: AgentMessage | None = None  # the request whose answer it waits for
         self.waits_for_task: str | None = None

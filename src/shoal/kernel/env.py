@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
-from shoal.errors import LeaseLostError, RuntimeNotStartedError, RuntimeStateError, RuntimeStoppingError
+from shoal.errors import (
+    LeaseLostError,
+    RuntimeNotStartedError,
+    RuntimeStateError,
+    RuntimeStoppingError,
+    StoreError,
+)
 from shoal.kernel.limits import ResourceLimit
 from shoal.kernel.numbers import Numbers
 from shoal.kernel.ports import Bus, Clock, Store
@@ -18,7 +24,12 @@ __all__ = ["Env"]
 
 log = logging.getLogger("shoal")
 
-SETTLE_SECONDS = 1.0
+T = TypeVar("T")
+
+LEAST_SECONDS = 0.05
+"""What anything of an agent's has when the time of the node is over."""
+
+SETTLE_SECONDS = 0.5
 """What cancelled work of the node has at the very end; code that swallows its cancellation must not hold up a stop."""
 
 
@@ -38,6 +49,7 @@ class Env:
         self.status = "stopped"
         self.lost = False
         self.lease_until: datetime | None = None  # as far as this node knows: a frozen one learns late that it is lost
+        self.give_up_at: float | None = None  # monotonic: when a node that stops waits no longer for code or store
         self._owned: set[asyncio.Task[Any]] = set()
 
     def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
@@ -63,6 +75,43 @@ class Env:
         self._owned.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, LeaseLostError):
             log.error("%s failed: %s", task.get_name(), error, exc_info=error)
+
+    async def see_through(self, work: Coroutine[Any, Any, T], name: str) -> T:
+        """Carry out *work* to its end, also when its caller waits no longer: nothing stays half done."""
+        task = self.watch(work, name)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            mine = asyncio.current_task()
+            if task.cancelled() and not (mine is not None and mine.cancelling()):
+                raise RuntimeStoppingError() from None  # the node has cut it short
+            if not task.done():
+                task.add_done_callback(self._ended)  # nobody else hears of its error now
+            raise
+
+    async def persist(self, write: Callable[[], Awaitable[T]]) -> T:
+        """Carry out a write that must not get lost: while the store refuses it, it is tried again.
+
+        Raises StoreError when a node that stops has no more time for it.
+        """
+        while True:
+            try:
+                return await write()
+            except StoreError as error:
+                pause = self.settings.poll_seconds
+                if self.status == "stopped" or self._over(pause):
+                    raise
+                log.error("the store refuses a write: %s; tried again in %g s", error, pause)
+                await self.clock.sleep(pause)
+
+    def _over(self, ahead: float = 0.0) -> bool:
+        return self.give_up_at is not None and self.clock.monotonic() + ahead >= self.give_up_at
+
+    def within(self, seconds: float) -> float:
+        """Return *seconds*, or what a node that stops has left of them."""
+        if self.give_up_at is None:
+            return seconds
+        return min(seconds, max(LEAST_SECONDS, self.give_up_at - self.clock.monotonic()))
 
     async def settle_down(self) -> None:
         """Cancel what is still owned, and wait for it; what does not listen is left behind after SETTLE_SECONDS."""

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from shoal.kernel.agents import Agents
     from shoal.kernel.env import Env
     from shoal.kernel.registration import Registration
+    from shoal.kernel.scheduler import Scheduler
 
 __all__ = ["Groups"]
 
@@ -18,10 +19,13 @@ __all__ = ["Groups"]
 class Groups:
     """Named sets of agents; an agent may be in many."""
 
-    def __init__(self, env: Env, agents: Agents, registrations: Mapping[str, Registration]) -> None:
+    def __init__(
+        self, env: Env, agents: Agents, registrations: Mapping[str, Registration], scheduler: Scheduler
+    ) -> None:
         self._env = env
         self._agents = agents
         self._registrations = registrations
+        self._scheduler = scheduler
 
     async def create(self, name: str, agents: Sequence[str] = ()) -> None:
         """Create a group. Raises ValueError when it exists, AgentNotFoundError."""
@@ -30,16 +34,13 @@ class Groups:
             raise ValueError(f"group name must be text of 1 to 100 characters, not {str(name)[:80]!r}")
         ids = [self._env.store.agents.get(address).agent_id for address in agents]
         await self._env.store.agents.create_group(name, ids, now=self._env.clock.now())
-        for agent_id in ids:
-            self._member(agent_id, name, True)
+        self._changed()
 
     async def delete(self, name: str) -> None:
         """Delete a group; its agents stay. Raises GroupError when there is none."""
         self._env.check_running()
-        members = self._ids(name)
         await self._env.store.agents.delete_group(name, now=self._env.clock.now())
-        for agent_id in members:
-            self._member(agent_id, name, False)
+        self._changed()
 
     async def add(self, group: str, address: str) -> None:
         """Put an agent in a group."""
@@ -53,13 +54,23 @@ class Groups:
         self._env.check_running()
         agent_id = self._env.store.agents.get(address).agent_id
         await self._env.store.agents.change_group(group, agent_id, member=member, now=self._env.clock.now())
-        self._member(agent_id, group, member)
+        self._changed()
 
-    def _member(self, agent_id: str, group: str, member: bool) -> None:
-        registration = self._registrations.get(agent_id)
-        if registration is not None:
-            (registration.groups.add if member else registration.groups.discard)(group)
-            registration.retarget()
+    def _changed(self) -> None:
+        self.look()
+        self._env.bus.ring("groups")
+
+    def look(self) -> None:
+        """Let the agents of this node take the tasks of the groups that they are in now, whoever put them there."""
+        groups: dict[str, set[str]] = {agent_id: set() for agent_id in self._registrations}
+        for name, members in self._env.store.agents.groups().items():
+            for agent_id in groups.keys() & members:
+                groups[agent_id].add(name)
+        for agent_id, registration in self._registrations.items():
+            if registration.groups != groups[agent_id]:
+                registration.groups = groups[agent_id]
+                registration.retarget()
+                self._scheduler.kick()
 
     def list(self) -> dict[str, list[str]]:
         """Return the members' ids by group."""

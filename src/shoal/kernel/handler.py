@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 from shoal.errors import PayloadError, RequestFailedError, ResponseTimeoutError
 from shoal.kernel.ending import enforce
 from shoal.kernel.failure import Failure
 from shoal.kernel.message import AgentMessage
+from shoal.kernel.ports import Return
 
 if TYPE_CHECKING:
     from shoal.kernel.cell import Cell
     from shoal.kernel.entry import Entry
 
-__all__ = ["again", "handle_message", "too_late"]
+__all__ = ["again", "fetch_when_due", "giving_back", "handle_message", "too_late"]
 
 MAX_DELIVERIES = 5
 FIRST_RETRY_SECONDS = 0.5
@@ -25,29 +27,46 @@ async def handle_message(cell: Cell, entry: Entry, message: AgentMessage) -> Non
     seconds = _time_left(cell, message)
     timer = None if seconds is None else cell.time.timer(seconds, lambda: too_late(entry))
     cell.post.received(cell, message)
+    why = None  # it was not handled
     try:
         value = await cell.handle.invoke(entry.invocation)
         if not entry.stopping:
-            cell.post.answer(cell, message, value)
+            _answer(cell, message, value)
     except asyncio.CancelledError as error:
         if entry.stopping:
+            why = "its handler's time was over"
             _refuse(cell, message, ResponseTimeoutError(f"Agent {cell.name!r} did not answer in time"))
-            await again(cell, message, "its handler's time was over")
-            return
-        if entry.asyncio_task is None or entry.asyncio_task.cancelling():
+        elif entry.asyncio_task is None or entry.asyncio_task.cancelling():
             raise
-        await _failed(cell, message, error)  # the agent's own: it awaited something that was cancelled
-        return
-    except PayloadError as error:
-        _refuse(cell, message, RequestFailedError(str(error), error_type="PayloadError", error_message=str(error)))
+        else:
+            why = _failed(cell, message, error)  # the agent's own: it awaited something that was cancelled
     except Exception as error:  # noqa: BLE001  whatever the agent's code raises belongs to the asker
-        await _failed(cell, message, error)
-        return
+        why = _failed(cell, message, error)
     finally:
         if timer is not None:
             timer.cancel()
-        cell.handler_done(entry)
-    if message.durable:
+        cell.inbox.handler_done(entry)
+    if message.durable or entry.stored:
+        await _settle(cell, message, why)
+
+
+def _answer(cell: Cell, message: AgentMessage, value: Any) -> None:
+    """Send back what the handler returned; when that is not accepted, the asker hears why, and the message is handled."""
+    try:
+        cell.post.asking.answer(cell, message, value)
+    except PayloadError as error:
+        _refuse(cell, message, RequestFailedError(str(error), error_type="PayloadError", error_message=str(error)))
+
+
+async def _settle(cell: Cell, message: AgentMessage, why: str | None) -> None:
+    """Remove a message that was handled from the store; a durable one that was not comes again."""
+    if why is None:
+        await cell.env.store.mail.ack(cell.agent_id, [message.message_id], now=cell.env.clock.now())
+    elif cell.handle.exited.done() or cell.closing:
+        return  # given back with the cell
+    elif message.durable:
+        await again(cell, message, why)
+    else:
         await cell.env.store.mail.ack(cell.agent_id, [message.message_id], now=cell.env.clock.now())
 
 
@@ -68,12 +87,12 @@ def too_late(entry: Entry) -> None:
     env.spawn(enforce(entry, env.settings.cancel_grace_seconds), f"end a handler of {entry.cell.name}")
 
 
-async def _failed(cell: Cell, message: AgentMessage, error: BaseException) -> None:
-    """Tell the asker, note it, and let a durable message come again."""
+def _failed(cell: Cell, message: AgentMessage, error: BaseException) -> str:
+    """Tell the asker that the handler failed, and note it; return why as text."""
+    failure = Failure.of(error)
     if cell.handle.exited.done() or cell.closing:
         _refuse(cell, message, cell.post.dead(cell))
-        return
-    failure = Failure.of(error)
+        return failure.text
     _refuse(
         cell,
         message,
@@ -85,27 +104,44 @@ async def _failed(cell: Cell, message: AgentMessage, error: BaseException) -> No
         ),
     )
     cell.post.hook_failed(cell, "on_message", failure)
-    await again(cell, message, failure.text)
+    return failure.text
 
 
-async def again(cell: Cell, message: AgentMessage, text: str) -> None:
-    """Let a durable message that was not handled come again, later each time; the fifth time it is a dead letter."""
-    if message.durable:
-        now = cell.env.clock.now()
-        wait = FIRST_RETRY_SECONDS * 2 ** (message.delivery_count - 1)
-        await cell.env.store.mail.nack(
-            cell.agent_id,
-            message.message_id,
-            text,
-            now=now,
-            retry_at=cell.post.later(now, wait),
-            max_deliveries=MAX_DELIVERIES,
-        )
-        cell.registration.stored_mail = True
-        cell.env.clock.call_later(wait, cell.fetch)
+def giving_back(cell: Cell, message: AgentMessage, why: str, *, failed: bool = True) -> Return:
+    """Return how a durable message comes again: later each time, the fifth time as a dead letter.
+
+    One that was not tried to the end (not *failed*) is due at once, however often that happens.
+    """
+    wait = FIRST_RETRY_SECONDS * 2 ** (message.delivery_count - 1) if failed else 0.0
+    return Return(
+        message_id=message.message_id,
+        error=why,
+        retry_at=cell.env.clock.now() + timedelta(seconds=wait),
+        max_deliveries=MAX_DELIVERIES if failed else None,
+    )
+
+
+def fetch_when_due(cell: Cell, given: Return) -> None:
+    """Look into the store when a message that was given back is due."""
+    wait = (given.retry_at - cell.env.clock.now()).total_seconds()
+    cell.env.clock.call_later(max(0.0, wait), cell.inbox.fetch)
+
+
+async def again(cell: Cell, message: AgentMessage, why: str) -> None:
+    """Let a durable message that was not handled come again."""
+    given = giving_back(cell, message, why)
+    await cell.env.store.mail.nack(
+        cell.agent_id,
+        message.message_id,
+        why,
+        now=cell.env.clock.now(),
+        retry_at=given.retry_at,
+        max_deliveries=MAX_DELIVERIES,
+    )
+    fetch_when_due(cell, given)
 
 
 def _refuse(cell: Cell, message: AgentMessage, error: BaseException) -> None:
-    future = cell.asks.get(message.message_id)
+    future = cell.inbox.asks.get(message.message_id)
     if future is not None and not future.done():
         future.set_exception(error)

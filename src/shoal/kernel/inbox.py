@@ -84,7 +84,7 @@ class Inbox:
                 self._start_handler(message, beside=True)
                 return
             if cell.lane is not None and (cycle := find_cycle(cell, message)):
-                self._post.deadlock(cycle)
+                self._post.asking.deadlock(cycle)
                 raise DeadlockError(cycle)
         if self._direct:
             self.mailbox.put(message)
@@ -207,9 +207,7 @@ class Inbox:
 
     async def _take(self) -> None:
         env, cell = self._env, self._cell
-        messages = await env.store.mail.take(
-            cell.agent_id, env.node_id, now=env.clock.now(), limit=self.mailbox.room
-        )
+        messages = await env.store.mail.take(cell.agent_id, env.node_id, now=env.clock.now(), limit=self.mailbox.room)
         for message in messages:
             if not message.durable:
                 self.parked = max(0, self.parked - 1)

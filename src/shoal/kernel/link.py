@@ -93,18 +93,18 @@ class CellLink:
     async def _receive(
         self, cell: Cell, entry: Entry | None, block: bool, timeout_seconds: float | None, limit: int | None
     ) -> list[AgentMessage]:
-        if cell.registration.stored_mail and not cell.abilities.takes_messages:
-            cell.registration.stored_mail = False
-            await cell.take_stored(cell.mailbox.room)
-        messages = cell.mailbox.get(limit)
+        inbox = cell.inbox
+        await inbox.catch_up()
+        messages = inbox.mailbox.get(limit)
         if block and not messages:
             try:
                 with cell.time.limit(timeout_seconds):
                     while not messages:
-                        await cell.mailbox.wait()
-                        messages = cell.mailbox.get(limit)
+                        await inbox.mailbox.wait()
+                        messages = inbox.mailbox.get(limit)
             except TimeoutError:
                 messages = []
+        inbox.pump()  # there is room again
         for message in messages:
             cell.post.received(cell, message)
             if message.durable and entry is not None and entry.attempt is not None:
@@ -114,18 +114,18 @@ class CellLink:
     async def _wait_for_response(
         self, cell: Cell, entry: Entry | None, correlation_id: str, timeout_seconds: float | None
     ) -> AgentMessage:
-        return await cell.post.wait_for_response(cell, correlation_id, timeout_seconds)
+        return await cell.post.asking.wait_for_response(cell, correlation_id, timeout_seconds)
 
     async def _request(self, cell: Cell, entry: Entry | None, **args: Any) -> AgentMessage:
         outside = entry or cell.outside()
-        return await cell.post.request(
+        return await cell.post.asking.request(
             outside, args["recipient"], args["message_type"], args["data"], args["timeout_seconds"]
         )
 
     async def _reply(self, cell: Cell, entry: Entry | None, message: AgentMessage, data: Any) -> None:
         if not message.sender_id:
             raise NoHandlerError("This message has no sender who could be answered")
-        await cell.post.reply(cell, message, data)
+        await cell.post.asking.reply(cell, message, data)
 
     async def _ack(self, cell: Cell, entry: Entry | None, message_id: str) -> None:
         await cell.env.store.mail.ack(cell.agent_id, [message_id], now=cell.env.clock.now())

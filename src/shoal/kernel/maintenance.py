@@ -55,6 +55,7 @@ class Maintenance:
         if env.store.changed() or self._polls % LOOK_ALL_THE_SAME == 0:
             await self._waiting.look()
             await node.scheduler.look()
+            node.groups.look()
             node.events.wake()
             node.shared.wake()
         if env.store.tasks.claimable(now=env.clock.now()):
@@ -66,7 +67,7 @@ class Maintenance:
         self._node.load.sample()
         for cell in list(self._node.post.cells.values()):
             if not cell.paused:
-                cell.mailbox.sweep()
+                cell.inbox.mailbox.sweep()
 
     async def _expire(self) -> None:
         env = self._env

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 
 from shoal.errors import DeadAgentError, LeaseLostError, RuntimeStoppingError
@@ -70,8 +71,8 @@ class Node:
             lambda: CellLink(env, self.tasks, self.shared),
             LaunchGate(env, self.load),
         )
-        self.agents = Agents(env, self.cells, self.registrations)
-        self.groups = Groups(env, self.agents, self.registrations)
+        self.agents = Agents(env, self.cells, self.registrations, self.tasks)
+        self.groups = Groups(env, self.agents, self.registrations, self.scheduler)
         self.queue = Queue(env, self.scheduler, self.cells, self.registrations, self.load)
         self.events = Events(env)
         self.takeover = Takeover(env, self.scheduler, self.post, kill_orphan)
@@ -127,9 +128,10 @@ class Node:
             hear("ended", waiting.ended),
             hear("cancel", lambda task_id: self.scheduler.cancelled(task_id)),
             hear("mail", self.post.mail_waits),
+            hear("groups", lambda _: self.groups.look()),
             hear("shared", lambda _: self.shared.wake()),
             hear("gone", self._heard_gone),
-            *self.post.probes.hear(),
+            *self.post.asking.probes.hear(),
         ]
 
     def _heard_gone(self, note: str) -> None:
@@ -140,7 +142,7 @@ class Node:
             exit_code=int(code) if code else None,
             agent_id=agent_id,
         )
-        self.post.gone(agent_id, error)
+        self.post.asking.gone(agent_id, error)
 
     def _committed(self) -> None:
         self.events.wake()
@@ -163,7 +165,10 @@ class Node:
             env.loop.call_soon_threadsafe(self._lose)
 
     def _lose(self) -> None:
-        """Stop all effects: others may be doing this node's work now."""
+        """Stop all effects: others may be doing this node's work now.
+
+        The node does not come back by itself: until it is stopped, its verbs raise LeaseLostError.
+        """
         env = self.env
         if env.lost or env.status != "running":
             return
@@ -176,29 +181,33 @@ class Node:
             if cell is not None:
                 self._silence(cell)
                 self.post.remove(cell, DeadAgentError(f"Agent {cell.name!r} was lost", reason="node_lost"))
-        fact = Fact(event_type=EventType.LEASE_LOST, node_id=env.node_id)
-        env.spawn(_noted(env, fact), "lease lost")
+        env.spawn(_noted(env, EventType.LEASE_LOST), "lease lost")
 
     # -- the end
 
     async def stop(self, timeout: float, grace: float) -> None:
         """Take no more, let what runs finish within *timeout* seconds and clean up in *grace*, give back
-        the rest, close."""
-        env = self.env
+        the rest, close. A step that fails keeps none after it from being done; the first error is raised at the end."""
         self.scheduler.accepting = False
         self.maintenance.stop()
+        errors: list[BaseException] = []
+        if not self.env.lost:
+            await self._step(errors, self.cells.shut_all(timeout, grace))
+        if not self.env.lost:
+            await self._step(errors, _noted(self.env, EventType.RUNTIME_STOPPED))
+        await self._step(errors, self._let_go())
+        await self._step(errors, self.close())
+        if errors:
+            raise errors[0]
+
+    async def _step(self, errors: list[BaseException], step: Awaitable[object]) -> None:
         try:
-            if not env.lost:
-                await self.cells.shut_all(timeout, grace)
-                await env.store.events.append(
-                    [Fact(event_type=EventType.RUNTIME_STOPPED, node_id=env.node_id)], now=env.clock.now()
-                )
+            await step
         except LeaseLostError:
-            log.error("node %s lost its lease before it had stopped", env.node_id)
-            env.lost = True
-        finally:
-            await self._let_go()
-            await self.close()
+            log.error("node %s lost its lease before it had stopped", self.env.node_id)
+            self.env.lost = True
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  raised when all steps are done
+            errors.append(error)
 
     async def _let_go(self) -> None:
         """End what an orderly stop has not ended: the lease is lost, or the store refuses. Nothing is written."""
@@ -217,21 +226,27 @@ class Node:
                 entry.asyncio_task.cancel()
 
     async def close(self) -> None:
-        """Close what is open, also after a start that failed half-way."""
-        env = self.env
+        """Close what is open, also after a start that failed half-way. The store is closed whatever else fails."""
+        errors: list[BaseException] = []
         while self._undo:
             self._undo.pop()()
-        await env.settle_down()
+        await self._step(errors, self.env.settle_down())
         for host in dict.fromkeys(self.hosts.values()):
-            await host.close()
+            await self._step(errors, host.close())
         if self._joined:
-            try:
-                await env.store.leases.leave(env.node_id, now=env.clock.now())
-            except LeaseLostError:
-                log.warning("node %s had already been given up by the others", env.node_id)
+            await self._step(errors, self._sign_off())
         self.end_waits(RuntimeStoppingError)  # whoever follows events has heard the last one
-        await env.bus.stop()
-        await env.store.close()
+        await self._step(errors, self.env.bus.stop())
+        await self._step(errors, self.env.store.close())
+        if errors:
+            raise errors[0]
+
+    async def _sign_off(self) -> None:
+        env = self.env
+        try:
+            await env.store.leases.leave(env.node_id, now=env.clock.now())
+        except LeaseLostError:
+            log.warning("node %s had already been given up by the others", env.node_id)
 
     def end_waits(self, why: Callable[[], Exception]) -> None:
         """Let nobody wait for what this node will not tell."""
@@ -252,5 +267,5 @@ class Node:
         return metrics(self.env, self.cells, self.load, len(self.registrations), self._started)
 
 
-async def _noted(env: Env, fact: Fact) -> None:
-    await env.store.events.append([fact], now=env.clock.now())
+async def _noted(env: Env, event_type: EventType) -> None:
+    await env.store.events.append([Fact(event_type=event_type, node_id=env.node_id)], now=env.clock.now())

@@ -128,11 +128,22 @@ class Outcome(StrEnum):
     INTERRUPTED = "interrupted"
 
 
+class Return(msgspec.Struct, frozen=True, kw_only=True):
+    """A durable message that was taken and not handled: due again at ``retry_at``, or a dead letter with ``error`` after
+    ``max_deliveries`` (None: never)."""
+
+    message_id: str
+    error: str
+    retry_at: datetime
+    max_deliveries: int | None
+
+
 class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     """The end of one attempt. Of interruptions ``died`` counts a death of the agent, ``lost`` a loss; else none counts.
 
     ``not_before`` is when a retry may start. ``acks`` are durable messages that the attempt took and is now done with:
-    acknowledged when it completed. ``facts`` are further events of the same transaction (``task_timeout`` …).
+    acknowledged when it completed; ``returns`` are those that it took when it did not complete. ``facts`` are further
+    events of the same transaction (``task_timeout`` …).
     """
 
     fence: Fence
@@ -146,6 +157,7 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     died: bool = False
     lost: bool = False
     acks: tuple[str, ...] = ()
+    returns: tuple[Return, ...] = ()
     facts: tuple[Fact, ...] = ()
 
 
@@ -306,9 +318,10 @@ class TaskStore(Protocol):
 class AgentChange(msgspec.Struct, frozen=True, kw_only=True):
     """One step of an agent's state machine (``AGENT_TRANSITIONS``).
 
-    ``details`` go into the event of the verb. PAUSE takes ``state`` (what on_pause
-    returned; None keeps what was saved before) and ``mail``, the messages that wait in its mailbox. START with ``limit``
-    becomes QUEUE when as many agents of the node are live.
+    ``details`` go into the event of the verb. PAUSE takes ``state`` (what on_pause returned; None keeps what was saved
+    before), ``mail``, the messages that wait in its mailbox, in order, before those in the store, and ``held``, plain
+    messages whose handlers are held: kept as handed out to the node until ``Mail.ack``. START with ``limit`` becomes
+    QUEUE when as many agents of the node are live.
     """
 
     agent_id: str
@@ -321,6 +334,7 @@ class AgentChange(msgspec.Struct, frozen=True, kw_only=True):
     limit: int | None = None
     state: dict[str, object] | None = None
     mail: tuple[AgentMessage, ...] = ()
+    held: tuple[AgentMessage, ...] = ()
     details: dict[str, object] = {}
     facts: tuple[Fact, ...] = ()
 
@@ -337,10 +351,11 @@ class AgentStore(Protocol):
         """
         ...
 
-    def unregister(self, agent_id: str, *, now: datetime) -> Awaitable[list[str]]:
+    def unregister(self, agent_id: str, *, now: datetime) -> Awaitable[Cancelled]:
         """Remove a stopped or failed agent (``agent_unregistered``), its groups' entries and its mail (dead letters).
 
-        Pending tasks that target it are cancelled; their ids are returned. Raises AgentNotFoundError, AgentStateError.
+        Pending tasks that target it are cancelled; what ended with them is returned. Raises AgentNotFoundError,
+        AgentStateError.
         """
         ...
 
@@ -398,10 +413,12 @@ class AgentStore(Protocol):
 class Mail(Protocol):
     """Messages that must not be lost: durable ones, those of paused agents, and dead letters."""
 
-    def put(self, recipient_ids: Sequence[str], message: AgentMessage, *, now: datetime) -> Awaitable[None]:
+    def put(
+        self, recipient_ids: Sequence[str], message: AgentMessage, *, now: datetime, node_id: str | None = None
+    ) -> Awaitable[None]:
         """Store *message* for each recipient (``message_sent`` when durable).
 
-        A known (id, recipient) is not stored again.
+        A known (id, recipient) is not stored again. Raises LeaseLostError when *node_id*, the sender's, was lost.
         """
         ...
 
@@ -414,7 +431,7 @@ class Mail(Protocol):
         ...
 
     def ack(self, recipient_id: str, message_ids: Sequence[str], *, now: datetime) -> Awaitable[None]:
-        """Remove durable messages that were handled (``message_received``)."""
+        """Remove messages that were handled (``message_received`` for durable ones)."""
         ...
 
     def nack(
@@ -539,15 +556,19 @@ class KV(Protocol):
         by: str | None = None,
         expires_at: datetime | None = None,
         expected: int | None = None,
+        node_id: str | None = None,
     ) -> Awaitable[int]:
         """Store a value and return its version. With *expected* raises VersionConflictError unless that is the version.
 
-        *expected* 0 means that the key must not exist. A deleted or expired key starts again at 1.
+        *expected* 0 means that the key must not exist. A deleted or expired key starts again at 1. Raises LeaseLostError
+        when *node_id*, the writer's, was lost.
         """
         ...
 
-    def delete(self, key: str, *, now: datetime, expected: int | None = None) -> Awaitable[bool]:
-        """Remove a key; False when there was none. Raises VersionConflictError as ``set``."""
+    def delete(
+        self, key: str, *, now: datetime, expected: int | None = None, node_id: str | None = None
+    ) -> Awaitable[bool]:
+        """Remove a key; False when there was none. Raises VersionConflictError and LeaseLostError as ``set``."""
         ...
 
     # readers
@@ -625,9 +646,9 @@ class Leases(Protocol):
         ...
 
     def rescue(
-        self, dead: Sequence[str], *, now: datetime, max_interruptions: int, ended_leases: bool = True
+        self, dead: Sequence[str], *, now: datetime, max_interruptions: int, spared: Sequence[str] = ()
     ) -> Awaitable[Rescue]:
-        """Take over what nodes of *dead*, and with *ended_leases* nodes whose lease has ended at *now*, held.
+        """Take over what nodes of *dead* held, and nodes whose lease has ended at *now*, but for those of *spared*.
 
         Running tasks go back to pending in their place (``task_interrupted``), or fail with TaskInterruptedError when
         they were lost *max_interruptions* times in a row. Their agents become failed, paused ones stay paused. Taken

@@ -35,7 +35,7 @@ class Post:
         self._life = env.clock.new_id()
         self._made = 0
         self._ids: dict[str, str] = {}  # by name: those in cells
-        self._behind: set[str] = set()  # agents of other nodes for which this one has stored mail, perhaps not yet taken
+        self._behind: set[str] = set()  # agents for which this node has stored mail that theirs has perhaps not taken
 
     # -- who is there
 

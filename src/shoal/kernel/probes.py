@@ -107,7 +107,7 @@ class Probes:
         """Follow a probe as far as this node knows, and pass it on."""
         probe = msgspec.json.decode(note, type=_Probe)
         cell = self._post.cells.get(probe.target)
-        if cell is None or probe.message_id not in cell.asks or len(probe.names) > MAX_NAMES:
+        if cell is None or probe.message_id not in cell.inbox.asks or len(probe.names) > MAX_NAMES:
             return
         names = probe.names
         for entry, request in follow(cell, probe.message_id):
@@ -130,7 +130,7 @@ class Probes:
         found = msgspec.json.decode(note, type=_Found)
         verdict = self._waits.get(found.asked)
         if verdict is not None and not verdict.done():
-            self._post.deadlock(found.cycle)
+            self._post.asking.deadlock(found.cycle)
             verdict.set_exception(DeadlockError(found.cycle))
 
 

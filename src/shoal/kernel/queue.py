@@ -104,11 +104,11 @@ class Queue:
         pending, room = counts["pending"], limits.max_task_queue_size
         used, total = self._load.memory()
         busy = self._load.too_high(self._env.settings.launch_memory_limit, self._env.settings.launch_cpu_limit)
-        taken = self._cells.taken
+        taken = self._cells.places.taken
         full = most is not None and taken >= most
         return Capacity(
             agents_running=taken,
-            agents_queued=self._cells.queued,
+            agents_queued=self._cells.places.queued,
             agents_limit=most,
             agents_available=None if most is None else max(0, most - taken),
             tasks_pending=pending,

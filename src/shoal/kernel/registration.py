@@ -43,7 +43,6 @@ class Registration:
         self.lock = asyncio.Lock()  # one verb at a time on one agent
         self.generation = 0  # how often it was started: part of invocation ids, so those of an earlier life are void
         self.reserved = 0  # lanes offered in a claim that is under way
-        self.stored_mail = True  # perhaps some of its mail is in the store
         self.targets: tuple[str, ...] = ()
         self.retarget()
 

@@ -159,7 +159,8 @@ class Scheduler:
         settlement = Settlement(
             fence=fence, agent_id=claim.agent_id, outcome=Outcome.INTERRUPTED, error_message="Its agent was not there"
         )
-        await self._env.store.tasks.settle(settlement, now=self._env.clock.now())
+        await self._env.persist(lambda: self._env.store.tasks.settle(settlement, now=self._env.clock.now()))
+        self.kick()
 
     # -- what attempts report
 

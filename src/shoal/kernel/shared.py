@@ -73,6 +73,7 @@ class Shared:
             by=by,
             expires_at=None if ttl_seconds is None else now + timedelta(seconds=ttl_seconds),
             expected=expected_version,
+            node_id=self._env.node_id,
         )
         self._env.bus.ring("shared")
         return version
@@ -80,7 +81,8 @@ class Shared:
     async def delete(self, key: str, expected_version: int | None) -> bool:
         """Remove a key; False when there was none."""
         _check_key(key)
-        gone = await self._env.store.kv.delete(key, now=self._env.clock.now(), expected=expected_version)
+        env = self._env
+        gone = await env.store.kv.delete(key, now=env.clock.now(), expected=expected_version, node_id=env.node_id)
         self._env.bus.ring("shared")
         return gone
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from shoal.errors import DeadAgentError
 from shoal.kernel.event import EventType, Fact
-from shoal.kernel.ports import Child
+from shoal.kernel.ports import Child, Node
 
 if TYPE_CHECKING:
     from shoal.kernel.env import Env
@@ -24,8 +24,9 @@ class Takeover:
 
     A lease ends by the wall clock, which can jump (a time server, a machine that was suspended), and nobody can renew his
     while the store is held up. What was renewed in time then looks over. So a lease that has ended proves nothing in
-    the first lease interval, by the monotonic clock, after this node began to look, saw its wall clock jump, or could
-    not renew its own lease: whoever lives renews his within that interval.
+    the first lease interval, by the monotonic clock, after this node saw its wall clock jump or could not renew its own
+    lease: whoever lives renews his within that interval. Of a process of this machine that is there, it proves nothing
+    in the first lease interval of this node, either: the jump may have come before this node did.
     """
 
     def __init__(
@@ -36,43 +37,51 @@ class Takeover:
         self._post = post
         self._kill_orphan = kill_orphan
         self._ahead: float | None = None  # the wall clock's lead over the monotonic one at the last look
-        self._trusted_from = 0.0
+        self._judge_from = 0.0  # by the monotonic clock
+        self._judge_here_from = 0.0
 
     async def look(self) -> None:
         """Look who is dead, and take over what they held."""
         env = self._env
         here, now = this_boot(), env.clock.now()
-        trusted = self._leases_are_trusted()
         others = [node for node in env.store.leases.nodes() if node.node_id != env.node_id and not node.lost]
         dead = [node.node_id for node in others if node.host == here and process_start(node.pid) != node.pid_started]
-        if env.lease_over() or not (dead or trusted and any(node.lease_until <= now for node in others)):
+        spared = self._spared([node for node in others if node.node_id not in dead], here)
+        silent = any(node.lease_until <= now and node.node_id not in spared for node in others)
+        if env.lease_over() or not (dead or silent):
             return  # nobody is dead; or this node was frozen itself, and must not judge before its heartbeat has
         rescue = await env.store.leases.rescue(
             dead,
             now=now,
             max_interruptions=env.settings.max_interruptions if env.settings.auto_recover else 0,
-            ended_leases=trusted,
+            spared=spared,
         )
         await self._kill_orphans(rescue.children, {node.node_id for node in others if node.host == here})
         for ended in rescue.ended:
             self._scheduler.task_ended(ended.task_id, ended.status)
         for agent_id in rescue.agents:
             error = DeadAgentError(f"Agent {agent_id} was lost with its node", reason="node_lost")
-            self._post.gone(agent_id, error)
+            self._post.asking.gone(agent_id, error)
         if rescue.requeued:
             self._scheduler.kick()
             env.bus.ring("tasks")
 
-    def _leases_are_trusted(self) -> bool:
+    def _spared(self, others: Sequence[Node], here: str) -> list[str]:
+        """Return those whose lease proves nothing now."""
         env = self._env
         lease = env.settings.lease_seconds
         steady = env.clock.monotonic()
         ahead = env.clock.now().timestamp() - steady
-        jumped = self._ahead is None or abs(ahead - self._ahead) > lease / 4
+        if self._ahead is None:
+            self._judge_here_from = steady + lease
+        elif abs(ahead - self._ahead) > lease / 4 or env.lease_over():
+            self._judge_from = self._judge_here_from = steady + lease
         self._ahead = ahead
-        if jumped or env.lease_over():
-            self._trusted_from = steady + lease
-        return steady >= self._trusted_from
+        return [
+            node.node_id
+            for node in others
+            if steady < (self._judge_here_from if node.host == here else self._judge_from)
+        ]
 
     async def _kill_orphans(self, children: Sequence[Child], reachable: set[str]) -> None:
         facts = [

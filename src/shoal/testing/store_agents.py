@@ -282,7 +282,8 @@ class AgentsContract:
         mine = Task(task_id=new_id(), name="mine", agent=known.agent_id, created_at=T0)
         other = Task(task_id=new_id(), name="other", created_at=T0)
         await store.tasks.enqueue([mine, other], now=T0, max_pending=None)
-        assert await store.agents.unregister(known.agent_id, now=at(1)) == [mine.task_id]
+        cancelled = await store.agents.unregister(known.agent_id, now=at(1))
+        assert [ended.task_id for ended in cancelled.ended] == [mine.task_id]
         assert store.tasks.get(mine.task_id).status is TaskStatus.CANCELLED
         assert store.tasks.get(other.task_id).status is TaskStatus.PENDING
         assert store.agents.groups() == {"g": []}

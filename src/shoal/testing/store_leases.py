@@ -51,6 +51,7 @@ class LeasesContract:
         await store.leases.adopt(Child(node_id="short", pid=9, pid_started=8))
         await store.leases.disown("short", 9)
         assert (await store.leases.rescue([], now=after(9), max_interruptions=2)) == Rescue()
+        assert (await store.leases.rescue([], now=after(99), max_interruptions=2, spared=["short"])).nodes == ()
         late = await store.leases.rescue([], now=after(10), max_interruptions=2)
         assert late.nodes == ("short",) and set(late.requeued) == {first.task_id, waits.task_id}
         assert late.children == (child,)
@@ -80,6 +81,22 @@ class LeasesContract:
         await store.leases.leave("n1", now=NOW)
         await store.leases.join(node("n3", name="n1"), now=NOW)
         assert {each.node_id for each in store.leases.nodes()} == {"n2", "n3"}
+        assert await _beat(store, "n2", after(60)), "the wall clock was set back"
+        assert {each.node_id: each.lease_until for each in store.leases.nodes()}["n2"] == after(60)
+
+    @on_nodes
+    async def test_nodes_found_dead_are_forgotten_in_the_end(self, store: Store) -> None:
+        for name in ("first", "second", "late"):
+            await store.leases.join(node(name, lease=500 if name == "late" else 10), now=NOW)
+        await store.leases.adopt(Child(node_id="second", pid=7, pid_started=8))
+        await store.leases.rescue(["first", "late"], now=after(5), max_interruptions=2)
+        assert (await store.prune(after(9)))["nodes"] == 0, "not yet"
+        assert (await store.prune(after(100)))["nodes"] == 1
+        known = {each.node_id for each in store.leases.nodes()}
+        assert known == {"n1", "n2", "second", "late"}, "those who live or were not found dead stay"
+        assert not await _beat(store, "first", after(9999)), "nobody comes back"
+        with pytest.raises(LeaseLostError):
+            await claim(store, node_id="first")
 
     @on_nodes
     async def test_named_leases(self, store: Store) -> None:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-import msgspec
 import pytest
 
-from shoal.kernel.agent import AgentVerb
 from shoal.kernel.event import Fact
 from shoal.kernel.message import AgentMessage, DeadLetter
 from shoal.kernel.ports import Store
-from shoal.testing.store_frame import T0, agent, at, change, contract, events_of, join, kinds, message, start
+from shoal.testing.store_frame import T0, agent, at, contract, events_of, join, kinds, message
 
 __all__ = ["MailContract"]
 
@@ -171,36 +169,6 @@ class MailContract:
         assert await store.mail.expire(now=at(11)) == 0
         await store.mail.ack("r", [sent.message_id], now=at(11))
         assert store.mail.dead_letters() == [] and len(events_of(store, "message_received")) == 1
-
-    @contract
-    async def test_mail_of_a_paused_agent_does_not_age(self, store: Store) -> None:
-        agent_id = await start(store, "worker")
-        await store.mail.put([agent_id], message(0, ttl=10), now=T0)
-        in_mailbox = message(1, ttl=10)
-        await store.agents.advance(change(agent_id, AgentVerb.PAUSE, state={}, mail=(in_mailbox,)), now=at(4))
-        late = msgspec.structs.replace(message(2), expires_at=at(60))
-        await store.mail.put([agent_id], late, now=at(50))
-        assert await store.mail.expire(now=at(1000)) == 0
-        await store.agents.advance(change(agent_id, AgentVerb.RESUME), now=at(1000))
-        assert await store.mail.expire(now=at(1005.9)) == 0
-        assert await store.mail.expire(now=at(1006)) == 2
-        (taken,) = await store.mail.take(agent_id, "n1", now=at(1006), limit=9)
-        assert (taken.data, taken.expires_at) == (2, at(1010))
-
-    @contract
-    async def test_a_pause_keeps_the_mailbox_in_order(self, store: Store) -> None:
-        agent_id = await start(store, "worker")
-        for n in range(3):
-            await store.mail.put([agent_id], message(n, durable=True), now=T0)
-        taken = await store.mail.take(agent_id, "n1", now=T0, limit=9)
-        handled, *waiting = taken
-        live = [message(n, ttl=60) for n in (3, 4)]
-        await store.agents.advance(change(agent_id, AgentVerb.PAUSE, state={}, mail=(*waiting, *live)), now=T0)
-        await store.mail.put([agent_id], message(5), now=T0)
-        assert store.mail.waiting(agent_id) == 5
-        again = await store.mail.take(agent_id, "n1", now=at(500), limit=9)
-        assert [(m.data, m.delivery_count) for m in again] == [(n, 1) for n in range(1, 6)]
-        assert handled.data == 0, "what is being handled stays with its handler"
 
     @contract
     async def test_buried_letters_and_their_facts(self, store: Store) -> None:

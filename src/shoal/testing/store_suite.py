@@ -17,6 +17,7 @@ your backend, new, empty and not yet opened::
     class TestKV(store_suite.KVContract): ...
     class TestLeases(store_suite.LeasesContract): ...
     class TestMail(store_suite.MailContract): ...
+    class TestPausedMail(store_suite.PausedMailContract): ...
     class TestTasks(store_suite.TasksContract): ...
 
 The tests open and close the store themselves. A store reads no clock, so no test waits.
@@ -30,6 +31,7 @@ from shoal.testing.store_events import EventsContract
 from shoal.testing.store_kv import KVContract
 from shoal.testing.store_leases import JournalContract, LeasesContract
 from shoal.testing.store_mail import MailContract
+from shoal.testing.store_paused_mail import PausedMailContract
 from shoal.testing.store_tasks import TasksContract
 
 __all__ = [
@@ -40,5 +42,6 @@ __all__ = [
     "KVContract",
     "LeasesContract",
     "MailContract",
+    "PausedMailContract",
     "TasksContract",
 ]

@@ -10,7 +10,7 @@ import pytest
 
 from shoal.errors import IdempotencyConflictError, LeaseLostError, QueueFullError, TaskNotFoundError
 from shoal.kernel.event import EventFilter, Fact
-from shoal.kernel.ports import Outcome, Settlement, Slot, Store
+from shoal.kernel.ports import Fence, Outcome, Settlement, Slot, Store
 from shoal.kernel.task import RetryPolicy, TaskStatus
 from shoal.testing.store_frame import message
 from shoal.testing.store_queue_frame import (
@@ -184,6 +184,11 @@ class TasksContract:
         (given,) = await claim(store, now=after(2))
         assert (given.task.name, given.task.attempt) == ("first", 2)
         assert "task_retrying" in kinds(store, retried)
+        await settle(store, given, Outcome.RETRY, not_before=after(9))
+        (other,) = await claim(store, 2, waited=[Fence(retried, "n1", 1)])
+        assert other.task.name == "second", "the wait of an earlier attempt does not count"
+        (given,) = await claim(store, waited=[fence(given)])
+        assert given.task.attempt == 3, "it waited long enough, whatever the time"
         await settle(store, given)
         assert store.tasks.get(retried).error_type is None
         check_counts(store, 2)
@@ -272,6 +277,8 @@ class TasksContract:
         assert [store.tasks.position(task_id, now=NOW).position for task_id in ids] == [5, 4, 3, 2, 1]
         (given,) = await claim(store)
         assert store.tasks.position(ids[0], now=NOW).ahead == 3
+        assert store.tasks.position(ids[0], now=NOW, targets=["", "group:g"]).ahead == 3
+        assert store.tasks.position(ids[0], now=NOW, targets=["group:g"]).position == 1
         assert [task.task_id for task in store.tasks.search(limit=2)] == [ids[4], ids[3]]
         assert [task.name for task in store.tasks.search(agent_id="a1")] == [given.task.name]
         assert [task.name for task in store.tasks.search(name="p2", status=TaskStatus.PENDING)] == ["p2"]

@@ -9,10 +9,9 @@ from shoal.errors import AgentNameTakenError, AgentNotFoundError, AgentStateErro
 from shoal.kernel.agent import AGENT_EVENTS, AGENT_TRANSITIONS, AgentInstance, AgentStatus, AgentVerb
 from shoal.kernel.clock import epoch, from_epoch
 from shoal.kernel.event import EventType, Fact
-from shoal.kernel.message import AgentMessage
 from shoal.kernel.payload import decode, encode
-from shoal.kernel.ports import AgentChange
-from shoal.store.sqlite import groups, mail
+from shoal.kernel.ports import AgentChange, Cancelled
+from shoal.store.sqlite import groups, mail, paused_mail
 from shoal.store.sqlite.settle import cancel_all
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ def register(cx: Transaction, agent: AgentInstance, now: datetime) -> AgentInsta
         if before == AgentStatus.PAUSED:
             status = AgentStatus.PAUSED
         else:
-            mail.thaw(cx, agent_id, now)
+            paused_mail.thaw(cx, agent_id, now)
     cx.execute(
         _REGISTER,
         {
@@ -94,7 +93,7 @@ def _write_words(cx: Transaction, agent_id: str, agent: AgentInstance, now: date
     groups.name_at_registration(cx, agent_id, agent.groups, now)
 
 
-def unregister(cx: Transaction, agent_id: str, now: datetime) -> list[str]:
+def unregister(cx: Transaction, agent_id: str, now: datetime) -> Cancelled:
     """Remove a stopped or failed agent; see ``AgentStore.unregister``."""
     agent = fetch(cx, agent_id)
     if agent.status not in (AgentStatus.STOPPED, AgentStatus.FAILED):
@@ -112,19 +111,19 @@ def unregister(cx: Transaction, agent_id: str, now: datetime) -> list[str]:
     details: dict[str, object] = {"name": agent.name}
     kind = EventType.AGENT_UNREGISTERED
     cx.emit(Fact(event_type=kind, agent_id=agent_id, node_id=agent.node_id, details=details), now)
-    if tasks:
-        cancel_all(cx, tasks, f"agent {agent.name!r} was unregistered", now)
-    return tasks
+    if not tasks:
+        return Cancelled(applied=False)
+    return cancel_all(cx, tasks, f"agent {agent.name!r} was unregistered", now)
 
 
 def advance(
     cx: Transaction,
     change: AgentChange,
     state: str | None,
-    waiting: tuple[tuple[AgentMessage, str], ...],
+    kept: paused_mail.Kept,
     now: datetime,
 ) -> AgentInstance:
-    """Apply one change and its event; *state* and the messages *waiting* are encoded. See ``AgentStore.advance``."""
+    """Apply one change and its event; *state* and the messages *kept* by a pause are encoded. See ``AgentStore.advance``."""
     agent = fetch(cx, change.agent_id)
     _check_holder(cx, agent, change.node_id, now)
     verb, queued_reason = change.verb, change.queued_reason
@@ -153,7 +152,7 @@ def advance(
             "agent_id": change.agent_id,
         },
     )
-    _keep_or_forget(cx, change, agent.status, state, waiting, now)
+    _keep_or_forget(cx, change, agent.status, state, kept, now)
     _tell(cx, change, verb, {"reason": queued_reason, "error_message": error_message}, now)
     return fetch(cx, change.agent_id)
 
@@ -163,19 +162,19 @@ def _keep_or_forget(
     change: AgentChange,
     before: AgentStatus,
     state: str | None,
-    waiting: tuple[tuple[AgentMessage, str], ...],
+    kept: paused_mail.Kept,
     now: datetime,
 ) -> None:
     """Do to saved state and mail what a change does to them."""
     if change.verb is AgentVerb.PAUSE:
         if state is not None:  # else it was frozen: what was saved before stays
             cx.execute(_SAVE_STATE, (change.agent_id, state, epoch(now)))
-        mail.keep_mailbox(cx, change.agent_id, change.node_id, waiting, now)
-        mail.freeze(cx, change.agent_id, now)
+        paused_mail.keep_mailbox(cx, change.agent_id, change.node_id, kept, now)
+        paused_mail.freeze(cx, change.agent_id, now)
     elif change.verb is AgentVerb.STOP and before is AgentStatus.RUNNING:
         cx.execute("DELETE FROM agent_states WHERE agent_id = ?", (change.agent_id,))
     if before is AgentStatus.PAUSED and change.verb is not AgentVerb.NODE_LOST:
-        mail.thaw(cx, change.agent_id, now)
+        paused_mail.thaw(cx, change.agent_id, now)
 
 
 def _tell(cx: Transaction, change: AgentChange, verb: AgentVerb, known: dict[str, str | None], now: datetime) -> None:

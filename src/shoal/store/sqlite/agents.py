@@ -10,7 +10,7 @@ from shoal.kernel.agent import AGENT_EVENTS, AGENT_TRANSITIONS, AgentInstance, A
 from shoal.kernel.clock import epoch
 from shoal.kernel.event import Fact
 from shoal.kernel.payload import decode, encode
-from shoal.kernel.ports import AgentChange
+from shoal.kernel.ports import AgentChange, Cancelled
 from shoal.store.sqlite import agent_changes, groups
 from shoal.store.sqlite.agent_changes import AGENT_COLUMNS
 
@@ -36,15 +36,16 @@ class SqliteAgents:
         """Store an agent, or take a known one up again; see ``AgentStore.register``."""
         return self._db.write(agent_changes.register, agent, now)
 
-    def unregister(self, agent_id: str, *, now: datetime) -> Awaitable[list[str]]:
+    def unregister(self, agent_id: str, *, now: datetime) -> Awaitable[Cancelled]:
         """Remove a stopped or failed agent; see ``AgentStore.unregister``."""
         return self._db.write(agent_changes.unregister, agent_id, now)
 
     def advance(self, change: AgentChange, *, now: datetime) -> Awaitable[AgentInstance]:
         """Apply one change and its event; see ``AgentStore.advance``."""
         state = None if change.state is None else encode(change.state).decode()
-        waiting = tuple((message, encode(message).decode()) for message in change.mail)
-        return self._db.write(agent_changes.advance, change, state, waiting, now)
+        kept = [(message, True) for message in change.held] + [(message, False) for message in change.mail]
+        encoded = tuple((message, encode(message).decode(), held) for message, held in kept)
+        return self._db.write(agent_changes.advance, change, state, encoded, now)
 
     def checkpoint(self, agent_id: str, node_id: str, state: dict[str, object], *, now: datetime) -> Awaitable[None]:
         """Keep an agent's state outside a task (``agent_checkpointed``)."""

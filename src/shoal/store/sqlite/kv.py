@@ -12,6 +12,7 @@ from shoal.errors import VersionConflictError
 from shoal.kernel.clock import epoch, from_epoch
 from shoal.kernel.payload import decode, encode
 from shoal.kernel.ports import SharedValue
+from shoal.store.sqlite.records import check_not_lost
 
 if TYPE_CHECKING:
     from shoal.store.sqlite.connection import Reader, Transaction
@@ -33,6 +34,7 @@ class _Write(msgspec.Struct, frozen=True):
     by: str | None
     expires_at: int | None
     expected: int | None
+    node_id: str | None
 
 
 class SqliteKV:
@@ -50,14 +52,17 @@ class SqliteKV:
         by: str | None = None,
         expires_at: datetime | None = None,
         expected: int | None = None,
+        node_id: str | None = None,
     ) -> Awaitable[int]:
         """Store a value and return its version; see ``KV.set``."""
         ends = None if expires_at is None else epoch(expires_at)
-        return self._db.write(_set, _Write(key, encode(value).decode(), epoch(now), by, ends, expected))
+        return self._db.write(_set, _Write(key, encode(value).decode(), epoch(now), by, ends, expected, node_id))
 
-    def delete(self, key: str, *, now: datetime, expected: int | None = None) -> Awaitable[bool]:
-        """Remove a key; False when there was none. Raises VersionConflictError as ``set``."""
-        return self._db.write(_delete, key, epoch(now), expected)
+    def delete(
+        self, key: str, *, now: datetime, expected: int | None = None, node_id: str | None = None
+    ) -> Awaitable[bool]:
+        """Remove a key; False when there was none. Raises VersionConflictError and LeaseLostError as ``set``."""
+        return self._db.write(_delete, key, epoch(now), expected, node_id)
 
     def get(self, key: str, *, now: datetime) -> SharedValue | None:
         """Return the entry, or None when it is not there or expired."""
@@ -97,6 +102,7 @@ def _version(cx: Reader, key: str, now: int) -> int:
 
 
 def _set(cx: Transaction, write: _Write) -> int:
+    check_not_lost(cx, write.node_id)
     version = _version(cx, write.key, write.now)
     if write.expected is not None and write.expected != version:
         raise VersionConflictError(write.key, write.expected, version)
@@ -119,7 +125,8 @@ def _set(cx: Transaction, write: _Write) -> int:
     return version + 1
 
 
-def _delete(cx: Transaction, key: str, now: int, expected: int | None) -> bool:
+def _delete(cx: Transaction, key: str, now: int, expected: int | None, node_id: str | None) -> bool:
+    check_not_lost(cx, node_id)
     version = _version(cx, key, now)
     if expected is not None and expected != version:
         raise VersionConflictError(key, expected, version)

@@ -59,10 +59,10 @@ class SqliteLeases:
         return self._db.write(_leave, node_id)
 
     def rescue(
-        self, dead: Sequence[str], *, now: datetime, max_interruptions: int, ended_leases: bool = True
+        self, dead: Sequence[str], *, now: datetime, max_interruptions: int, spared: Sequence[str] = ()
     ) -> Awaitable[Rescue]:
         """Take over what dead nodes held."""
-        return self._db.write(rescue, frozenset(dead), now, max_interruptions, ended_leases)
+        return self._db.write(rescue, frozenset(dead), now, max_interruptions, frozenset(spared))
 
     def adopt(self, child: Child) -> Awaitable[None]:
         """Remember a child process."""

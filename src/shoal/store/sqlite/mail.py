@@ -1,8 +1,7 @@
 """Messages that must not be lost, and dead letters, in SQLite.
 
 What is done leaves its ids behind (until ``prune_mail_tombstones``), so that a sender who repeats a send, not knowing
-that the first one arrived, does not have it handled twice. While an agent is paused its mail does not age: ``freeze``
-turns the time of expiry into time left, ``thaw`` turns it back.
+that the first one arrived, does not have it handled twice.
 """
 
 from __future__ import annotations
@@ -17,37 +16,31 @@ from shoal.kernel.clock import epoch, from_epoch
 from shoal.kernel.event import EventType, Fact
 from shoal.kernel.message import AgentMessage, DeadLetter
 from shoal.kernel.payload import encode
+from shoal.kernel.ports import Return
 from shoal.store.sqlite import dead_letters
 from shoal.store.sqlite.dead_letters import message_fact, message_of
+from shoal.store.sqlite.records import check_not_lost
 
 if TYPE_CHECKING:
     from shoal.store.sqlite.connection import Reader, Transaction
     from shoal.store.sqlite.database import Database
 
 __all__ = [
+    "OPEN",
     "SqliteMail",
     "ack",
     "bury_all",
-    "freeze",
-    "keep_mailbox",
+    "keep",
+    "nack",
     "prune_mail_tombstones",
     "release_node",
-    "thaw",
 ]
 
 _PUT = """INSERT INTO mail (recipient_id, message_id, message, durable, expires_at, ttl_left) VALUES (?, ?, ?, ?, ?, ?)
     ON CONFLICT (recipient_id, message_id) DO NOTHING"""
-_OPEN = "node_id IS NULL AND done_at IS NULL"  # as the indexes have it
+OPEN = "node_id IS NULL AND done_at IS NULL"  # as the indexes have it
 _FINISH = """UPDATE mail SET message = NULL, node_id = NULL, expires_at = NULL, ttl_left = NULL, done_at = ?
     WHERE seq = ?"""
-
-
-class _Nack(msgspec.Struct, frozen=True):
-    recipient_id: str
-    message_id: str
-    error: str
-    retry_at: int
-    max_deliveries: int
 
 
 class SqliteMail:
@@ -56,23 +49,26 @@ class SqliteMail:
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    def put(self, recipient_ids: Sequence[str], message: AgentMessage, *, now: datetime) -> Awaitable[None]:
+    def put(
+        self, recipient_ids: Sequence[str], message: AgentMessage, *, now: datetime, node_id: str | None = None
+    ) -> Awaitable[None]:
         """Store *message* for each recipient; see ``Mail.put``."""
-        return self._db.write(_put, tuple(recipient_ids), message, encode(message).decode(), now)
+        return self._db.write(_put, tuple(recipient_ids), message, encode(message).decode(), now, node_id)
 
     def take(self, recipient_id: str, node_id: str, *, now: datetime, limit: int) -> Awaitable[list[AgentMessage]]:
         """Hand out up to *limit* messages in order, oldest first; see ``Mail.take``."""
         return self._db.write(_take, recipient_id, node_id, now, limit)
 
     def ack(self, recipient_id: str, message_ids: Sequence[str], *, now: datetime) -> Awaitable[None]:
-        """Remove durable messages that were handled (``message_received``)."""
+        """Remove messages that were handled; see ``Mail.ack``."""
         return self._db.write(ack, recipient_id, tuple(message_ids), now)
 
     def nack(
         self, recipient_id: str, message_id: str, error: str, *, now: datetime, retry_at: datetime, max_deliveries: int
     ) -> Awaitable[bool]:
         """Make it due again at *retry_at*, or a dead letter after *max_deliveries*: then True."""
-        return self._db.write(_nack, _Nack(recipient_id, message_id, error, epoch(retry_at), max_deliveries), now)
+        given = Return(message_id=message_id, error=error, retry_at=retry_at, max_deliveries=max_deliveries)
+        return self._db.write(nack, recipient_id, given, now)
 
     def release(self, recipient_id: str, node_id: str, *, now: datetime) -> Awaitable[int]:
         """Give back what *node_id* took for this recipient and did not acknowledge; returns how many."""
@@ -107,48 +103,46 @@ class SqliteMail:
 
 
 def ack(cx: Transaction, recipient_id: str, message_ids: Iterable[str], now: datetime) -> None:
-    """Remove durable messages that were handled (``message_received``); one that is not there is passed over."""
+    """Remove messages that were handled (``message_received``, when durable); one that is not there is passed over."""
     for message_id in message_ids:
         row = cx.one(
-            "SELECT seq, message FROM mail WHERE recipient_id = ? AND message_id = ? AND done_at IS NULL",
+            "SELECT seq, message, durable FROM mail WHERE recipient_id = ? AND message_id = ? AND done_at IS NULL",
             (recipient_id, message_id),
         )
-        if row is not None:
+        if row is not None and not row[2]:
+            cx.execute("DELETE FROM mail WHERE seq = ?", (row[0],))
+        elif row is not None:
             cx.execute(_FINISH, (epoch(now), row[0]))
             cx.emit(message_fact(EventType.MESSAGE_RECEIVED, recipient_id, message_of(row[1])), now)
 
 
-def keep_mailbox(
-    cx: Transaction, agent_id: str, node_id: str, messages: Iterable[tuple[AgentMessage, str]], now: datetime
-) -> None:
-    """Store what waits in the mailbox of an agent that pauses, each message with its encoded form.
-
-    A durable one is stored already: it is given back, as if it had not been handed out.
-    """
-    for message, encoded in messages:
-        if not _store(cx, agent_id, message, encoded, now):
-            cx.execute(
-                """UPDATE mail SET node_id = NULL, deliveries = max(deliveries - 1, 0)
-                    WHERE recipient_id = ? AND message_id = ? AND node_id = ?""",
-                (agent_id, message.message_id, node_id),
-            )
-
-
-def freeze(cx: Transaction, recipient_id: str, now: datetime) -> None:
-    """Let the mail of an agent that pauses age no further."""
-    cx.execute(
-        """UPDATE mail SET ttl_left = max(expires_at - ?, 1), expires_at = NULL
-            WHERE recipient_id = ? AND expires_at IS NOT NULL""",
-        (epoch(now), recipient_id),
+def nack(cx: Transaction, recipient_id: str, given: Return, now: datetime) -> bool:
+    """Make what was taken and not handled due again, or a dead letter: then True."""
+    row = cx.one(
+        "SELECT seq, deliveries FROM mail WHERE recipient_id = ? AND message_id = ? AND done_at IS NULL",
+        (recipient_id, given.message_id),
     )
+    if row is None:
+        return False
+    seq, deliveries = row
+    if given.max_deliveries is not None and deliveries >= given.max_deliveries:
+        _give_up(cx, seq, "failures", given.error, now)
+        return True
+    cx.execute("UPDATE mail SET node_id = NULL, due_at = ? WHERE seq = ?", (epoch(given.retry_at), seq))
+    return False
 
 
-def thaw(cx: Transaction, recipient_id: str, now: datetime) -> None:
-    """Let the mail of an agent that was paused age again."""
-    cx.execute(
-        "UPDATE mail SET expires_at = ? + ttl_left, ttl_left = NULL WHERE recipient_id = ? AND ttl_left IS NOT NULL",
-        (epoch(now), recipient_id),
-    )
+def keep(cx: Transaction, recipient_id: str, message: AgentMessage, encoded: str, now: datetime) -> bool:
+    """Store a message for one recipient; False when it was known."""
+    expires_at: int | None = None
+    ttl_left: int | None = None
+    if message.expires_at is not None:
+        if cx.value("SELECT status = 'paused' FROM agents WHERE agent_id = ?", (recipient_id,)):
+            ttl_left = max(epoch(message.expires_at) - epoch(now), 1)
+        else:
+            expires_at = epoch(message.expires_at)
+    row = (recipient_id, message.message_id, encoded, message.durable, expires_at, ttl_left)
+    return cx.execute(_PUT, row) > 0
 
 
 def release_node(cx: Transaction, node_id: str) -> None:
@@ -174,36 +168,31 @@ def prune_mail_tombstones(cx: Transaction, before: datetime, limit: int) -> int:
 # -- verbs ----------------------------------------------------------------------------------------------------------
 
 
-def _put(cx: Transaction, recipient_ids: tuple[str, ...], message: AgentMessage, encoded: str, now: datetime) -> None:
-    stored = [each for each in recipient_ids if _store(cx, each, message, encoded, now)]
+def _put(
+    cx: Transaction,
+    recipient_ids: tuple[str, ...],
+    message: AgentMessage,
+    encoded: str,
+    now: datetime,
+    node_id: str | None,
+) -> None:
+    check_not_lost(cx, node_id)
+    stored = [each for each in recipient_ids if keep(cx, each, message, encoded, now)]
     if message.durable and stored:
         fact = message_fact(EventType.MESSAGE_SENT, message.sender_id, message)
         cx.emit(msgspec.structs.replace(fact, details={**fact.details, "recipients": stored}), now)
 
 
-def _store(cx: Transaction, recipient_id: str, message: AgentMessage, encoded: str, now: datetime) -> bool:
-    """Store a message for one recipient; False when it was known."""
-    expires_at: int | None = None
-    ttl_left: int | None = None
-    if message.expires_at is not None:
-        if cx.value("SELECT status = 'paused' FROM agents WHERE agent_id = ?", (recipient_id,)):
-            ttl_left = max(epoch(message.expires_at) - epoch(now), 1)
-        else:
-            expires_at = epoch(message.expires_at)
-    row = (recipient_id, message.message_id, encoded, message.durable, expires_at, ttl_left)
-    return cx.execute(_PUT, row) > 0
-
-
 def _take(cx: Transaction, recipient_id: str, node_id: str, now: datetime, limit: int) -> list[AgentMessage]:
     micros = epoch(now)
     for (seq,) in cx.rows(
-        f"SELECT seq FROM mail INDEXED BY mail_expiring WHERE expires_at <= ? AND recipient_id = ? AND {_OPEN}",
+        f"SELECT seq FROM mail INDEXED BY mail_expiring WHERE expires_at <= ? AND recipient_id = ? AND {OPEN}",
         (micros, recipient_id),
     ):
         _give_up(cx, seq, "expired", None, now)
     rows = cx.rows(
         f"""SELECT seq, message, durable, coalesce(expires_at, :now + ttl_left), deliveries FROM mail
-            INDEXED BY mail_waiting WHERE recipient_id = :recipient AND {_OPEN} AND coalesce(due_at, 0) <= :now
+            INDEXED BY mail_waiting WHERE recipient_id = :recipient AND {OPEN} AND coalesce(due_at, 0) <= :now
             ORDER BY seq LIMIT :limit""",
         {"recipient": recipient_id, "now": micros, "limit": limit},
     )
@@ -221,21 +210,6 @@ def _take(cx: Transaction, recipient_id: str, node_id: str, now: datetime, limit
             )
         )
     return taken
-
-
-def _nack(cx: Transaction, nack: _Nack, now: datetime) -> bool:
-    row = cx.one(
-        "SELECT seq, deliveries FROM mail WHERE recipient_id = ? AND message_id = ? AND done_at IS NULL",
-        (nack.recipient_id, nack.message_id),
-    )
-    if row is None:
-        return False
-    seq, deliveries = row
-    if deliveries >= nack.max_deliveries:
-        _give_up(cx, seq, "failures", nack.error, now)
-        return True
-    cx.execute("UPDATE mail SET node_id = NULL, due_at = ? WHERE seq = ?", (nack.retry_at, seq))
-    return False
 
 
 def _release(cx: Transaction, recipient_id: str, node_id: str) -> int:
@@ -270,7 +244,7 @@ def _redeliver(cx: Transaction, message_id: str) -> list[str]:
 
 def _expire(cx: Transaction, now: datetime) -> int:
     rows = cx.rows(
-        f"SELECT seq FROM mail INDEXED BY mail_expiring WHERE expires_at <= ? AND {_OPEN} ORDER BY expires_at",
+        f"SELECT seq FROM mail INDEXED BY mail_expiring WHERE expires_at <= ? AND {OPEN} ORDER BY expires_at",
         (epoch(now),),
     )
     for (seq,) in rows:
@@ -297,7 +271,7 @@ def _give_up(cx: Transaction, seq: int, reason: str, error: str | None, now: dat
 
 def _waiting(cx: Reader, recipient_id: str) -> int:
     count: int = cx.value(
-        f"SELECT count(*) FROM mail INDEXED BY mail_waiting WHERE recipient_id = ? AND {_OPEN}", (recipient_id,)
+        f"SELECT count(*) FROM mail INDEXED BY mail_waiting WHERE recipient_id = ? AND {OPEN}", (recipient_id,)
     )
     return count
 
@@ -306,7 +280,7 @@ def _due(cx: Reader, node_agents: str, now: int) -> list[str]:
     rows = cx.rows(
         f"""SELECT value FROM json_each(:agents) WHERE EXISTS (
             SELECT 1 FROM mail INDEXED BY mail_waiting
-            WHERE recipient_id = value AND {_OPEN} AND coalesce(due_at, 0) <= :now)""",
+            WHERE recipient_id = value AND {OPEN} AND coalesce(due_at, 0) <= :now)""",
         {"agents": node_agents, "now": now},
     )
     return [agent_id for (agent_id,) in rows]

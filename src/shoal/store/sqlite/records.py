@@ -1,16 +1,20 @@
-"""Tasks as rows and rows as tasks."""
+"""Tasks as rows and rows as tasks; what every verb checks of the node that writes."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from shoal.errors import LeaseLostError
 from shoal.kernel.clock import epoch, from_epoch
 from shoal.kernel.payload import decode, encode
 from shoal.kernel.ports import target_of
 from shoal.kernel.task import RetryPolicy, Task, TaskStatus
 
-__all__ = ["INSERT_TASK", "TASK_COLUMNS", "moment", "task_of", "task_row", "text"]
+if TYPE_CHECKING:
+    from shoal.store.sqlite.connection import Reader
+
+__all__ = ["INSERT_TASK", "TASK_COLUMNS", "check_not_lost", "moment", "task_of", "task_row", "text"]
 
 TASK_COLUMNS = """task_id, name, status, priority, input_data, output_data, dependencies, parent_id, root_id, agent,
     capability, "group", assigned_agent_id, created_at, started_at, completed_at, not_before, timeout_seconds,
@@ -24,6 +28,12 @@ INSERT_TASK = """INSERT INTO tasks (task_id, name, status, ready, ready_at, bloc
 
 _NO_RETRY = RetryPolicy()
 _STATUS = {str(status): status for status in TaskStatus}
+
+
+def check_not_lost(cx: Reader, node_id: str | None) -> None:
+    """Raise LeaseLostError when the node that writes was given up by the others."""
+    if node_id is not None and cx.value("SELECT lost FROM nodes WHERE node_id = ?", (node_id,)):
+        raise LeaseLostError(f"node {node_id} has lost its lease: others may be doing its work now")
 
 
 def text(value: object) -> str | None:

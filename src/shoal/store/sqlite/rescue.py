@@ -31,16 +31,16 @@ _FORGET_CHILDREN = "DELETE FROM children WHERE node_id = ?"
 
 
 def rescue(
-    cx: Transaction, dead: frozenset[str], now: datetime, max_interruptions: int, ended_leases: bool
+    cx: Transaction, dead: frozenset[str], now: datetime, max_interruptions: int, spared: frozenset[str]
 ) -> Rescue:
-    """Take over from the nodes of *dead* and those whose lease has ended; see ``Leases.rescue``."""
+    """Take over from the nodes of *dead*, and those whose lease has ended unless *spared*; see ``Leases.rescue``."""
     nodes: list[str] = []
     requeued: list[str] = []
     ended: list[Ended] = []
     agents: list[str] = []
     children: list[Child] = []
     for node_id, name, host, lease_until in cx.rows(_NODES):
-        if node_id not in dead and not (ended_leases and lease_until <= epoch(now)):
+        if node_id not in dead and (node_id in spared or lease_until > epoch(now)):
             continue
         nodes.append(node_id)
         cx.execute(_LOSE, (node_id,))

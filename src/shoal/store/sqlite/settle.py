@@ -62,6 +62,8 @@ def settle(cx: Transaction, settlement: Settlement, now: datetime) -> Settled:
     )
     if settlement.acks and settlement.outcome is Outcome.COMPLETED:
         mail.ack(cx, settlement.agent_id, settlement.acks, now)
+    for each in settlement.returns:
+        mail.nack(cx, settlement.agent_id, each, now)
     return _finish(cx, settlement, row[5] == 1, now)
 
 

@@ -1,0 +1,53 @@
+"""The hooks of an agent's life: each in an asyncio task of its own, and in bounded time, whatever its code does."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from shoal.errors import AgentError
+from shoal.kernel.ending import run_bounded
+from shoal.kernel.failure import Failure
+
+if TYPE_CHECKING:
+    from shoal.kernel.cell import Cell
+
+__all__ = ["STOP_HOOK_SECONDS", "run_hook", "run_on_stop"]
+
+STOP_HOOK_SECONDS = 5.0
+
+
+async def run_hook(cell: Cell, hook: str, argument: Any = None, *, seconds: float | None = None) -> Any:
+    """Run a hook if the agent has it; it has *seconds* (None: as configured), then the grace of a cancel.
+
+    What it raises is noted as an event and raised; TimeoutError when its time was over.
+    """
+    if hook not in cell.abilities.hooks:
+        return None
+    env, settings = cell.env, cell.env.settings
+    entry = cell.enter(hook, argument)
+    try:
+        return await run_bounded(
+            entry,
+            env.within(settings.hook_timeout_seconds if seconds is None else seconds),
+            env.within(settings.cancel_grace_seconds),
+        )
+    except asyncio.CancelledError as error:
+        mine = asyncio.current_task()
+        if mine is not None and mine.cancelling():
+            raise
+        cell.post.hook_failed(cell, hook, Failure.of(error))  # the agent's own: it awaited something that was cancelled
+        raise AgentError(f"{hook} of {cell.name!r} was cancelled from within", agent_id=cell.agent_id) from error
+    except Exception as error:
+        cell.post.hook_failed(cell, hook, Failure.of(error))
+        raise
+    finally:
+        cell.leave(entry)
+
+
+async def run_on_stop(cell: Cell) -> None:
+    """Let an agent clean up; nothing that happens there keeps it from ending."""
+    try:
+        await run_hook(cell, "on_stop", seconds=STOP_HOOK_SECONDS)
+    except Exception:  # noqa: BLE001  noted as agent_hook_failed
+        return

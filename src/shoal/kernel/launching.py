@@ -1,0 +1,128 @@
+"""Coming to life: an agent's code is constructed, its hooks run, and it takes part."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from shoal.errors import AgentError, AgentStartError, AgentStateError, ProcessError, StoreError
+from shoal.kernel.agent import AgentStatus, AgentVerb
+from shoal.kernel.cell import Cell
+from shoal.kernel.hooks import run_hook, run_on_stop
+from shoal.kernel.ports import LaunchSpec
+from shoal.kernel.status import advance, advance_surely
+
+if TYPE_CHECKING:
+    from shoal.kernel.env import Env
+    from shoal.kernel.link import CellLink
+    from shoal.kernel.ports import Handle, Host
+    from shoal.kernel.post import Post
+    from shoal.kernel.registration import Registration
+
+__all__ = ["Launching"]
+
+READY_SECONDS = 30.0
+HANDLE_SECONDS = 1.0
+
+
+class Launching:
+    """Brings agents to life. Whoever calls holds the registration's lock."""
+
+    def __init__(self, env: Env, post: Post, hosts: Mapping[str, Host], link: Callable[[], CellLink]) -> None:
+        self._env = env
+        self._post = post
+        self._hosts = hosts
+        self._link = link
+
+    async def launch(self, registration: Registration, prepare: Callable[[Cell], None]) -> Cell:
+        """Construct a starting agent and run its hooks; *prepare* is given its cell before any of its code knows it.
+
+        Raises:
+            AgentStartError: its constructor, on_start or on_resume raised; the cause is chained.
+            ProcessError: its process did not come up.
+        """
+        registration.generation += 1
+        link = self._link()
+        handle: Handle | None = None
+        cell: Cell | None = None
+        try:
+            handle = await self._hosts[registration.options.isolation].start(self._spec(registration), link)
+            async with self._env.clock.timeout(READY_SECONDS):
+                abilities = await handle.ready()
+            cell = Cell(self._post, registration, handle, abilities)
+            prepare(cell)
+            link.cell = cell
+            self._post.add(cell)
+            await run_hook(cell, "on_start")
+            state = self._env.store.agents.saved_state(registration.agent_id)
+            if state is not None:
+                await run_hook(cell, "on_resume", state)
+            await advance(self._env, registration, AgentVerb.STARTED, process_id=handle.process_id)
+        except (Exception, asyncio.CancelledError) as error:
+            raise await self._failed(registration, handle, cell, error) from error
+        return cell
+
+    def _spec(self, registration: Registration) -> LaunchSpec:
+        options = registration.options
+        return LaunchSpec(
+            agent_id=registration.agent_id,
+            name=registration.name,
+            source=registration.source,
+            config=registration.config,
+            isolation=options.isolation,
+            node_id=self._env.node_id,
+            runtime_id=self._env.runtime_id,
+            limits=options.limits,
+            max_concurrent_tasks=options.max_concurrent_tasks,
+            hook_timeout_seconds=self._env.settings.hook_timeout_seconds,
+            box=options.box,
+        )
+
+    async def _failed(
+        self, registration: Registration, handle: Handle | None, cell: Cell | None, error: BaseException
+    ) -> BaseException:
+        """End what had begun, and return the error for whoever wanted the agent."""
+        if cell is not None:
+            cell.closing = True
+            await run_on_stop(cell)
+            cell.dead = True
+            self._post.remove(cell, self._post.dead(cell))
+        if handle is not None:
+            await handle.stop(self._env.within(HANDLE_SECONDS))
+        text = f"{type(error).__name__}: {error}"[:1000]
+        try:
+            await advance(self._env, registration, AgentVerb.START_FAILED, error_message=text)
+        except AgentStateError:  # cut short in the moment in which the store heard that it runs
+            await advance_surely(self._env, registration, AgentVerb.DIED, error_message=text)
+        except StoreError:  # whoever waits hears of it now, the store as soon as it listens again
+            self._env.spawn(self._record_failure(registration, text), f"failed start of {registration.name}")
+        return _told(registration, handle, cell, error)
+
+    async def _record_failure(self, registration: Registration, text: str) -> None:
+        async with registration.lock:
+            if registration.cell is None and registration.instance.status is AgentStatus.STARTING:
+                await advance_surely(self._env, registration, AgentVerb.START_FAILED, error_message=text)
+
+
+def _told(registration: Registration, handle: Handle | None, cell: Cell | None, error: BaseException) -> BaseException:
+    """Return what whoever wanted the agent is told."""
+    if isinstance(error, (AgentStartError, ProcessError, StoreError, asyncio.CancelledError)):
+        return error
+    agent_id, name = registration.agent_id, registration.name
+    if isinstance(error, AgentError) and handle is not None and handle.exited.done():
+        exit = handle.exited.result()
+        return ProcessError(
+            f"Agent {name!r} died while it started: {error}",
+            exit_code=exit.exit_code,
+            stderr_tail=exit.stderr_tail,
+            agent_id=agent_id,
+            name=name,
+        )
+    if not isinstance(error, TimeoutError):
+        text = f"Agent {name!r} failed to start: {type(error).__name__}: {error}"
+        return AgentStartError(text[:1000], agent_id=agent_id, name=name)
+    text = f"Agent {name!r} did not come up in time"
+    if cell is None and registration.options.isolation == "process":
+        return ProcessError(text, agent_id=agent_id)
+    return AgentStartError(text, agent_id=agent_id, name=name)
