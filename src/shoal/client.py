@@ -170,7 +170,7 @@ class Client:
         return self.store.leases.nodes()
 
     async def prune(self, before: datetime) -> dict[str, int]:
-        """Remove all finished tasks, events and dead letters older than *before*; return how many of each."""
+        """Remove all finished tasks, events, dead letters and lost nodes older than *before*; return how many of each."""
         gone: dict[str, int] = {}
         while True:
             piece = await self.store.prune(before)

@@ -1,11 +1,13 @@
-"""The wall clock of a machine jumps: nobody who lives is taken for dead, and a retry waits as long as it should."""
+"""The wall clock jumps, or nobody can renew: who lives is not taken for dead, and a retry waits as long as it should."""
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -50,6 +52,27 @@ def test_a_jump_of_the_wall_clock_kills_no_node(store_url: str, run: Run, hours:
             ids = [await one.submit_task("x", agent="a"), await two.submit_task("y", agent="b")]
             done = await one.wait_for_tasks(ids, timeout_seconds=10)
             assert [task.output_data for task in done] == ["x", "y"]
+
+    run(main)
+
+
+def test_nobody_is_dead_because_the_store_was_held_up(tmp_path: Path, store_url: str, run: Run) -> None:
+    async def main() -> None:
+        async def work(task: Task) -> str:
+            return task.name
+
+        async with (
+            running(store_url, {"a": work}, lease_seconds=LEASE) as one,
+            running(store_url, {"b": work}, lease_seconds=LEASE) as two,
+        ):
+            for _ in range(2):
+                with (tmp_path / "shoal.db-lock").open("rb") as lock:
+                    fcntl.flock(lock, fcntl.LOCK_EX)  # as a process that is stopped in the midst of a commit
+                    await asyncio.sleep(2 * LEASE)  # nobody can renew: all leases end
+                await asyncio.sleep(LEASE)
+            assert one.query_events("node_lost") == one.query_events("lease_lost") == []
+            ids = [await one.submit_task("x", agent="a"), await two.submit_task("y", agent="b")]
+            assert [task.output_data for task in await one.wait_for_tasks(ids, timeout_seconds=10)] == ["x", "y"]
 
     run(main)
 

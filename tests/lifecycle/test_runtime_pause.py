@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -132,7 +133,10 @@ def test_synchronous_code_is_held_at_a_call_of_its_context(store_url: str, run: 
 def test_synchronous_code_that_never_asks_cannot_be_paused_and_runs_on(
     store_url: str, run: Run, isolation: Any
 ) -> None:
+    begun = threading.Event()
+
     def deaf(task: Task) -> str:
+        begun.set()
         time.sleep(task.input_data["seconds"])
         return "ran on"
 
@@ -141,7 +145,7 @@ def test_synchronous_code_that_never_asks_cannot_be_paused_and_runs_on(
             await runtime.register_agent("a", deaf, isolation=isolation)
             await runtime.start_agent("a")
             task_id = await runtime.submit_task("t", {"seconds": 6})
-            await until(lambda: runtime.get_task_status(task_id).status is TaskStatus.RUNNING)
+            await until(begun.is_set)
             began = time.monotonic()
             with pytest.raises(AgentPauseError, match="within 5 s"):
                 await runtime.pause_agent("a")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
@@ -21,7 +20,7 @@ from shoal.kernel.behaviour import check_source
 from shoal.kernel.cells import Cells
 from shoal.kernel.limits import ResourceLimit
 from shoal.kernel.payload import checked
-from shoal.kernel.registration import Options, Registration
+from shoal.kernel.registration import Options, Registration, check_name, restart_policy, words
 from shoal.kernel.status import advance
 from shoal.kernel.tasks import Tasks, check_options
 
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
     from shoal.kernel.env import Env
 
 __all__ = ["AgentOptions", "Agents"]
-
-_UUID = re.compile(r"[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 
 
 class AgentOptions(TypedDict, total=False):
@@ -65,7 +62,7 @@ class Agents:
         env = self._env
         env.check_running()
         check_options(options, AgentOptions, "register_agent")
-        _check_name(name)
+        check_name(name)
         check_source(source)
         chosen = self._options(options)
         self._cells.hosts[chosen.isolation].check(source)
@@ -124,9 +121,9 @@ class Agents:
         assert isinstance(metadata, dict)
         return Options(
             isolation=str(isolation),
-            capabilities=_words(given.get("capabilities"), "capabilities"),
-            groups=_words(given.get("group"), "group"),
-            restart=_restart_policy(given.get("restart")),
+            capabilities=words(given.get("capabilities"), "capabilities"),
+            groups=words(given.get("group"), "group"),
+            restart=restart_policy(given.get("restart")),
             metadata=metadata,
             max_concurrent_tasks=most,
             limits=limits,
@@ -269,35 +266,3 @@ class Agents:
             memory_mb=None if usage is None else usage.memory_mb,
             cpu_seconds=None if usage is None else usage.cpu_seconds,
         )
-
-
-def _check_name(name: object) -> None:
-    if not isinstance(name, str) or not 1 <= len(name) <= 100:
-        raise ConfigError(f"agent name must be text of 1 to 100 characters, not {str(name)[:80]!r}")
-    if _UUID.fullmatch(name):
-        raise ConfigError(f"agent name {name!r} is shaped like an id; choose one that is not")
-
-
-def _restart_policy(given: object) -> RestartPolicy:
-    if given is None:
-        return RestartPolicy()
-    if not isinstance(given, RestartPolicy):
-        raise ConfigError(f"restart must be a RestartPolicy, not {type(given).__name__}")
-    faults = []
-    if given.mode not in ("on_failure", "always", "never"):
-        faults.append(f"restart.mode must be on_failure, always or never, not {given.mode!r:.80}")
-    for field, least in (("max_restarts", 0), ("window_seconds", 0), ("initial_seconds", 0), ("factor", 1)):
-        value = getattr(given, field)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= least:
-            faults.append(f"restart.{field} must be a number from {least}, not {value!r:.80}")
-    if faults:
-        raise ConfigError(faults)
-    return given
-
-
-def _words(given: Any, what: str) -> tuple[str, ...]:
-    words = () if given is None else (given,) if isinstance(given, str) else tuple(given)
-    for word in words:
-        if not isinstance(word, str) or not 1 <= len(word) <= 100:
-            raise ConfigError(f"{what} must be texts of 1 to 100 characters, not {word!r:.80}")
-    return tuple(dict.fromkeys(words))

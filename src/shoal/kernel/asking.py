@@ -56,11 +56,9 @@ class Asking:
         check_message_type(message_type)
         check_seconds("timeout_seconds", timeout_seconds)
         sender = None if entry is None else entry.cell
-        chain: tuple[str, ...] = ()
-        if entry is not None:
-            chain = (*entry.invocation.chain, entry.invocation.invocation_id)
-            if len(chain) > MAX_CHAIN:
-                raise ChainTooDeepError(MAX_CHAIN)
+        chain = () if entry is None else (*entry.invocation.chain, entry.invocation.invocation_id)
+        if len(chain) > MAX_CHAIN:
+            raise ChainTooDeepError(MAX_CHAIN)
         agent_id = self._post.resolve(recipient)
         now = self._env.clock.now()
         message = self._post.message(

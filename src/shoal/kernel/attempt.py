@@ -21,11 +21,11 @@ from shoal.errors import (
 from shoal.kernel.ending import PROMPT_SECONDS, ended_within, enforce, run_bounded
 from shoal.kernel.event import EventType, Fact
 from shoal.kernel.failure import Failure
-from shoal.kernel.handler import again, fetch_when_due, giving_back
 from shoal.kernel.message import AgentMessage
 from shoal.kernel.owntime import OwnTimer
 from shoal.kernel.payload import checked
 from shoal.kernel.ports import Exit, Fence, Outcome, Settlement
+from shoal.kernel.redelivery import again, fetch_when_due, with_mail
 from shoal.kernel.task import Task, TaskStatus
 
 if TYPE_CHECKING:
@@ -195,17 +195,6 @@ class Attempt:
     def _settlement(self, outcome: Outcome, **fields: Any) -> Settlement:
         return Settlement(fence=self.fence, agent_id=self.cell.agent_id, outcome=outcome, **fields)
 
-    def _with_mail(self, settlement: Settlement) -> Settlement:
-        """Let a settlement carry what becomes of the durable mail that was taken: done with it, or it comes again."""
-        if not self.pulled:
-            return settlement
-        if settlement.outcome is Outcome.COMPLETED:
-            return msgspec.structs.replace(settlement, acks=tuple(message.message_id for message in self.pulled))
-        failed = settlement.outcome is not Outcome.INTERRUPTED
-        why = settlement.error_message or "its task was not completed"
-        returns = tuple(giving_back(self.cell, message, why, failed=failed) for message in self.pulled)
-        return msgspec.structs.replace(settlement, returns=returns)
-
     async def settle(self, settlement: Settlement) -> None:
         """Record the outcome, once; the lane is offered again in the same group of commits."""
         if self._settled:
@@ -215,7 +204,8 @@ class Attempt:
             return
         while True:
             now = self.env.clock.now()
-            settlement = self._with_mail(settlement)
+            if self.pulled:
+                settlement = with_mail(self.cell, settlement, self.pulled)
             done = self.env.store.tasks.settle(settlement, now=now)
             if self._code_ended:
                 self._leave()

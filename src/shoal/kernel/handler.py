@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from shoal.errors import PayloadError, RequestFailedError, ResponseTimeoutError
 from shoal.kernel.ending import enforce
 from shoal.kernel.failure import Failure
 from shoal.kernel.message import AgentMessage
-from shoal.kernel.ports import Return
+from shoal.kernel.redelivery import again
 
 if TYPE_CHECKING:
     from shoal.kernel.cell import Cell
     from shoal.kernel.entry import Entry
 
-__all__ = ["again", "fetch_when_due", "giving_back", "handle_message", "too_late"]
-
-MAX_DELIVERIES = 5
-FIRST_RETRY_SECONDS = 0.5
+__all__ = ["handle_message", "too_late"]
 
 
 async def handle_message(cell: Cell, entry: Entry, message: AgentMessage) -> None:
@@ -105,40 +101,6 @@ def _failed(cell: Cell, message: AgentMessage, error: BaseException) -> str:
     )
     cell.post.hook_failed(cell, "on_message", failure)
     return failure.text
-
-
-def giving_back(cell: Cell, message: AgentMessage, why: str, *, failed: bool = True) -> Return:
-    """Return how a durable message comes again: later each time, the fifth time as a dead letter.
-
-    One that was not tried to the end (not *failed*) is due at once, however often that happens.
-    """
-    wait = FIRST_RETRY_SECONDS * 2 ** (message.delivery_count - 1) if failed else 0.0
-    return Return(
-        message_id=message.message_id,
-        error=why,
-        retry_at=cell.env.clock.now() + timedelta(seconds=wait),
-        max_deliveries=MAX_DELIVERIES if failed else None,
-    )
-
-
-def fetch_when_due(cell: Cell, given: Return) -> None:
-    """Look into the store when a message that was given back is due."""
-    wait = (given.retry_at - cell.env.clock.now()).total_seconds()
-    cell.env.clock.call_later(max(0.0, wait), cell.inbox.fetch)
-
-
-async def again(cell: Cell, message: AgentMessage, why: str) -> None:
-    """Let a durable message that was not handled come again."""
-    given = giving_back(cell, message, why)
-    await cell.env.store.mail.nack(
-        cell.agent_id,
-        message.message_id,
-        why,
-        now=cell.env.clock.now(),
-        retry_at=given.retry_at,
-        max_deliveries=MAX_DELIVERIES,
-    )
-    fetch_when_due(cell, given)
 
 
 def _refuse(cell: Cell, message: AgentMessage, error: BaseException) -> None:

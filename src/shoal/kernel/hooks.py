@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from shoal.errors import AgentError
 from shoal.kernel.ending import run_bounded
+from shoal.kernel.env import LEAST_SECONDS
 from shoal.kernel.failure import Failure
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ async def run_hook(cell: Cell, hook: str, argument: Any = None, *, seconds: floa
         return await run_bounded(
             entry,
             env.within(settings.hook_timeout_seconds if seconds is None else seconds),
-            env.within(settings.cancel_grace_seconds),
+            settings.cancel_grace_seconds if env.give_up_at is None else LEAST_SECONDS,
         )
     except asyncio.CancelledError as error:
         mine = asyncio.current_task()

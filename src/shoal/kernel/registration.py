@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from shoal.errors import ConfigError
 from shoal.kernel.agent import AgentInstance, RestartPolicy
 from shoal.kernel.limits import ResourceLimit
 
 if TYPE_CHECKING:
     from shoal.kernel.cell import Cell
 
-__all__ = ["Options", "Registration"]
+__all__ = ["Options", "Registration", "check_name", "restart_policy", "words"]
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,3 +68,38 @@ class Registration:
             *(f"capability:{word.casefold()}" for word in self.options.capabilities),
             *(f"group:{group}" for group in sorted(self.groups)),
         )
+
+
+def check_name(name: object) -> None:
+    """Raise ConfigError unless *name* can be an agent's."""
+    if not isinstance(name, str) or not 1 <= len(name) <= 100:
+        raise ConfigError(f"agent name must be text of 1 to 100 characters, not {str(name)[:80]!r}")
+    if _UUID.fullmatch(name):
+        raise ConfigError(f"agent name {name!r} is shaped like an id; choose one that is not")
+
+
+def restart_policy(given: object) -> RestartPolicy:
+    """Return the policy that was given, or the default. Raises ConfigError for one that cannot be followed."""
+    if given is None:
+        return RestartPolicy()
+    if not isinstance(given, RestartPolicy):
+        raise ConfigError(f"restart must be a RestartPolicy, not {type(given).__name__}")
+    faults = []
+    if given.mode not in ("on_failure", "always", "never"):
+        faults.append(f"restart.mode must be on_failure, always or never, not {given.mode!r:.80}")
+    for field, least in (("max_restarts", 0), ("window_seconds", 0), ("initial_seconds", 0), ("factor", 1)):
+        value = getattr(given, field)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= least:
+            faults.append(f"restart.{field} must be a number from {least}, not {value!r:.80}")
+    if faults:
+        raise ConfigError(faults)
+    return given
+
+
+def words(given: Any, what: str) -> tuple[str, ...]:
+    """Return one or more words as a tuple, each once. Raises ConfigError naming *what* they are."""
+    found = () if given is None else (given,) if isinstance(given, str) else tuple(given)
+    for word in found:
+        if not isinstance(word, str) or not 1 <= len(word) <= 100:
+            raise ConfigError(f"{what} must be texts of 1 to 100 characters, not {word!r:.80}")
+    return tuple(dict.fromkeys(found))

@@ -210,7 +210,7 @@ class MailContract:
         sent: list[AgentMessage] = [message(n, ttl=n + 1) for n in range(4)]
         for each in sent:
             await store.mail.put(["r"], each, now=T0)
-            await store.mail.expire(now=at(each.data + 1))  # type: ignore[operator]
+            await store.mail.expire(now=at(each.data + 1))
         await store.mail.put(["r"], message("fresh"), now=T0)
         assert (await store.prune(at(3), limit=1))["dead_letters"] == 1
         assert (await store.prune(at(3), limit=9))["dead_letters"] == 1

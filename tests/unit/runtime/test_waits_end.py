@@ -33,7 +33,7 @@ async def begin_waits(runtime: AgentRuntime, seen: list[Any]) -> list[asyncio.Ta
     waits: list[Coroutine[Any, Any, Any]] = [
         runtime.wait_for_task(first),
         runtime.wait_for_task(first, timeout_seconds=60),
-        *(runtime.wait_for_tasks([first, second], return_when=when) for when in ("all", "any", "failure")),  # type: ignore[arg-type]
+        *(runtime.wait_for_tasks([first, second], return_when=when) for when in ("all", "any", "failure")),
         through(runtime.as_completed([first, second]), []),
         through(runtime.follow_events(), seen),
         through(runtime.shared.watch("x"), []),

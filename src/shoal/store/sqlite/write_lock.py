@@ -36,7 +36,7 @@ class WriteLock:
         self._granted = threading.Semaphore(0)
         self._thread: threading.Thread | None = None
         self._under_way = False  # the thread is in flock
-        self._closed = False
+        self._closed = threading.Event()
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -79,12 +79,12 @@ class WriteLock:
         fd = self._fd
         while True:
             self._asked.acquire()
-            if self._closed:
+            if self._closed.is_set():
                 return
             fcntl.flock(fd, fcntl.LOCK_EX)
             with self._guard:
                 self._under_way = False
-                if self._closed:
+                if self._closed.is_set():
                     return  # the file was closed meanwhile, and the lock with it
                 if self._wanted:
                     self._wanted = False
@@ -115,7 +115,7 @@ class WriteLock:
     def close(self) -> None:
         """Let go of the file, and end the thread unless another process holds it up: then it ends with that."""
         with self._guard:
-            self._closed = True
+            self._closed.set()
             os.close(self._fd)
         self._asked.release()
         if self._thread is not None and not self._under_way:

@@ -1,0 +1,64 @@
+"""Durable messages that were taken and not handled: they come again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from shoal.kernel.message import AgentMessage
+from shoal.kernel.ports import Outcome, Return, Settlement
+
+if TYPE_CHECKING:
+    from shoal.kernel.cell import Cell
+
+__all__ = ["again", "fetch_when_due", "with_mail"]
+
+MAX_DELIVERIES = 5
+FIRST_RETRY_SECONDS = 0.5
+
+
+def with_mail(cell: Cell, settlement: Settlement, taken: Sequence[AgentMessage]) -> Settlement:
+    """Let a settlement carry what becomes of the durable mail that its attempt took: done with it, or it comes again."""
+    if settlement.outcome is Outcome.COMPLETED:
+        return msgspec.structs.replace(settlement, acks=tuple(message.message_id for message in taken))
+    failed = settlement.outcome is not Outcome.INTERRUPTED
+    why = settlement.error_message or "its task was not completed"
+    returns = tuple(_return(cell, message, why, failed=failed) for message in taken)
+    return msgspec.structs.replace(settlement, returns=returns)
+
+
+def _return(cell: Cell, message: AgentMessage, why: str, *, failed: bool = True) -> Return:
+    """Return how a durable message comes again: later each time, the fifth time as a dead letter.
+
+    One that was not tried to the end (not *failed*) is due at once, however often that happens.
+    """
+    wait = FIRST_RETRY_SECONDS * 2 ** (message.delivery_count - 1) if failed else 0.0
+    return Return(
+        message_id=message.message_id,
+        error=why,
+        retry_at=cell.env.clock.now() + timedelta(seconds=wait),
+        max_deliveries=MAX_DELIVERIES if failed else None,
+    )
+
+
+def fetch_when_due(cell: Cell, given: Return) -> None:
+    """Look into the store when a message that was given back is due."""
+    wait = (given.retry_at - cell.env.clock.now()).total_seconds()
+    cell.env.clock.call_later(max(0.0, wait), cell.inbox.fetch)
+
+
+async def again(cell: Cell, message: AgentMessage, why: str) -> None:
+    """Let a durable message that was not handled come again."""
+    given = _return(cell, message, why)
+    await cell.env.store.mail.nack(
+        cell.agent_id,
+        message.message_id,
+        why,
+        now=cell.env.clock.now(),
+        retry_at=given.retry_at,
+        max_deliveries=MAX_DELIVERIES,
+    )
+    fetch_when_due(cell, given)
