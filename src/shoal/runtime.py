@@ -23,7 +23,7 @@ from shoal.errors import ConfigError, RuntimeNotStartedError, RuntimeStateError
 from shoal.kernel.agent import AgentInstance, AgentProtocol, AgentSource, AgentStatus, BaseAgent, RestartPolicy
 from shoal.kernel.agents import AgentOptions, Agents
 from shoal.kernel.clock import RealClock
-from shoal.kernel.context import AgentContext, SharedStore
+from shoal.kernel.context import AgentContext
 from shoal.kernel.env import Env
 from shoal.kernel.event import Event, EventFilter, EventType, Fact, Severity
 from shoal.kernel.events import Events
@@ -36,6 +36,7 @@ from shoal.kernel.node import Node
 from shoal.kernel.ports import Bus, Child, Clock, Host, SharedValue, Store
 from shoal.kernel.post import Post
 from shoal.kernel.queue import Queue
+from shoal.kernel.shared_store import SharedStore
 from shoal.kernel.task import QueuePosition, RetryPolicy, Task, TaskSpec, TaskStatus
 from shoal.kernel.tasks import TaskOptions, Tasks
 from shoal.kernel.thread import ThreadHost

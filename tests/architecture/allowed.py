@@ -10,15 +10,12 @@ REASONS: dict[str, str] = {
 
 ALLOWED: dict[str, dict[str, int]] = {
     "file": {
-        "boxes/wire.py": 309,
         "errors.py": 557,
-        "kernel/context.py": 328,
-        "kernel/ports.py": 887,
-        "kernel/tasks.py": 392,
-        "kernel/thread.py": 301,
-        "runtime.py": 582,
+        "kernel/ports.py": 938,
+        "kernel/thread.py": 304,
+        "runtime.py": 588,
         "testing/bus_suite.py": 442,
-        "testing/store_agents.py": 325,
+        "testing/store_agents.py": 326,
     },
     "function": {
         "store/sqlite/agent_changes.py:register": 41,
@@ -33,7 +30,7 @@ ALLOWED: dict[str, dict[str, int]] = {
         "kernel/post.py:Post.send": 8,
     },
     "public methods": {
-        "kernel/context.py:AgentContext": 18,
+        "kernel/context.py:AgentContext": 21,
         "kernel/ports.py:TaskStore": 16,
         "runtime.py:AgentRuntime": 49,
         "store/sqlite/tasks.py:SqliteTasks": 16,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from shoal.testing.store_dependencies import DependenciesContract
-from shoal.testing.store_leases import JournalContract, LeasesContract
-from shoal.testing.store_tasks import TasksContract
 
 from shoal.kernel.ports import Store
 from shoal.store import open_store
+from shoal.testing.store_dependencies import DependenciesContract
+from shoal.testing.store_leases import JournalContract, LeasesContract
+from shoal.testing.store_tasks import TasksContract
 
 
 @pytest.fixture(params=["file", "memory", "inline"])

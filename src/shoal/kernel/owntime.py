@@ -25,9 +25,9 @@ class OwnTime:
         """Call *callback* after *seconds* of this time."""
         return OwnTimer(self, seconds, callback)
 
-    def limit(self, seconds: float | None) -> Limit | _NoLimit:
+    def limit(self, seconds: float | None) -> _Limit | _NoLimit:
         """Return a block that raises TimeoutError after *seconds* of this time (None: never)."""
-        return _NO_LIMIT if seconds is None else Limit(self, seconds)
+        return _NO_LIMIT if seconds is None else _Limit(self, seconds)
 
     def hold(self) -> None:
         """Let it stand still; holding it again does nothing."""
@@ -86,7 +86,7 @@ class OwnTimer:
         self._callback()
 
 
-class Limit:
+class _Limit:
     """As ``asyncio.timeout``, in an agent's own time."""
 
     __slots__ = ("_before", "_expired", "_seconds", "_task", "_time", "_timer")

@@ -1,7 +1,7 @@
 """Writing the write-ahead log to its whole length once, so that commits find their place on the disk laid out.
 
 A commit that lengthens the log has the file system note new blocks, in its own journal, at each fsync; one that
-overwrites has not, and takes about half the time. SQLite keeps the log's length when it begins it anew.
+overwrites has not, and takes about two thirds of the time. SQLite keeps the log's length when it begins it anew.
 
 It is safe at any moment: the zeros come behind the last frame, as the remains of an earlier round do. Recovery ends at the
 first frame that is not valid (SQLite, "The WAL-index file format": salt and checksum), readers and checkpoints go as far
