@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections import OrderedDict
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from shoal.errors import AgentNotFoundError, ChainTooDeepError, DeadAgentError, ResponseTimeoutError, ShoalError
@@ -97,24 +97,26 @@ class Asking:
         future = cell.inbox.asks.get(message.message_id)
         if future is not None:
             if not future.done():
-                future.set_result(self.response(cell, message, value))
+                future.set_result(self.response(cell, message, value, expires_at=None))
         elif value is not None and message.correlation_id is not None and len(message.recipient_ids) == 1:
             self._env.spawn(self.reply(cell, message, value), f"reply of {cell.name}")
 
-    def response(self, sender: Cell | None, message: AgentMessage, data: Any) -> AgentMessage:
-        """Return the message that answers *message*."""
+    def response(
+        self, sender: Cell | None, message: AgentMessage, data: Any, *, expires_at: datetime | None
+    ) -> AgentMessage:
+        """Return the message that answers *message*; one that is handed straight to its asker never waits."""
         return self._post.message(
             sender,
             "response",
             data,
             recipient_ids=(message.sender_id,),
             correlation_id=message.correlation_id or message.message_id,
-            expires_at=self._post.expiry(),
+            expires_at=expires_at,
         )
 
     async def reply(self, cell: Cell, message: AgentMessage, data: Any) -> None:
         """Answer *message*, whether its sender waits in ``request`` or for its correlation."""
-        response = self.response(cell, message, data)
+        response = self.response(cell, message, data, expires_at=self._post.expiry())
         future = cell.inbox.asks.get(message.message_id)
         if future is not None:
             if not future.done():

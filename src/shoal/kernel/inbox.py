@@ -26,6 +26,9 @@ __all__ = ["Inbox"]
 
 Answer = asyncio.Future[AgentMessage]
 
+BURST = 64
+"""So many messages of one agent are handled at most before others have their turn."""
+
 
 class Inbox:
     """Stands behind the agent's address on the bus (``Receiver``). Belongs to one event loop."""
@@ -119,10 +122,14 @@ class Inbox:
 
     # -- handlers
 
+    def _may_handle(self) -> bool:
+        cell = self._cell
+        still = cell.paused or cell.starting or cell.closing
+        return cell.lane is None and not still and cell.abilities.takes_messages
+
     def pump(self) -> None:
         """Start the next message's handler, if there is a handler and its lane is free."""
-        cell = self._cell
-        if cell.lane is None and not (cell.paused or cell.starting or cell.closing) and cell.abilities.takes_messages:
+        if self._may_handle():
             message = self.mailbox.next_for_handler()
             if message is not None:
                 self._start_handler(message, beside=False)
@@ -131,18 +138,45 @@ class Inbox:
 
     def _start_handler(self, message: AgentMessage, *, beside: bool) -> None:
         cell = self._cell
-        entry = cell.enter("on_message", message, chain=message.chain)
-        entry.message = message
-        if not beside:
+        entry = self._enter(message)
+        if beside:
+            entry.asyncio_task = self._env.spawn(handle_message(cell, entry, message), cell.name)
+        else:
             cell.lane = entry
-        entry.asyncio_task = self._env.spawn(handle_message(cell, entry, message), cell.name)
+            entry.asyncio_task = self._env.spawn(self._burst(entry, message), cell.name)
+
+    def _enter(self, message: AgentMessage) -> Entry:
+        entry = self._cell.enter("on_message", message, chain=message.chain)
+        entry.message = message
+        return entry
+
+    async def _burst(self, entry: Entry, message: AgentMessage) -> None:
+        """Handle one message after the other in one asyncio task, which costs more than a short handler.
+
+        After one that was told to end, or whose end must be written, the next has an asyncio task of its own.
+        """
+        cell, asyncio_task = self._cell, entry.asyncio_task
+        try:
+            for place in range(1, BURST + 1):
+                await handle_message(cell, entry, message)
+                if entry.stopping or cell.lane is not None or place == BURST or not self._may_handle():
+                    return
+                following = self.mailbox.next_for_handler()
+                if following is None:
+                    return
+                message, entry = following, self._enter(following)
+                cell.lane, entry.asyncio_task = entry, asyncio_task
+        finally:
+            self.pump()
 
     def handler_done(self, entry: Entry) -> None:
-        """Free the lane that *entry* held and go on with the mail."""
-        self._cell.leave(entry)
-        if self._cell.lane is entry:
-            self._cell.lane = None
-            self.pump()
+        """Free the lane that *entry* held; while its end is written, another asyncio task goes on with the mail."""
+        cell = self._cell
+        cell.leave(entry)
+        if cell.lane is entry:
+            cell.lane = None
+            if entry.stored or (entry.message is not None and entry.message.durable):
+                self.pump()
 
     def _expired(self, message: AgentMessage) -> None:
         self._post.undelivered.expired(self._cell, message)

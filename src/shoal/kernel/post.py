@@ -84,16 +84,25 @@ class Post:
         self._made += 1
         return f"{self._life}.{self._made:x}"
 
-    def message(self, sender: Cell | None, message_type: str, data: Any, **fields: Any) -> AgentMessage:
+    def message(
+        self,
+        sender: Cell | None,
+        message_type: str,
+        data: Any,
+        *,
+        message_id: str | None = None,
+        timestamp: datetime | None = None,
+        **fields: Any,
+    ) -> AgentMessage:
         """Return a message of *sender* (None: of the runtime) with checked data."""
         copy, _ = checked(data, "data", self.env.settings.max_payload_bytes, MessageTooLargeError)
         return AgentMessage(
-            message_id=fields.pop("message_id", None) or self._new_id(),
+            message_id=message_id or self._new_id(),
             sender_id=self.env.runtime_id if sender is None else sender.agent_id,
             sender_name="runtime" if sender is None else sender.name,
             message_type=message_type,
             data=copy,
-            timestamp=fields.pop("timestamp", None) or self.env.clock.now(),
+            timestamp=timestamp or self.env.clock.now(),
             **fields,
         )
 
