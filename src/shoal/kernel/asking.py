@@ -60,6 +60,7 @@ class Asking:
         if len(chain) > MAX_CHAIN:
             raise ChainTooDeepError(MAX_CHAIN)
         agent_id = self._post.resolve(recipient)
+        here = self._post.cells.get(agent_id)
         now = self._env.clock.now()
         message = self._post.message(
             sender,
@@ -71,7 +72,7 @@ class Asking:
             chain=chain,
             timestamp=now,
         )
-        if not self._env.bus.has(agent_id):
+        if here is None and not self._env.bus.has(agent_id):
             instance = self._env.store.agents.get(agent_id)
             raise not_running(instance)
         self._env.numbers.count("messages_sent")
@@ -80,10 +81,10 @@ class Asking:
         entry.waits_for = message
         try:
             with entry.cell.time.limit(timeout_seconds):
-                asking = self._env.bus.request(agent_id, message, None)
-                if agent_id in self._post.cells:
-                    return await asking  # a circle within this node was refused when it was about to close
-                return await self.probes.guarded(entry, message, asking)
+                if here is not None:
+                    # No need of the bus: a cell tells its own askers of its end, and has refused a circle of waits.
+                    return await here.inbox.ask(message)
+                return await self.probes.guarded(entry, message, self._env.bus.request(agent_id, message, None))
         except TimeoutError as error:
             if isinstance(error, ShoalError):
                 raise

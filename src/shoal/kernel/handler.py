@@ -14,14 +14,13 @@ from shoal.kernel.redelivery import again
 if TYPE_CHECKING:
     from shoal.kernel.cell import Cell
     from shoal.kernel.entry import Entry
+    from shoal.kernel.owntime import OwnTimer
 
-__all__ = ["handle_message", "too_late"]
+__all__ = ["Watch", "handle_message", "too_late"]
 
 
 async def handle_message(cell: Cell, entry: Entry, message: AgentMessage) -> None:
     """Run the handler in the time that its asker waits, then answer, acknowledge or redeliver."""
-    seconds = _time_left(cell, message)
-    timer = None if seconds is None else cell.time.timer(seconds, lambda: too_late(entry))
     cell.post.received(cell, message)
     why = None  # it was not handled
     try:
@@ -39,8 +38,6 @@ async def handle_message(cell: Cell, entry: Entry, message: AgentMessage) -> Non
     except Exception as error:  # noqa: BLE001  whatever the agent's code raises belongs to the asker
         why = _failed(cell, message, error)
     finally:
-        if timer is not None:
-            timer.cancel()
         cell.inbox.handler_done(entry)
     if message.durable or entry.stored:
         await _settle(cell, message, why)
@@ -66,10 +63,45 @@ async def _settle(cell: Cell, message: AgentMessage, why: str | None) -> None:
         await cell.env.store.mail.ack(cell.agent_id, [message.message_id], now=cell.env.clock.now())
 
 
-def _time_left(cell: Cell, message: AgentMessage) -> float | None:
-    if message.expects_reply and message.expires_at is not None:
-        return None  # whoever asked keeps the time; the cell hears when it waits no longer
-    return cell.env.limits.task_timeout_seconds
+class Watch:
+    """Keeps the time of the handlers that one asyncio task runs, one after the other, with one timer.
+
+    A handler has the time that its asker waits (the cell hears when it waits no longer), else that of a task.
+    """
+
+    __slots__ = ("_began", "_cell", "_entry", "_limit", "_timer")
+
+    def __init__(self, cell: Cell) -> None:
+        self._cell = cell
+        self._entry: Entry | None = None
+        self._began = 0.0
+        self._timer: OwnTimer | None = None
+        self._limit = cell.env.limits.task_timeout_seconds
+
+    def begin(self, entry: Entry, message: AgentMessage) -> None:
+        """Watch this handler from now on."""
+        if self._limit is None or (message.expects_reply and message.expires_at is not None):
+            self._entry = None
+            return
+        self._entry = entry
+        self._began = self._cell.time.now()
+        if self._timer is None:
+            self._timer = self._cell.time.timer(self._limit, self._strike)
+
+    def _strike(self) -> None:
+        self._timer = None
+        if self._entry is not None and self._limit is not None:
+            left = self._began + self._limit - self._cell.time.now()
+            if left > 0:  # it began after the timer was set
+                self._timer = self._cell.time.timer(left, self._strike)
+            else:
+                too_late(self._entry)
+
+    def end(self) -> None:
+        """Watch no more."""
+        self._entry = None
+        if self._timer is not None:
+            self._timer.cancel()
 
 
 def too_late(entry: Entry) -> None:

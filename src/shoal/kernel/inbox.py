@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from shoal.errors import DeadAgentError, DeadlockError, MailboxFullError, NoHandlerError, ShoalError
-from shoal.kernel.handler import handle_message, too_late
+from shoal.kernel.handler import Watch, handle_message, too_late
 from shoal.kernel.mailbox import Mailbox
 from shoal.kernel.message import AgentMessage
 from shoal.kernel.waits import find_cycle
@@ -90,8 +90,11 @@ class Inbox:
                 self._post.asking.deadlock(cycle)
                 raise DeadlockError(cycle)
         if self._direct:
-            self.mailbox.put(message)
-            self.pump()
+            if not len(self.mailbox) and self._may_handle():
+                self._start_handler(message, beside=False)  # as through the mailbox, and quicker
+            else:
+                self.mailbox.put(message)
+                self.pump()
         else:
             self._park(message).add_done_callback(lambda parked: _refuse(future, parked))
 
@@ -140,7 +143,7 @@ class Inbox:
         cell = self._cell
         entry = self._enter(message)
         if beside:
-            entry.asyncio_task = self._env.spawn(handle_message(cell, entry, message), cell.name)
+            entry.asyncio_task = self._env.spawn(self._beside(entry, message), cell.name)
         else:
             cell.lane = entry
             entry.asyncio_task = self._env.spawn(self._burst(entry, message), cell.name)
@@ -156,8 +159,10 @@ class Inbox:
         After one that was told to end, or whose end must be written, the next has an asyncio task of its own.
         """
         cell, asyncio_task = self._cell, entry.asyncio_task
+        watch = Watch(cell)
         try:
             for place in range(1, BURST + 1):
+                watch.begin(entry, message)
                 await handle_message(cell, entry, message)
                 if entry.stopping or cell.lane is not None or place == BURST or not self._may_handle():
                     return
@@ -167,7 +172,16 @@ class Inbox:
                 message, entry = following, self._enter(following)
                 cell.lane, entry.asyncio_task = entry, asyncio_task
         finally:
+            watch.end()
             self.pump()
+
+    async def _beside(self, entry: Entry, message: AgentMessage) -> None:
+        watch = Watch(self._cell)
+        watch.begin(entry, message)
+        try:
+            await handle_message(self._cell, entry, message)
+        finally:
+            watch.end()
 
     def handler_done(self, entry: Entry) -> None:
         """Free the lane that *entry* held; while its end is written, another asyncio task goes on with the mail."""

@@ -116,9 +116,9 @@ class CellLink:
     ) -> AgentMessage:
         return await cell.post.asking.wait_for_response(cell, correlation_id, timeout_seconds)
 
-    async def _request(self, cell: Cell, entry: Entry | None, **args: Any) -> AgentMessage:
+    def _request(self, cell: Cell, entry: Entry | None, **args: Any) -> Awaitable[AgentMessage]:
         outside = entry or cell.outside()
-        return await cell.post.asking.request(
+        return cell.post.asking.request(
             outside, args["recipient"], args["message_type"], args["data"], args["timeout_seconds"]
         )
 

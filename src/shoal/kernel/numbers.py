@@ -25,14 +25,22 @@ class Histogram(msgspec.Struct, frozen=True):
     total: float
 
 
+class _Samples:
+    __slots__ = ("buckets", "newest", "number", "total")
+
+    def __init__(self) -> None:
+        self.newest: deque[float] = deque(maxlen=SAMPLES)
+        self.number = 0
+        self.total = 0.0
+        self.buckets = [0] * (len(BOUNDS) + 1)
+
+
 class Numbers:
     """Counters and samples. ``count`` and ``observe`` may be called from any thread."""
 
     def __init__(self) -> None:
         self.counters: Counter[str] = Counter()
-        self.samples: dict[str, deque[float]] = {}
-        self.totals: dict[str, tuple[int, float]] = {}
-        self.buckets: dict[str, list[int]] = {}
+        self._samples: dict[str, _Samples] = {}
         self._lock = threading.Lock()
 
     def count(self, name: str, n: float = 1) -> None:
@@ -43,28 +51,35 @@ class Numbers:
     def observe(self, name: str, value: float) -> None:
         """Keep a sample."""
         with self._lock:
-            samples = self.samples.get(name)
+            samples = self._samples.get(name)
             if samples is None:
-                samples = self.samples[name] = deque(maxlen=SAMPLES)
-                self.buckets[name] = [0] * (len(BOUNDS) + 1)
-            samples.append(value)
-            number, total = self.totals.get(name, (0, 0.0))
-            self.totals[name] = (number + 1, total + value)
-            self.buckets[name][bisect_left(BOUNDS, value)] += 1
+                samples = self._samples[name] = _Samples()
+            samples.newest.append(value)
+            samples.number += 1
+            samples.total += value
+            samples.buckets[bisect_left(BOUNDS, value)] += 1
+
+    @property
+    def observed(self) -> list[str]:
+        """The names of which there are samples."""
+        with self._lock:
+            return list(self._samples)
 
     def histogram(self, name: str) -> Histogram:
         """Return the samples of *name* by bucket, empty when there is none."""
         with self._lock:
-            number, total = self.totals.get(name, (0, 0.0))
-            return Histogram(tuple(self.buckets.get(name) or [0] * (len(BOUNDS) + 1)), number, total)
+            samples = self._samples.get(name) or _Samples()
+            return Histogram(tuple(samples.buckets), samples.number, samples.total)
 
     def mean(self, name: str) -> float:
         """Return the mean of all samples since the start, 0 when there is none."""
-        number, total = self.totals.get(name, (0, 0.0))
-        return total / number if number else 0.0
+        with self._lock:
+            samples = self._samples.get(name)
+            return samples.total / samples.number if samples else 0.0
 
     def percentile(self, name: str, share: float) -> float:
         """Return the value below which *share* of the newest samples lie (nearest rank), 0 when there is none."""
         with self._lock:
-            ordered = sorted(self.samples.get(name, ()))
+            samples = self._samples.get(name)
+            ordered = sorted(samples.newest) if samples else []
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0

@@ -14,11 +14,13 @@ __all__ = ["OwnTime", "OwnTimer"]
 class OwnTime:
     """What limits an agent's work in time. Belongs to one event loop."""
 
-    __slots__ = ("clock", "held", "timers")
+    __slots__ = ("_lost", "_since", "clock", "held", "timers")
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.held = False
+        self._since = 0.0  # when it was held last
+        self._lost = 0.0  # for how many seconds it stood still
         self.timers: dict[OwnTimer, None] = {}
 
     def timer(self, seconds: float, callback: Callable[[], object]) -> OwnTimer:
@@ -29,10 +31,15 @@ class OwnTime:
         """Return a block that raises TimeoutError after *seconds* of this time (None: never)."""
         return _NO_LIMIT if seconds is None else _Limit(self, seconds)
 
+    def now(self) -> float:
+        """Return this time in seconds, on a scale of its own."""
+        return (self._since if self.held else self.clock.monotonic()) - self._lost
+
     def hold(self) -> None:
         """Let it stand still; holding it again does nothing."""
         if not self.held:
             self.held = True
+            self._since = self.clock.monotonic()
             for timer in self.timers:
                 timer.hold()
 
@@ -40,6 +47,7 @@ class OwnTime:
         """Let it go on."""
         if self.held:
             self.held = False
+            self._lost += self.clock.monotonic() - self._since
             for timer in self.timers:
                 timer.go_on()
 

@@ -64,7 +64,7 @@ class _Families:
                 yield GaugeMetricFamily(name, _GAUGES.get(key, key), value=value)
         for key, (shown, divisor, text) in _HISTOGRAMS.items():
             yield _histogram(self._name(shown), text, self._numbers.histogram(key), divisor)
-        for key in sorted(key for key in list(self._numbers.samples) if key.startswith(_OWN)):
+        for key in sorted(key for key in self._numbers.observed if key.startswith(_OWN)):
             yield _histogram(self._name(key), f"Observed by agents: {key}", self._numbers.histogram(key), 1)
         for key in sorted(key for key in list(self._numbers.counters) if key.startswith(_OWN)):
             value = self._numbers.counters[key]
