@@ -185,7 +185,9 @@ def test_a_response_is_taken_out_of_the_midst_of_other_mail(url: str, run: Run) 
             rest = await self.context.receive_messages()
             early = str(uuid4())
             await self.context.send_message(["answerer"], "query", {}, correlation_id=early)
-            while not (mail := await self.context.receive_messages(limit=0)) and not await self.context.shared.get("sent"):
+            while not (mail := await self.context.receive_messages(limit=0)) and not await self.context.shared.get(
+                "sent"
+            ):
                 await asyncio.sleep(0.01)
             assert mail == []
             late = await self.context.wait_for_response(early, timeout_seconds=5)  # it came before
@@ -450,7 +452,9 @@ def test_a_real_circle_is_an_error_with_the_names_on_it(url: str, run: Run) -> N
 async def check_deadlock(runtime: AgentRuntime, answers: Sequence[Any]) -> None:
     """One of two callers whose requests wait for each other hears of the circle, the other gets its answer."""
     errors = [a for a in answers if isinstance(a, BaseException)]
-    assert errors and all(getattr(e, "error_type", "") in ("DeadlockError", "RequestFailedError") for e in errors), answers
+    assert errors and all(getattr(e, "error_type", "") in ("DeadlockError", "RequestFailedError") for e in errors), (
+        answers
+    )
     await until(lambda: runtime.query_events("deadlock_detected"))
     (event,) = [e for e in runtime.query_events() if e.event_type == "deadlock_detected"]
     assert event.details["cycle"] in (["a", "b", "a"], ["b", "a", "b"])
@@ -477,7 +481,10 @@ def test_the_handler_that_closes_the_circle_can_catch_the_error(url: str, run: R
             )
             (error,) = caught
             assert set(error.cycle) == {"a", "b"} and error.cycle[0] == error.cycle[-1]
-            assert sorted(len(a.data) for a in answers) == [2, 2] or sorted(map(len, (a.data for a in answers))) == [2, 3]
+            assert sorted(len(a.data) for a in answers) == [2, 2] or sorted(map(len, (a.data for a in answers))) == [
+                2,
+                3,
+            ]
 
     run(main)
 

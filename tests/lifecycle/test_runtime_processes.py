@@ -276,9 +276,7 @@ def test_a_handler_that_ends_its_process(store_url: str, run: Run) -> None:
             for name in ("a", "asker"):
                 await runtime.start_agent(name)
             for name in ("asker", "near"):  # on its node, and on another
-                reason, code, took = (
-                    await other.wait_for_task(await other.submit_task("t", agent=name), 10)
-                ).result()
+                reason, code, took = (await other.wait_for_task(await other.submit_task("t", agent=name), 10)).result()
                 assert (reason, code) == ("died", 3) and took < 1
                 await until(lambda: runtime.get_agent_status("a").status is AgentStatus.RUNNING)
                 await until(lambda: other.mail.env.bus.has(runtime.get_agent_status("a").agent_id))

@@ -57,9 +57,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
 def as_ordinary(error: BaseException) -> RemoteError:
     """Return an ordinary error that stands for one that is none (SystemExit, GeneratorExit …), raised by an agent's code."""
     failure = Failure.of(error)
-    return RemoteError(
-        failure.error_type, failure.message, bases=failure.bases, traceback_text=failure.traceback
-    )
+    return RemoteError(failure.error_type, failure.message, bases=failure.bases, traceback_text=failure.traceback)
 
 
 def _text_of(error: BaseException) -> str:

@@ -39,7 +39,18 @@ class InlineHost:
 class InlineHandle:
     """A living agent on this loop."""
 
-    __slots__ = ("_behaviour", "_clock", "_context", "_gate", "_jobs", "_may_exit", "_pool", "_spec", "exited", "process_id")
+    __slots__ = (
+        "_behaviour",
+        "_clock",
+        "_context",
+        "_gate",
+        "_jobs",
+        "_may_exit",
+        "_pool",
+        "_spec",
+        "exited",
+        "process_id",
+    )
 
     def __init__(
         self, spec: LaunchSpec, link: Link, clock: Clock, pool: DaemonPool, *, own_process: bool = False

@@ -258,7 +258,9 @@ def contents(path: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("kind", ["directory", "text", "newer", "no folder", "read-only"])
 def test_a_path_that_is_no_store(run: Run, tmp_path: Path, kind: str) -> None:
     path = tmp_path / "shoal.db"
-    word = {"directory": "directory", "text": "not a database", "newer": "newer", "no folder": "", "read-only": ""}[kind]
+    word = {"directory": "directory", "text": "not a database", "newer": "newer", "no folder": "", "read-only": ""}[
+        kind
+    ]
     if kind == "directory":
         path.mkdir()
         (path / "inside").write_text("kept")
@@ -618,7 +620,9 @@ def test_recipients_topics_and_contents(run: Run) -> None:
         await refused(runtime, runtime.send_message([], "note", 1), ValueError, "recipient_ids is empty")
         for topic in ("", "a..b", "a b", "a.*", "a.>"):
             await refused(runtime, partial(runtime.publish, topic, 1), ValueError, "topic")
-        await refused(runtime, runtime.send_message(["worker"], "note", {"x": [{1}]}), PayloadError, "data.x[0] is a set")
+        await refused(
+            runtime, runtime.send_message(["worker"], "note", {"x": [{1}]}), PayloadError, "data.x[0] is a set"
+        )
         big = "x" * 10 * MB
         error = await refused(
             runtime, runtime.send_message(["worker"], "note", big), MessageTooLargeError, str(10 * MB), str(10 * MB + 2)
@@ -648,9 +652,7 @@ def test_queries_and_exports(run: Run, tmp_path: Path) -> None:
         await refused(runtime, lambda: later(lambda: runtime.list_tasks(status="odd")), ValueError, "odd")
         await refused(runtime, lambda: later(lambda: runtime.list_agents(status="odd")), ValueError, "odd")
         target = tmp_path / "events.out"
-        await refused(
-            runtime, runtime.export_events(target, format="xml"), ValueError, "xml", "jsonl", "csv", "json"
-        )
+        await refused(runtime, runtime.export_events(target, format="xml"), ValueError, "xml", "jsonl", "csv", "json")
         for path in (tmp_path / "no" / "folder" / "x", tmp_path, Path("/proc/none/x")):
             await refused(runtime, partial(runtime.export_events, path), OSError)
         assert list(tmp_path.iterdir()) == [], "no partial file stays"

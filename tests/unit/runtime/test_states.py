@@ -244,9 +244,7 @@ VERBS = ("start", "pause", "resume", "stop", "unregister")
 
 
 @pytest.mark.spec("R23")
-@pytest.mark.parametrize(
-    ("status", "verb"), list(product(("stopped", "queued", "running", "paused", "failed"), VERBS))
-)
+@pytest.mark.parametrize(("status", "verb"), list(product(("stopped", "queued", "running", "paused", "failed"), VERBS)))
 def test_verbs_of_a_caller(status: str, verb: str) -> None:
     async def main(clock: VirtualClock) -> None:
         limits = ResourceLimit(max_concurrent_agents=1)
