@@ -31,6 +31,7 @@ ALLOWED: dict[str, dict[str, int]] = {
     },
     "public methods": {
         "kernel/context.py:AgentContext": 21,
+        "kernel/inbox.py:Inbox": 16,
         "kernel/ports.py:TaskStore": 16,
         "runtime.py:AgentRuntime": 49,
         "store/sqlite/tasks.py:SqliteTasks": 16,

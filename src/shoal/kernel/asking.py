@@ -56,9 +56,6 @@ class Asking:
         check_message_type(message_type)
         check_seconds("timeout_seconds", timeout_seconds)
         sender = None if entry is None else entry.cell
-        chain = () if entry is None else (*entry.invocation.chain, entry.invocation.invocation_id)
-        if len(chain) > MAX_CHAIN:
-            raise ChainTooDeepError(MAX_CHAIN)
         agent_id = self._post.resolve(recipient)
         here = self._post.cells.get(agent_id)
         now = self._env.clock.now()
@@ -69,7 +66,7 @@ class Asking:
             recipient_ids=(agent_id,),
             expects_reply=True,
             expires_at=None if timeout_seconds is None else now + timedelta(seconds=timeout_seconds),
-            chain=chain,
+            chain=() if entry is None else _chain(entry),
             timestamp=now,
         )
         if here is None and not self._env.bus.has(agent_id):
@@ -163,3 +160,11 @@ class Asking:
         self._post.note(
             Fact(event_type=EventType.DEADLOCK_DETECTED, node_id=self._env.node_id, details={"cycle": list(cycle)})
         )
+
+
+def _chain(entry: Entry) -> tuple[str, ...]:
+    """Return the chain of what this invocation asks. Raises ChainTooDeepError."""
+    chain = (*entry.invocation.chain, entry.invocation.invocation_id)
+    if len(chain) > MAX_CHAIN:
+        raise ChainTooDeepError(MAX_CHAIN)
+    return chain

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from shoal.errors import DeadAgentError, DeadlockError, MailboxFullError, NoHandlerError, ShoalError
-from shoal.kernel.handler import Watch, handle_message, too_late
+from shoal.kernel.handler import handle_beside, handle_burst, handler_entry, too_late
 from shoal.kernel.mailbox import Mailbox
 from shoal.kernel.message import AgentMessage
 from shoal.kernel.waits import find_cycle
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["Inbox"]
 
 Answer = asyncio.Future[AgentMessage]
-
-BURST = 64
-"""So many messages of one agent are handled at most before others have their turn."""
 
 
 class Inbox:
@@ -90,7 +87,7 @@ class Inbox:
                 self._post.asking.deadlock(cycle)
                 raise DeadlockError(cycle)
         if self._direct:
-            if not len(self.mailbox) and self._may_handle():
+            if not len(self.mailbox) and self.may_handle():
                 self._start_handler(message, beside=False)  # as through the mailbox, and quicker
             else:
                 self.mailbox.put(message)
@@ -125,14 +122,15 @@ class Inbox:
 
     # -- handlers
 
-    def _may_handle(self) -> bool:
+    def may_handle(self) -> bool:
+        """Tell whether the next message's handler may begin."""
         cell = self._cell
         still = cell.paused or cell.starting or cell.closing
         return cell.lane is None and not still and cell.abilities.takes_messages
 
     def pump(self) -> None:
         """Start the next message's handler, if there is a handler and its lane is free."""
-        if self._may_handle():
+        if self.may_handle():
             message = self.mailbox.next_for_handler()
             if message is not None:
                 self._start_handler(message, beside=False)
@@ -141,47 +139,12 @@ class Inbox:
 
     def _start_handler(self, message: AgentMessage, *, beside: bool) -> None:
         cell = self._cell
-        entry = self._enter(message)
+        entry = handler_entry(cell, message)
         if beside:
-            entry.asyncio_task = self._env.spawn(self._beside(entry, message), cell.name)
+            entry.asyncio_task = self._env.spawn(handle_beside(cell, entry, message), cell.name)
         else:
             cell.lane = entry
-            entry.asyncio_task = self._env.spawn(self._burst(entry, message), cell.name)
-
-    def _enter(self, message: AgentMessage) -> Entry:
-        entry = self._cell.enter("on_message", message, chain=message.chain)
-        entry.message = message
-        return entry
-
-    async def _burst(self, entry: Entry, message: AgentMessage) -> None:
-        """Handle one message after the other in one asyncio task, which costs more than a short handler.
-
-        After one that was told to end, or whose end must be written, the next has an asyncio task of its own.
-        """
-        cell, asyncio_task = self._cell, entry.asyncio_task
-        watch = Watch(cell)
-        try:
-            for place in range(1, BURST + 1):
-                watch.begin(entry, message)
-                await handle_message(cell, entry, message)
-                if entry.stopping or cell.lane is not None or place == BURST or not self._may_handle():
-                    return
-                following = self.mailbox.next_for_handler()
-                if following is None:
-                    return
-                message, entry = following, self._enter(following)
-                cell.lane, entry.asyncio_task = entry, asyncio_task
-        finally:
-            watch.end()
-            self.pump()
-
-    async def _beside(self, entry: Entry, message: AgentMessage) -> None:
-        watch = Watch(self._cell)
-        watch.begin(entry, message)
-        try:
-            await handle_message(self._cell, entry, message)
-        finally:
-            watch.end()
+            entry.asyncio_task = self._env.spawn(handle_burst(cell, entry, message), cell.name)
 
     def handler_done(self, entry: Entry) -> None:
         """Free the lane that *entry* held; while its end is written, another asyncio task goes on with the mail."""
