@@ -41,7 +41,8 @@ def report(measured: Sequence[tuple[Measurement, Results]], *, peers: Path, quic
     parts += ["", "| asked | floor or goal | bound | measured | met |", "|---|---|---|---|---|"]
     for measurement, results in measured:
         parts += [_verdict(measurement, bound, results) for bound in measurement.bounds]
-    return "\n".join(parts) + "\n"
+    notes = Path(__file__).with_name("NOTES.md").read_text()
+    return "\n".join(parts) + "\n\n" + notes
 
 
 def _rows(measurement: Measurement, results: Results) -> list[str]:
