@@ -48,11 +48,15 @@ def load_config(
         ConfigError: every fault, each with its key and the allowed values.
     """
     if isinstance(given, Config):
-        values = msgspec.structs.asdict(given)
+        sources = [("", msgspec.structs.asdict(given))]
     else:
-        values = _from_file(file) | _from_environment(os.environ if environment is None else environment)
-        values |= dict(given or {})
-    faults = validate(values)
+        variables = _from_environment(os.environ if environment is None else environment)
+        sources = [("shoal.toml: ", _from_file(file)), ("environment, SHOAL_…: ", variables), ("", dict(given or {}))]
+    values: dict[str, Any] = {}
+    faults: list[str] = []
+    for origin, part in sources:
+        faults += [origin + fault for fault in validate(part)]
+        values |= part
     if faults:
         raise ConfigError(faults)
     return Config(**values)
@@ -62,7 +66,9 @@ def validate(values: Mapping[str, object]) -> list[str]:
     """Return every fault of *values* as a sentence; an empty list when all is well."""
     faults = []
     for key, value in values.items():
-        if key not in Config.__struct_fields__:
+        if key in ("store", "bus"):
+            faults.append(f"{key} is not set here: use SHOAL_{key.upper()}, or say it where the runtime is made")
+        elif key not in Config.__struct_fields__:
             faults.append(f"unknown configuration key {key[:80]!r}{nearest(key, Config.__struct_fields__)}")
         elif not _good(key, value):
             faults.append(f"{key} must be {_allowed(key)}, not {value!r:.80}")
@@ -108,7 +114,7 @@ def _from_file(file: Path | None) -> dict[str, Any]:
         raise ConfigError(f"{path} cannot be read: {error}") from error
     if not isinstance(table, dict):
         raise ConfigError(f"{path}: [shoal] must be a table")
-    return {key: value for key, value in table.items() if key not in ("store", "bus")}
+    return table
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:

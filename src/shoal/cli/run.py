@@ -123,7 +123,7 @@ def _import(path: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigError(
             f"{path} cannot be loaded: {type(error).__name__}: {error}",
             note=f"{_where(error, path)}--debug shows more.",
@@ -131,7 +131,7 @@ def _import(path: Path) -> ModuleType:
     return module
 
 
-def _where(error: Exception, path: Path) -> str:
+def _where(error: BaseException, path: Path) -> str:
     frame, number = error.__traceback__, None
     while frame is not None:
         if Path(frame.tb_frame.f_code.co_filename).resolve() == path.resolve():

@@ -94,6 +94,8 @@ class Events:
 
 
 def _export(events: Iterator[Event], path: Path, format: str) -> int:
+    if not path.absolute().parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {path.absolute().parent}")
     partial = path.with_name(f".{path.name}.partial")
     try:
         with partial.open("w", encoding="utf-8", newline="") as file:
