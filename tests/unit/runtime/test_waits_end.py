@@ -13,7 +13,7 @@ from shoal import AgentRuntime, Task
 from shoal.client import Client
 from shoal.errors import LeaseLostError, RuntimeNotStartedError, RuntimeStoppingError
 from shoal.store import open_store
-from tests.support.runtimes import running, until
+from tests.support.runtimes import running
 
 Run = Callable[..., Any]
 
@@ -64,13 +64,16 @@ def test_a_stop_ends_every_wait(store_url: str, run: Run, graceful: bool) -> Non
 
 def test_what_ends_while_a_runtime_stops_is_still_told(store_url: str, run: Run) -> None:
     async def main() -> None:
+        began = asyncio.Event()
+
         async def short(task: Task) -> str:
+            began.set()
             await asyncio.sleep(0.2)
             return "done"
 
         async with running(store_url, {"a": short}) as runtime:
             waits = asyncio.create_task(runtime.wait_for_task(await runtime.submit_task("x")))
-            await until(lambda: runtime.list_tasks("running"))
+            await began.wait()  # the wait has begun by then, too
             await runtime.stop()
             assert (await waits).output_data == "done"
 
