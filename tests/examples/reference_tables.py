@@ -75,7 +75,9 @@ def config() -> str:
 
 def error_table() -> str:
     classes = [
-        thing for thing in vars(errors).values() if inspect.isclass(thing) and thing.__module__ == "shoal.errors"
+        thing
+        for thing in vars(errors).values()
+        if inspect.isclass(thing) and thing.__module__.startswith("shoal.errors.")
     ]
     rows = []
     for cls in classes:

@@ -10,11 +10,11 @@ from typing import Any
 
 from shoal.boxes import wire
 from shoal.boxes.calls import Calls
+from shoal.boxes.child import ChildProcess
 from shoal.boxes.faults import rebuild_error
 from shoal.boxes.guest.frames import blocks
 from shoal.boxes.invocations import Invocations
 from shoal.boxes.limits import Limited
-from shoal.boxes.process import ChildProcess
 from shoal.boxes.procfs import read_stat, taken_by_sessions
 from shoal.boxes.settings import HandleSettings
 from shoal.errors import (

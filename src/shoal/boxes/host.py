@@ -12,13 +12,16 @@ from typing import Any
 import msgspec
 
 from shoal.boxes import wire
+from shoal.boxes.child import ChildProcess
 from shoal.boxes.handle import ChildHandle
+from shoal.boxes.launch import Launcher, LaunchOrder
 from shoal.boxes.limits import LimitKeeper, LimitWarning
 from shoal.boxes.output import relay
 from shoal.boxes.pack import pack
-from shoal.boxes.process import ChildProcess, Launcher, ProcessLauncher
+from shoal.boxes.process import ProcessLauncher
 from shoal.boxes.settings import HandleSettings
 from shoal.boxes.spares import Spares
+from shoal.boxes.state import new_box_id, state_directory
 from shoal.errors import BoxError, ProcessError
 from shoal.kernel.ports import Clock, Handle, LaunchSpec, Link
 
@@ -124,9 +127,9 @@ class ProcessHost:
         return child
 
     def _spawn(self) -> ChildProcess:
-        child = ChildProcess(
-            self._launcher.launch(), self._launcher.level, self._settings.max_message + wire.ROOM, self._clock
-        )
+        box_id = new_box_id()
+        walls = self._launcher.build(LaunchOrder(box_id=box_id, directory=state_directory(box_id)))
+        child = ChildProcess(walls, self._launcher.level, self._settings.max_message + wire.ROOM, self._clock)
         self._callbacks.adopted(_started(child))
         child.reaped.add_done_callback(lambda _: self._callbacks.disowned(_started(child)))
         child.channel.send(wire.encode_record(wire.Preload(path=_import_path())))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from shoal.boxes.process import ChildProcess
+from shoal.boxes.child import ChildProcess
 from shoal.kernel.ports import Clock, Timer
 
 __all__ = ["Spares"]

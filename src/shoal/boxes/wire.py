@@ -33,6 +33,7 @@ __all__ = [
     "Hold",
     "Interrupt",
     "Invoke",
+    "NOTHING",
     "Loaded",
     "Metric",
     "Ping",
@@ -47,6 +48,7 @@ __all__ = [
     "ToGuest",
     "Uncall",
     "Watch",
+    "WireRecord",
     "decode_record",
     "encode_record",
     "from_guest",
@@ -69,7 +71,7 @@ ROOM = 64 * 1024
 NOTHING = msgspec.Raw(b"null")
 
 
-class _Frame(msgspec.Struct, frozen=True, tag_field="type", tag=str.lower):
+class WireRecord(msgspec.Struct, frozen=True, tag_field="type", tag=str.lower):
     """One J frame; its type is the class' name in small letters."""
 
 
@@ -88,7 +90,7 @@ class ErrorRecord(msgspec.Struct, frozen=True, kw_only=True):
 # -- from the child ------------------------------------------------------------------------------------------------
 
 
-class Hello(_Frame, frozen=True, kw_only=True):
+class Hello(WireRecord, frozen=True, kw_only=True):
     """The first frame of a child."""
 
     protocol: tuple[int, int]
@@ -97,11 +99,11 @@ class Hello(_Frame, frozen=True, kw_only=True):
     pid: int
 
 
-class Loaded(_Frame, frozen=True):
+class Loaded(WireRecord, frozen=True):
     """What ``preload`` named is imported."""
 
 
-class Ready(_Frame, frozen=True, kw_only=True):
+class Ready(WireRecord, frozen=True, kw_only=True):
     """The agent is constructed, or ``error`` says why not (``phase``: program or constructor)."""
 
     takes_tasks: bool = False
@@ -111,7 +113,7 @@ class Ready(_Frame, frozen=True, kw_only=True):
     phase: str = ""
 
 
-class Done(_Frame, frozen=True, kw_only=True):
+class Done(WireRecord, frozen=True, kw_only=True):
     """An invocation has ended."""
 
     id: str
@@ -119,7 +121,7 @@ class Done(_Frame, frozen=True, kw_only=True):
     error: ErrorRecord | None = None
 
 
-class Call(_Frame, frozen=True, kw_only=True):
+class Call(WireRecord, frozen=True, kw_only=True):
     """The agent asks its runtime for something: a verb of ``AgentContext``, from within ``invocation``."""
 
     id: int
@@ -128,19 +130,19 @@ class Call(_Frame, frozen=True, kw_only=True):
     args: dict[str, Any] = {}
 
 
-class Uncall(_Frame, frozen=True, kw_only=True):
+class Uncall(WireRecord, frozen=True, kw_only=True):
     """Nobody waits for that call any more."""
 
     id: int
 
 
-class Watch(_Frame, frozen=True, kw_only=True):
+class Watch(WireRecord, frozen=True, kw_only=True):
     """The agent looks at ``is_stopping`` in that invocation and wants to be told."""
 
     invocation: str | None = None
 
 
-class Metric(_Frame, frozen=True, kw_only=True):
+class Metric(WireRecord, frozen=True, kw_only=True):
     """A number of the agent's own."""
 
     kind: str
@@ -148,14 +150,14 @@ class Metric(_Frame, frozen=True, kw_only=True):
     value: float
 
 
-class Held(_Frame, frozen=True, kw_only=True):
+class Held(WireRecord, frozen=True, kw_only=True):
     """The answer to ``hold``; ``error`` says why it could not be."""
 
     id: int
     error: ErrorRecord | None = None
 
 
-class Pong(_Frame, frozen=True, kw_only=True):
+class Pong(WireRecord, frozen=True, kw_only=True):
     """The answer to ``ping``."""
 
     id: int
@@ -167,13 +169,13 @@ FromGuest = Hello | Loaded | Ready | Done | Call | Uncall | Watch | Metric | Hel
 # -- to the child --------------------------------------------------------------------------------------------------
 
 
-class Preload(_Frame, frozen=True, kw_only=True):
+class Preload(WireRecord, frozen=True, kw_only=True):
     """Where to import from. The child imports what it will need and says ``loaded``."""
 
     path: tuple[str, ...] = ()
 
 
-class Assign(_Frame, frozen=True, kw_only=True):
+class Assign(WireRecord, frozen=True, kw_only=True):
     """Who the child is from now on. ``rlimits`` maps names as ``nofile`` to numbers; ``max_message`` is in bytes."""
 
     agent_id: str
@@ -189,14 +191,14 @@ class Assign(_Frame, frozen=True, kw_only=True):
     cwd: str | None = None
 
 
-class Program(_Frame, frozen=True, kw_only=True):
+class Program(WireRecord, frozen=True, kw_only=True):
     """The stream that came in B frames is the agent's source, whole."""
 
     stream: int
     size: int
 
 
-class Invoke(_Frame, frozen=True, kw_only=True):
+class Invoke(WireRecord, frozen=True, kw_only=True):
     """Enter the agent's code. For ``execute_task`` the argument is the task."""
 
     id: str
@@ -206,19 +208,19 @@ class Invoke(_Frame, frozen=True, kw_only=True):
     chain: tuple[str, ...] = ()
 
 
-class Cancel(_Frame, frozen=True, kw_only=True):
+class Cancel(WireRecord, frozen=True, kw_only=True):
     """Cancel an invocation."""
 
     id: str
 
 
-class Interrupt(_Frame, frozen=True, kw_only=True):
+class Interrupt(WireRecord, frozen=True, kw_only=True):
     """Raise in the thread that runs the invocation's synchronous code."""
 
     id: str
 
 
-class Result(_Frame, frozen=True, kw_only=True):
+class Result(WireRecord, frozen=True, kw_only=True):
     """The answer to a call."""
 
     id: int
@@ -226,30 +228,30 @@ class Result(_Frame, frozen=True, kw_only=True):
     error: ErrorRecord | None = None
 
 
-class Stopping(_Frame, frozen=True, kw_only=True):
+class Stopping(WireRecord, frozen=True, kw_only=True):
     """``is_stopping`` is true in that invocation."""
 
     invocation: str | None = None
 
 
-class Hold(_Frame, frozen=True, kw_only=True):
+class Hold(WireRecord, frozen=True, kw_only=True):
     """Hold all invocations at their next safe point, within ``timeout`` seconds."""
 
     id: int
     timeout: float
 
 
-class Release(_Frame, frozen=True):
+class Release(WireRecord, frozen=True):
     """Let held invocations go on."""
 
 
-class Ping(_Frame, frozen=True, kw_only=True):
+class Ping(WireRecord, frozen=True, kw_only=True):
     """Answer, if you can."""
 
     id: int
 
 
-class Stop(_Frame, frozen=True):
+class Stop(WireRecord, frozen=True):
     """Cancel what runs and end."""
 
 
@@ -274,7 +276,7 @@ _encoder = msgspec.json.Encoder()
 T = TypeVar("T")
 
 
-def encode_record(record: _Frame) -> bytes:
+def encode_record(record: WireRecord) -> bytes:
     """Return *record* as one frame."""
     return frame(JSON, _encoder.encode(record))
 

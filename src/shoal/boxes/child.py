@@ -1,0 +1,150 @@
+"""A started child: its process, its channel and its output, whatever walls stand around it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import subprocess
+from typing import Protocol
+
+from shoal.boxes import wire
+from shoal.boxes.guest.channel import Channel
+from shoal.boxes.guest.frames import FrameError, Splitter
+from shoal.boxes.launch import Launch, Walls
+from shoal.boxes.output import Output
+from shoal.boxes.procfs import started_at
+from shoal.boxes.reaper import Reaper
+from shoal.errors import BoxStartError, ProtocolError
+from shoal.kernel.ports import Clock
+
+__all__ = ["ChildProcess", "Owner"]
+
+_CLOSED_BUT_ALIVE = 0.5  # seconds that a child which closed its channel has to end by itself
+
+
+class Owner(Protocol):
+    """Who hears of a child."""
+
+    def on_frame(self, kind: int, body: bytes) -> None:
+        """Take a frame. Raises ProtocolError, which ends the child."""
+        ...
+
+    def on_line(self, stream: str, line: str) -> None:
+        """Take a line of its output."""
+        ...
+
+    def on_exit(self, code: int) -> None:
+        """Hear that it has ended, after all its frames and output."""
+        ...
+
+
+class ChildProcess:
+    """A started child: process, channel and output. Made whole in one go, so no cancellation can tear it."""
+
+    def __init__(self, walls: Walls, level: str, max_frame: int, clock: Clock) -> None:
+        """Start it on the running loop's thread, because the kernel's death signal follows that thread.
+
+        Raises BoxStartError.
+        """
+        loop = asyncio.get_running_loop()
+        self._clock = clock
+        self.owner: Owner | None = None
+        self.hello: wire.Hello | None = None
+        self.violation: str | None = None
+        self.reaped: asyncio.Future[int] = loop.create_future()
+        self._loop = loop
+        ours, theirs = socket.socketpair()
+        with contextlib.ExitStack() as undo:
+            undo.callback(ours.close)
+            with theirs:
+                process = _spawn(walls.launch, level, theirs.fileno())
+            undo.pop_all()
+        assert process.stdout is not None and process.stderr is not None
+        self.walls = walls
+        walls.started(process.pid)
+        self.pid = process.pid
+        self.pid_started = started_at(process.pid)
+        self.stdout = Output(loop, _take(process.stdout), "stdout", self._on_line)
+        self.stderr = Output(loop, _take(process.stderr), "stderr", self._on_line)
+        self.channel = Channel(loop, ours.detach(), Splitter(max_frame), self._on_frame, self._on_end)
+        self.reaper = Reaper(loop, process, self._on_exit)
+
+    def kill(self) -> None:
+        """End it and its whole process group now."""
+        self.walls.kill()
+
+    def _on_frame(self, kind: int, body: bytes) -> None:
+        # What it printed before the frame is told before it.
+        self.stdout.read()
+        self.stderr.read()
+        try:
+            if self.hello is None:
+                self.hello = _greeting(kind, body)
+            elif self.owner is not None:
+                self.owner.on_frame(kind, body)
+        except ProtocolError as error:
+            self._violated(str(error))
+
+    def _on_line(self, stream: str, line: str) -> None:
+        if self.owner is not None:
+            self.owner.on_line(stream, line)
+
+    def _on_end(self, error: FrameError | None) -> None:
+        if error is not None:
+            self._violated(str(error))
+        else:
+            # As a rule it is ending; who only closed its channel can never be spoken to again.
+            self._clock.call_later(_CLOSED_BUT_ALIVE, self.kill)
+
+    def _violated(self, text: str) -> None:
+        self.violation = self.violation or f"protocol: {text}"
+        self.channel.close()
+        self.kill()
+
+    def _on_exit(self, code: int) -> None:
+        self.channel.drain()
+        self.channel.close()
+        self.stdout.drain()
+        self.stderr.drain()
+        if self.owner is not None:
+            self.owner.on_exit(code)
+        self.reaped.set_result(code)
+
+
+def _spawn(launch: Launch, level: str, channel: int) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            launch.command,
+            stdin=channel,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=launch.env,
+            cwd=launch.cwd,
+            pass_fds=launch.fds,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise BoxStartError(
+            f"a child could not be started: {launch.command[0]}: {error}", level=level, phase="launch"
+        ) from error
+    finally:
+        for fd in launch.fds:
+            os.close(fd)
+
+
+def _greeting(kind: int, body: bytes) -> wire.Hello:
+    hello = wire.decode_record(kind, body, wire.from_guest)
+    if not isinstance(hello, wire.Hello):
+        raise ProtocolError("the first frame is not hello")
+    if hello.protocol[0] != wire.PROTOCOL[0]:
+        raise ProtocolError(f"the child speaks version {hello.protocol}, this is {wire.PROTOCOL}")
+    return hello
+
+
+def _take(pipe: object) -> int:
+    """Return a descriptor of its own for a pipe that Popen would close."""
+    fd = os.dup(pipe.fileno())  # type: ignore[attr-defined]
+    pipe.close()  # type: ignore[attr-defined]
+    return fd

@@ -1,0 +1,87 @@
+"""Where boxes keep what must be found again after their runtime was killed: a directory for each process that has boxes.
+
+``BASE/PID-STARTED/BOX`` is made by whoever needs it (mode 0700). What belongs to a process that is gone is swept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+import os
+import shutil
+import stat
+import tempfile
+from pathlib import Path
+
+from shoal.boxes.procfs import started_at
+from shoal.boxes.reaper import kill_orphan
+from shoal.errors import BoxStartError
+
+__all__ = ["forget_directory", "new_box_id", "note_process", "state_directory", "sweep_state"]
+
+_PROCESSES = "processes"
+_numbers = itertools.count(1)
+
+
+def new_box_id() -> str:
+    """Return a name for a box that no other box on this machine has."""
+    return f"{os.getpid()}-{started_at(os.getpid())}-{next(_numbers)}"
+
+
+def state_directory(box_id: str) -> Path:
+    """Return where a box may keep what it needs on the host; it is not made here. Raises BoxStartError."""
+    return _base() / box_id.rpartition("-")[0] / box_id
+
+
+def note_process(box_id: str, pid: int) -> None:
+    """Remember a process of a box, so that a later start can end it."""
+    directory = state_directory(box_id)
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with open(directory / _PROCESSES, "a", encoding="ascii") as file:
+        file.write(f"{pid} {started_at(pid)}\n")
+
+
+def forget_directory(box_id: str) -> None:
+    """Remove what a box kept, and the process's own directory with the last box."""
+    directory = state_directory(box_id)
+    shutil.rmtree(directory, ignore_errors=True)
+    with contextlib.suppress(OSError):  # another box is in it, or there never was one
+        directory.parent.rmdir()
+
+
+def sweep_state() -> int:
+    """End the processes and remove the directories of boxes whose runtime is gone; returns how many boxes there were."""
+    count = 0
+    for owner in _base().iterdir():
+        pid, _, started = owner.name.partition("-")
+        if not pid.isdigit() or str(started_at(int(pid))) == started:
+            continue
+        for box in owner.iterdir():
+            _end_processes(box / _PROCESSES)
+            count += 1
+        shutil.rmtree(owner, ignore_errors=True)
+    return count
+
+
+def _end_processes(file: Path) -> None:
+    try:
+        lines = file.read_text(encoding="ascii").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        pid, _, started = line.partition(" ")
+        if pid.isdigit() and started.isdigit():
+            kill_orphan(int(pid), int(started))
+
+
+@functools.cache
+def _base() -> Path:
+    """Return ``/tmp/shoal-UID`` (or where TMPDIR says), ours alone. Raises BoxStartError when somebody else made it."""
+    base = Path(tempfile.gettempdir()) / f"shoal-{os.getuid()}"
+    with contextlib.suppress(FileExistsError):
+        base.mkdir(mode=0o700)
+    found = base.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise BoxStartError(f"{base} must be a directory of this user with mode 0700", level="any", phase="launch")
+    return base

@@ -1,0 +1,204 @@
+"""Every error of Shoal, in one tree.
+
+Each class also has a built-in base, so that code which knows nothing of Shoal can catch it. What the reader can do
+about an error stands in its note (``add_note``), which a traceback prints below the text.
+
+::
+
+    ShoalError
+    ├── ConfigError (ValueError)                    faults: every fault of a configuration, at once
+    │   └── IsolationUnavailableError               what the probe of this machine found
+    ├── MissingExtraError (RuntimeError, ImportError)   the extra to install
+    ├── StoreError (RuntimeError)                   the store cannot be opened, or refused a write
+    ├── RuntimeStateError (RuntimeError)            not possible in the runtime's present state
+    │   ├── RuntimeNotStartedError                  call ``await runtime.start()`` first
+    │   ├── RuntimeStoppingError                    nothing new is taken
+    │   └── RuntimeClosedError                      of boxes: make a new one
+    ├── AgentError                                  agent_id, name
+    │   ├── AgentNotFoundError (ValueError, LookupError)
+    │   │   └── BoxNotFoundError
+    │   ├── AgentNameTakenError (ValueError)        alive on another node, or on this one
+    │   ├── AgentLimitError (RuntimeError)          the agent is queued
+    │   ├── AgentStateError (RuntimeError)          status, operation
+    │   ├── AgentStartError (RuntimeError)          constructor or on_start raised
+    │   ├── AgentPauseError (RuntimeError)          on_pause raised, or no safe point in time
+    │   ├── ProcessError (RuntimeError)             exit_code, stderr_tail
+    │   ├── DeadAgentError (ConnectionError)        reason, exit_code
+    │   │   ├── BoxNotRunningError                  no program runs in it
+    │   │   └── BoxStoppedError                     stopped before it answered
+    │   ├── ResourceLimitExceededError (RuntimeError)   resource_type, current, limit
+    │   └── GroupError (RuntimeError)               failures, by agent
+    ├── TaskError                                   task_id
+    │   ├── TaskNotFoundError (ValueError, LookupError)
+    │   ├── TaskTimeoutError (TimeoutError)         one attempt took longer than allowed
+    │   ├── TaskFailedError (RuntimeError)          what the agent raised
+    │   ├── TaskCancelledError (RuntimeError)
+    │   ├── TaskInterruptedError (RuntimeError)     the attempt was cut short through no fault of its own
+    │   ├── DependencyFailedError (RuntimeError)    dependency_id, dependency_status, root_id
+    │   ├── CyclicDependencyError (ValueError)      cycle
+    │   ├── IdempotencyConflictError (ValueError)   key
+    │   └── WaitTimeoutError (TimeoutError)         pending
+    ├── QueueFullError (RuntimeError)               queue_name, max_size
+    │   └── MailboxFullError                        recipients
+    ├── PayloadError (ValueError)                   path
+    │   └── PayloadTooLargeError                    size, limit
+    │       └── MessageTooLargeError
+    ├── VersionConflictError (RuntimeError)         key, expected, actual
+    ├── LeaseLostError (RuntimeError)               somebody else may be doing this work now
+    ├── MessageError
+    │   ├── ResponseTimeoutError (TimeoutError)
+    │   ├── MessageExpiredError (TimeoutError)
+    │   ├── NoHandlerError (RuntimeError)
+    │   ├── RequestFailedError (RuntimeError)       error_type, error_message, traceback
+    │   ├── DeadlockError (RuntimeError)            cycle, by name
+    │   └── ChainTooDeepError (RuntimeError)
+    └── BoxError (RuntimeError)
+        ├── ProtocolError                           what came over the wire is not a frame
+        ├── BoxStartError                           level, phase, exit_code, stderr_tail
+        ├── BoxExistsError (ValueError)
+        ├── BoxSpecError (ValueError)               faults: every fault of a spec, at once
+        ├── BoxStateError                           not possible in the box's present state
+        ├── BoxProgramError                         which object cannot be packed
+        ├── PythonMismatchError                     host, box: the two versions
+        ├── BoxWaitTimeoutError (TimeoutError)      codes, by name
+        ├── LimitUnavailableError                   asked for, and cannot be held here
+        ├── NotAllowedError                         sender, target
+        └── SelfSendError
+"""
+
+from __future__ import annotations
+
+from shoal.errors.agents import (
+    AgentError,
+    AgentLimitError,
+    AgentNameTakenError,
+    AgentNotFoundError,
+    AgentPauseError,
+    AgentStartError,
+    AgentStateError,
+    DeadAgentError,
+    GroupError,
+    ProcessError,
+    ResourceLimitExceededError,
+)
+from shoal.errors.boxes import (
+    BoxError,
+    BoxExistsError,
+    BoxNotFoundError,
+    BoxNotRunningError,
+    BoxProgramError,
+    BoxSpecError,
+    BoxStartError,
+    BoxStateError,
+    BoxStoppedError,
+    BoxWaitTimeoutError,
+    LimitUnavailableError,
+    NotAllowedError,
+    ProtocolError,
+    PythonMismatchError,
+    SelfSendError,
+)
+from shoal.errors.data import (
+    LeaseLostError,
+    MailboxFullError,
+    MessageTooLargeError,
+    PayloadError,
+    PayloadTooLargeError,
+    QueueFullError,
+    VersionConflictError,
+)
+from shoal.errors.messages import (
+    ChainTooDeepError,
+    DeadlockError,
+    MessageError,
+    MessageExpiredError,
+    NoHandlerError,
+    RequestFailedError,
+    ResponseTimeoutError,
+)
+from shoal.errors.root import ShoalError, nearest
+from shoal.errors.setup import (
+    ConfigError,
+    IsolationUnavailableError,
+    MissingExtraError,
+    RuntimeClosedError,
+    RuntimeNotStartedError,
+    RuntimeStateError,
+    RuntimeStoppingError,
+    StoreError,
+)
+from shoal.errors.tasks import (
+    CyclicDependencyError,
+    DependencyFailedError,
+    IdempotencyConflictError,
+    TaskCancelledError,
+    TaskError,
+    TaskFailedError,
+    TaskInterruptedError,
+    TaskNotFoundError,
+    TaskTimeoutError,
+    WaitTimeoutError,
+)
+
+__all__ = [
+    "AgentError",
+    "AgentLimitError",
+    "AgentNameTakenError",
+    "AgentNotFoundError",
+    "AgentPauseError",
+    "AgentStartError",
+    "AgentStateError",
+    "BoxError",
+    "BoxExistsError",
+    "BoxNotFoundError",
+    "BoxNotRunningError",
+    "BoxProgramError",
+    "BoxSpecError",
+    "BoxStartError",
+    "BoxStateError",
+    "BoxStoppedError",
+    "BoxWaitTimeoutError",
+    "ChainTooDeepError",
+    "ConfigError",
+    "CyclicDependencyError",
+    "DeadAgentError",
+    "DeadlockError",
+    "DependencyFailedError",
+    "GroupError",
+    "IdempotencyConflictError",
+    "IsolationUnavailableError",
+    "LeaseLostError",
+    "LimitUnavailableError",
+    "MailboxFullError",
+    "MessageError",
+    "MessageExpiredError",
+    "MessageTooLargeError",
+    "MissingExtraError",
+    "NoHandlerError",
+    "NotAllowedError",
+    "PayloadError",
+    "PayloadTooLargeError",
+    "ProcessError",
+    "ProtocolError",
+    "PythonMismatchError",
+    "QueueFullError",
+    "RequestFailedError",
+    "ResourceLimitExceededError",
+    "ResponseTimeoutError",
+    "RuntimeClosedError",
+    "RuntimeNotStartedError",
+    "RuntimeStateError",
+    "RuntimeStoppingError",
+    "SelfSendError",
+    "ShoalError",
+    "StoreError",
+    "TaskCancelledError",
+    "TaskError",
+    "TaskFailedError",
+    "TaskInterruptedError",
+    "TaskNotFoundError",
+    "TaskTimeoutError",
+    "VersionConflictError",
+    "WaitTimeoutError",
+    "nearest",
+]
