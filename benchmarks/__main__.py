@@ -10,6 +10,7 @@ from benchmarks import (
     acceptance,
     crash,
     growth,
+    idle,
     imports,
     latency,
     memory,
@@ -25,7 +26,7 @@ from benchmarks.runner import ROOT, measure
 MEASUREMENTS = tuple(
     measurement
     for module in (
-        tasks, latency, steps, messages, publish, process_agents, memory, growth, crash, imports, acceptance,
+        tasks, latency, idle, steps, messages, publish, process_agents, memory, growth, crash, imports, acceptance,
     )
     for measurement in module.MEASUREMENTS
 )  # fmt: skip

@@ -53,14 +53,15 @@ async def _fill(here: object, count: int) -> None:
 async def _measure(here: object, count: int) -> dict[str, dict[str, float]]:
     """Time each verb alone, as it is called in turn; every settled task is replaced by a new one."""
     from shoal.kernel.clock import RealClock
-    from shoal.kernel.ports import Fence, Outcome, Settlement, Slot
+    from shoal.kernel.ports import Fence, Outcome, Settlement
+    from shoal.kernel.room import Room, Slot
     from shoal.runtime import AgentRuntime
 
     assert isinstance(here, AgentRuntime)
     await asyncio.sleep(1)
     clock, tasks = RealClock(), here.store.tasks
     seconds: dict[str, list[float]] = {verb: [] for verb in VERBS}
-    slots = [Slot(agent_id="bench", targets=("",), free=1)]
+    room = Room([Slot(agent_id="bench", targets=("",), free=1)])
 
     async def clocked(verb: str, call: Callable[[], Awaitable[Any]]) -> Any:
         begun = time.perf_counter()
@@ -73,7 +74,7 @@ async def _measure(here: object, count: int) -> dict[str, dict[str, float]]:
         begun = time.perf_counter()
         here.get_task_status(task_id)
         seconds["status"].append(time.perf_counter() - begun)
-        claims = await clocked("claim", lambda: tasks.claim(here.node_id, slots, now=clock.now(), starved_before=None))
+        claims = await clocked("claim", lambda: tasks.claim(here.node_id, room, now=clock.now(), starved_before=None))
         fence = Fence(claims[0].task.task_id, here.node_id, claims[0].task.attempt)
         done = Settlement(fence=fence, agent_id="bench", outcome=Outcome.COMPLETED, output=None)
         await clocked("settle", partial(tasks.settle, done, now=clock.now()))

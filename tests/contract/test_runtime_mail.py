@@ -391,7 +391,7 @@ def test_a_group_joined_on_another_node_gets_its_tasks_at_once(tmp_path: Path, r
             task_id = await here.submit_task("work", group="g")
             assert (await here.wait_for_task(task_id, 5)).result() == "worker"
             await here.remove_from_group("g", "worker")
-            await until(lambda: there._here.registrations[there.get_agent_status("worker").agent_id].groups == set(), 5)
+            await until(lambda: there._here.registrations[there.get_agent_status("worker").agent_id].groups == (), 5)
 
     run(main)
 

@@ -14,7 +14,8 @@ import pytest
 
 from shoal import Task, TaskSpec, TaskStatus
 from shoal.errors import VersionConflictError, WaitTimeoutError
-from shoal.kernel.ports import Fence, Outcome, Settlement, Slot
+from shoal.kernel.ports import Fence, Outcome, Settlement
+from shoal.kernel.room import Room, Slot
 from tests.support.runtimes import running, until
 
 Run = Callable[..., Any]
@@ -92,7 +93,7 @@ def test_eight_claimers_get_one_task_once(url: str, run: Run) -> None:
                 task_id = await runtime.submit_task("x")
                 now = runtime.get_task_status(task_id).created_at
                 slots = [Slot(agent_id=agent_id, targets=("",)) for agent_id in agents]
-                claims = [runtime.store.tasks.claim(runtime.node_id, [slot], now=now) for slot in slots]
+                claims = [runtime.store.tasks.claim(runtime.node_id, Room([slot]), now=now) for slot in slots]
                 given = [claim for found in await asyncio.gather(*claims) for claim in found]
                 assert [claim.task.task_id for claim in given] == [task_id]
                 assert runtime.get_task_status(task_id).attempt == 1

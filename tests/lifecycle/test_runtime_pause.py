@@ -90,7 +90,7 @@ def test_the_time_of_a_message_handler_and_of_its_waits_stands_still_too(store_u
     async def main() -> None:
         async with running(store_url, {"a": Slow}, limits=ResourceLimit(task_timeout_seconds=0.4)) as runtime:
             await runtime.send_message(["a"], "go", 1)
-            await until(lambda: runtime._here.post.cells[runtime.get_agent_status("a").agent_id].lane is not None)
+            await until(lambda: runtime._here.post.cells[runtime.get_agent_status("a").agent_id].lane.entry is not None)
             await paused_for(runtime, PAUSE, lambda: None)
             await asyncio.sleep(0.1)
             assert await runtime.shared.get("handled") is None, "0.3 s of its own time are not over"

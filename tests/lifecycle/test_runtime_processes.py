@@ -292,7 +292,7 @@ def test_a_request_that_waits_in_a_mailbox_hears_of_the_stop_at_once(store_url: 
     async def main() -> None:
         async with running(store_url, {"a": Answers}) as runtime:
             first = asyncio.create_task(runtime.request("a", "slow", {}))
-            await until(lambda: runtime._here.post.cells[runtime.get_agent_status("a").agent_id].lane is not None)
+            await until(lambda: runtime._here.post.cells[runtime.get_agent_status("a").agent_id].lane.entry is not None)
             waiting = asyncio.create_task(runtime.request("a", "ask", {}))
             await asyncio.sleep(0.05)
             stopping = asyncio.create_task(runtime.stop_agent("a", timeout_seconds=3))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -17,7 +20,7 @@ from typing import Any
 import pytest
 
 from shoal import AgentRuntime, RestartPolicy, Task, TaskStatus
-from shoal.errors import DeadAgentError, TaskFailedError
+from shoal.errors import AgentNameTakenError, DeadAgentError, TaskFailedError
 from shoal.kernel.ports import Child, Node
 from shoal.kernel.takeover import process_start, this_boot
 from tests.support.facts import all_events, check_story
@@ -26,6 +29,7 @@ from tests.support.runtimes import running, until
 
 NODE = Path(__file__).with_name("one_node.py")
 CYCLES = 200
+ASK = "from shoal.kernel.takeover import this_boot; print(this_boot())"
 
 Run = Callable[..., Any]
 
@@ -139,6 +143,47 @@ def test_a_frozen_node_loses_its_task_and_cannot_settle_it_late(tmp_path: Path, 
 
     with script(NODE, "slow_task", str(tmp_path / "shoal.db")) as node:
         run(lambda: main(node))
+
+
+def freeze_between_writes(node: Any, file: Path) -> None:
+    """Freeze a node at a moment in which it does not hold up the store."""
+    while True:
+        node.signal(signal.SIGSTOP)
+        with open(f"{file}-lock") as lock, contextlib.suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        node.signal(signal.SIGCONT)
+        time.sleep(0.01)
+
+
+def test_an_agent_of_a_frozen_node_that_goes_on_is_not_taken_from_it(tmp_path: Path, store_url: str, run: Run) -> None:
+    async def main(node: Any) -> None:
+        node.hear()
+        freeze_between_writes(node, tmp_path / "shoal.db")
+        await asyncio.sleep(2.1)  # its lease has ended, and who is new here cannot know whether it lives
+        async with running(store_url, lease_seconds=30) as runtime:
+            with pytest.raises(AgentNameTakenError) as taken:
+                await runtime.register_agent("a", nothing)
+            node.signal(signal.SIGCONT)
+            tasks = runtime.list_tasks()
+            done = await runtime.wait_for_tasks([task.task_id for task in tasks], timeout_seconds=20)
+            assert [task.output_data for task in done] == ["the frozen node"]
+            assert runtime.get_agent_status("a").node_id == taken.value.node_id
+            assert runtime.query_events("lease_lost") == []
+
+    with script(NODE, "slow_task", str(tmp_path / "shoal.db")) as node:
+        run(lambda: main(node))
+
+
+def test_containers_that_share_a_name_are_two_machines() -> None:
+    here = subprocess.run(
+        ["unshare", "--user", "--map-root-user", "--pid", "--fork", sys.executable, "-c", ASK],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if here.returncode:
+        pytest.skip(f"no pid namespaces here: {here.stderr.strip()}")
+    assert here.stdout.split()[:1] == this_boot().split()[:1]
+    assert here.stdout.strip() != this_boot()
 
 
 @pytest.mark.spec("R50")

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from shoal.kernel.event import EventFilter
-from shoal.kernel.ports import Fence, Node, Outcome, Settlement, Slot
+from shoal.kernel.ports import Fence, Node, Outcome, Settlement
+from shoal.kernel.room import Room, Slot
 from shoal.store import open_store
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -108,7 +109,7 @@ def test_two_stores_on_one_file_give_each_task_once(tmp_path: Path) -> None:
         )
         await store.leases.join(node, now=NOW)
         done = []
-        while given := await store.tasks.claim(node_id, [Slot(agent_id="a", targets=("",), free=3)], now=NOW):
+        while given := await store.tasks.claim(node_id, Room([Slot(agent_id="a", targets=("",), free=3)]), now=NOW):
             for each in given:
                 fence = Fence(each.task.task_id, node_id, each.task.attempt)
                 settlement = Settlement(fence=fence, agent_id="a", outcome=Outcome.COMPLETED)

@@ -92,11 +92,11 @@ class LocalBus:
         if answer.done() and not answer.cancelled():
             return answer.result()
         asks = seat.asks
-        asks.add(answer)
+        asks[answer] = None
         try:
             return await answered(answer, address, timeout, self._clock)
         finally:
-            asks.discard(answer)
+            asks.pop(answer, None)
 
     async def publish(self, topic: str, message: AgentMessage) -> int:
         """Bring a message to all subscribers but its sender; return how many mailboxes took it."""

@@ -26,7 +26,7 @@ class Seat:
 
     def __init__(self, receiver: Receiver) -> None:
         self.receiver = receiver
-        self.asks: set[Answer] = set()
+        self.asks: dict[Answer, None] = {}  # a set would take 0.15 KB more of each
 
 
 class Seats:

@@ -67,7 +67,7 @@ class Service:
         except Exception as error:  # noqa: BLE001 - whatever it is, the asker is told
             _refuse(connection, frame.ident, error)
             return
-        seat.asks.add(answer)
+        seat.asks[answer] = None
         connection.serving[frame.ident] = answer
         answer.add_done_callback(lambda done: _answer(connection, frame, seat, done))
 
@@ -96,7 +96,7 @@ async def _taken(connection: Connection, ident: int, waiting: Awaitable[None]) -
 
 
 def _answer(connection: Connection, frame: Ask, seat: Seat, answer: asyncio.Future[AgentMessage]) -> None:
-    seat.asks.discard(answer)
+    seat.asks.pop(answer, None)
     asked = connection.serving.pop(frame.ident, None) is not None
     error = stopped(frame.address) if answer.cancelled() else answer.exception()
     if not asked:

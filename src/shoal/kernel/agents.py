@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
@@ -120,7 +121,7 @@ class Agents:
         metadata, _ = checked(dict(given.get("metadata") or {}), "metadata", self._env.settings.max_payload_bytes)
         assert isinstance(metadata, dict)
         return Options(
-            isolation=str(isolation),
+            isolation=sys.intern(str(isolation)),
             capabilities=words(given.get("capabilities"), "capabilities"),
             groups=words(given.get("group"), "group"),
             restart=restart_policy(given.get("restart")),
@@ -136,7 +137,10 @@ class Agents:
         self._env.check_running()
         agent_id = self._env.store.agents.get(address).agent_id
         cancelled = await self._env.store.agents.unregister(agent_id, now=self._env.clock.now())
-        self._registrations.pop(agent_id, None)
+        registration = self._registrations.pop(agent_id, None)
+        if registration is not None:
+            self._cells.restarts.forget(registration)
+            self._cells.places.fill_soon()
         await self._tasks.stop_cancelled(cancelled)
 
     def _mine(self, address: str) -> Registration:
@@ -188,9 +192,9 @@ class Agents:
             if registration.cell is not None:
                 await self._cells.shut(registration, timeout)
             elif registration.instance.status not in (AgentStatus.STOPPED, AgentStatus.FAILED):
-                self._cells.places.unqueue(registration)
                 if registration.instance.status is not AgentStatus.STOPPING:
                     await advance(self._env, registration, AgentVerb.STOP)
+                self._cells.places.unqueue(registration)
                 if registration.instance.status is AgentStatus.STOPPING:
                     await advance(self._env, registration, AgentVerb.STOPPED)
         self._cells.places.fill_soon()

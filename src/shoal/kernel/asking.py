@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 from collections import OrderedDict
-from collections.abc import Sequence
-from datetime import datetime, timedelta
+from collections.abc import Awaitable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from shoal.errors import AgentNotFoundError, ChainTooDeepError, DeadAgentError, ResponseTimeoutError, ShoalError
+from shoal.errors import AgentNotFoundError, DeadAgentError, ResponseTimeoutError, ShoalError
 from shoal.kernel.agent import AgentStatus
 from shoal.kernel.event import EventType, Fact
 from shoal.kernel.message import AgentMessage, check_message_type, check_seconds
@@ -19,12 +20,13 @@ from shoal.kernel.undelivered import not_running
 if TYPE_CHECKING:
     from shoal.kernel.cell import Cell
     from shoal.kernel.entry import Entry
+    from shoal.kernel.inbox import Inbox
     from shoal.kernel.post import Post
 
 __all__ = ["Asking"]
 
-MAX_CHAIN = 64
 REMEMBERED_QUESTIONS = 10_000
+Hope = asyncio.Future[AgentMessage]
 
 
 class Asking:
@@ -34,58 +36,66 @@ class Asking:
         self._post = post
         self._env = post.env
         self._asked: OrderedDict[str, tuple[str, ...]] = OrderedDict()  # by correlation: who was asked
-        self._hoping: dict[str, set[asyncio.Future[AgentMessage]]] = {}  # by agent: who waits for a response from it
+        self._hoping: dict[str, dict[Hope, set[str]]] = {}  # by agent: who waits for it, and for whom besides
+        self._over: OrderedDict[tuple[str, str], BaseException] = OrderedDict()  # by asker, correlation: why none comes
         self.probes = Probes(post)
 
-    def remember(self, correlation_id: str, ids: tuple[str, ...]) -> None:
-        """Note who was asked under a correlation: when they are gone, who waits for it hears."""
-        self._asked[correlation_id] = ids
+    def remember(self, message: AgentMessage, correlation_id: str) -> None:
+        """Note who is asked under a correlation: when they are all gone, who waits for it hears."""
+        self._over.pop((message.sender_id, correlation_id), None)
+        self._asked[correlation_id] = message.recipient_ids
         if len(self._asked) > REMEMBERED_QUESTIONS:
             self._asked.popitem(last=False)
 
     def gone(self, agent_id: str, error: DeadAgentError) -> None:
-        """Tell those who hope for a response of this agent."""
-        for future in self._hoping.pop(agent_id, ()):
-            if not future.done():
-                future.set_exception(error)
+        """Tell those who hope for a response of this agent, and of nobody else any more."""
+        for future, left in self._hoping.pop(agent_id, {}).items():
+            left.discard(agent_id)
+            if not left and not future.done():
+                future.set_exception(copy.copy(error))
 
-    async def request(
+    def unanswered(self, message: AgentMessage, error: BaseException) -> None:
+        """Tell an agent of this node that waits for a correlation, or will, that no answer comes: who was asked is done
+        with the message."""
+        asker = self._post.cells.get(message.sender_id)
+        if asker is None or message.correlation_id is None or len(message.recipient_ids) != 1:
+            return
+        asker.inbox.mailbox.refuse(message.correlation_id, error)
+        self._over[message.sender_id, message.correlation_id] = error
+        if len(self._over) > REMEMBERED_QUESTIONS:
+            self._over.popitem(last=False)
+
+    def request(
         self, entry: Entry | None, recipient: str, message_type: str, data: Any, timeout_seconds: float | None
-    ) -> AgentMessage:
-        """Ask and wait for the answer."""
+    ) -> Awaitable[AgentMessage]:
+        """Ask; what is returned waits for the answer."""
         check_message_type(message_type)
         check_seconds("timeout_seconds", timeout_seconds)
-        sender = None if entry is None else entry.cell
         agent_id = self._post.resolve(recipient)
         here = self._post.cells.get(agent_id)
-        now = self._env.clock.now()
-        message = self._post.message(
-            sender,
-            message_type,
-            data,
-            recipient_ids=(agent_id,),
-            expects_reply=True,
-            expires_at=None if timeout_seconds is None else now + timedelta(seconds=timeout_seconds),
-            chain=() if entry is None else _chain(entry),
-            timestamp=now,
-        )
+        message = self._post.writing.question(entry, agent_id, message_type, data, timeout_seconds)
         if here is None and not self._env.bus.has(agent_id):
-            instance = self._env.store.agents.get(agent_id)
-            raise not_running(instance)
+            raise not_running(self._env.store.agents.get(agent_id))
         self._env.numbers.count("messages_sent")
         if entry is None:
-            return await self._env.bus.request(agent_id, message, timeout_seconds)
+            return self._env.bus.request(agent_id, message, timeout_seconds)
+        if here is None:
+            return self._ask_elsewhere(entry, message, recipient, timeout_seconds)
+        return _ask_here(entry, here.inbox, message, recipient, timeout_seconds)
+
+    async def _ask_elsewhere(
+        self, entry: Entry, message: AgentMessage, recipient: str, seconds: float | None
+    ) -> AgentMessage:
+        """Ask an agent of another node: a circle of waits is found by probes."""
+        asked = message.recipient_ids[0]
         entry.waits_for = message
         try:
-            with entry.cell.time.limit(timeout_seconds):
-                if here is not None:
-                    # No need of the bus: a cell tells its own askers of its end, and has refused a circle of waits.
-                    return await here.inbox.ask(message)
-                return await self.probes.guarded(entry, message, self._env.bus.request(agent_id, message, None))
+            with entry.cell.time.limit(seconds):
+                return await self.probes.guarded(entry, message, self._env.bus.request(asked, message, None))
         except TimeoutError as error:
-            if isinstance(error, ShoalError):
+            if isinstance(error, ShoalError) or seconds is None:
                 raise
-            raise ResponseTimeoutError(f"No answer from {recipient!r} after {timeout_seconds:g} s") from None
+            raise _late(recipient, seconds) from None
         finally:
             entry.waits_for = None
 
@@ -95,26 +105,14 @@ class Asking:
         future = cell.inbox.asks.get(message.message_id)
         if future is not None:
             if not future.done():
-                future.set_result(self.response(cell, message, value, expires_at=None))
+                future.set_result(self._post.writing.response(cell, message, value, None))
         elif value is not None and message.correlation_id is not None and len(message.recipient_ids) == 1:
             self._env.spawn(self.reply(cell, message, value), f"reply of {cell.name}")
 
-    def response(
-        self, sender: Cell | None, message: AgentMessage, data: Any, *, expires_at: datetime | None
-    ) -> AgentMessage:
-        """Return the message that answers *message*; one that is handed straight to its asker never waits."""
-        return self._post.message(
-            sender,
-            "response",
-            data,
-            recipient_ids=(message.sender_id,),
-            correlation_id=message.correlation_id or message.message_id,
-            expires_at=expires_at,
-        )
-
     async def reply(self, cell: Cell, message: AgentMessage, data: Any) -> None:
         """Answer *message*, whether its sender waits in ``request`` or for its correlation."""
-        response = self.response(cell, message, data, expires_at=self._post.expiry())
+        writing = self._post.writing
+        response = writing.response(cell, message, data, writing.expiry())
         future = cell.inbox.asks.get(message.message_id)
         if future is not None:
             if not future.done():
@@ -128,11 +126,12 @@ class Asking:
         check_seconds("timeout_seconds", timeout)
         future = cell.inbox.mailbox.expect(correlation_id)
         asked = self._asked.get(correlation_id, ())
-        if not future.done():
-            for agent_id in asked:
-                self._hoping.setdefault(agent_id, set()).add(future)
-            self._check_hope(asked, future)
+        left = set(asked)
         try:
+            if not future.done():
+                for agent_id in asked:
+                    self._hoping.setdefault(agent_id, {})[future] = left
+                self._check_hope(cell, correlation_id, future)
             with cell.time.limit(timeout):
                 return await future
         except TimeoutError as error:
@@ -140,20 +139,25 @@ class Asking:
                 raise
             raise ResponseTimeoutError(f"No response to {correlation_id[:80]!r} after {timeout:g} s") from None
         finally:
+            future.cancel()
             for agent_id in asked:
                 hoping = self._hoping.get(agent_id)
                 if hoping is not None:
-                    hoping.discard(future)
+                    hoping.pop(future, None)
                     if not hoping:
                         del self._hoping[agent_id]
 
-    def _check_hope(self, asked: Sequence[str], future: asyncio.Future[AgentMessage]) -> None:
-        """End a wait at once when all who were asked are gone."""
-        if not asked or any(self._env.bus.has(agent_id) for agent_id in asked):
+    def _check_hope(self, cell: Cell, correlation_id: str, future: Hope) -> None:
+        """End a wait at once when it is known that no answer comes, or all who were asked are gone."""
+        over, asked = self._over.pop((cell.agent_id, correlation_id), None), self._asked.get(correlation_id, ())
+        if over is not None:
+            future.set_exception(over)
+        elif not asked or any(self._env.bus.has(agent_id) for agent_id in asked):
             return
-        instance = self._env.store.agents.get(asked[0])
-        if instance.status is not AgentStatus.PAUSED:
-            future.set_exception(not_running(instance))
+        else:
+            instance = self._env.store.agents.get(asked[0])
+            if instance.status is not AgentStatus.PAUSED:
+                future.set_exception(not_running(instance))
 
     def deadlock(self, cycle: Sequence[str]) -> None:
         """Note a circle of waits."""
@@ -162,9 +166,29 @@ class Asking:
         )
 
 
-def _chain(entry: Entry) -> tuple[str, ...]:
-    """Return the chain of what this invocation asks. Raises ChainTooDeepError."""
-    chain = (*entry.invocation.chain, entry.invocation.invocation_id)
-    if len(chain) > MAX_CHAIN:
-        raise ChainTooDeepError(MAX_CHAIN)
-    return chain
+async def _ask_here(
+    entry: Entry, inbox: Inbox, message: AgentMessage, recipient: str, seconds: float | None
+) -> AgentMessage:
+    """Ask an agent of this node. No need of the bus: a cell tells its own askers of its end, and has refused a circle
+    of waits."""
+    answer = inbox.question(message)
+    entry.waits_for = message
+    timer = None
+    if seconds is not None:
+        timer = entry.cell.time.timer(seconds, partial(_give_up, answer, recipient, seconds))
+    try:
+        return await answer
+    finally:
+        entry.waits_for = None
+        if timer is not None:
+            timer.cancel()
+        inbox.close_question(message, answer)
+
+
+def _give_up(answer: asyncio.Future[AgentMessage], recipient: str, seconds: float) -> None:
+    if not answer.done():
+        answer.set_exception(_late(recipient, seconds))
+
+
+def _late(recipient: str, seconds: float) -> ResponseTimeoutError:
+    return ResponseTimeoutError(f"No answer from {recipient!r} after {seconds:g} s")

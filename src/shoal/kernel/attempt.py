@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,6 @@ from shoal.errors import (
     LeaseLostError,
     PayloadError,
     ResourceLimitExceededError,
-    StoreError,
     TaskInterruptedError,
     TaskTimeoutError,
 )
@@ -24,7 +23,7 @@ from shoal.kernel.failure import Failure
 from shoal.kernel.message import AgentMessage
 from shoal.kernel.owntime import OwnTimer
 from shoal.kernel.payload import checked
-from shoal.kernel.ports import Exit, Fence, Outcome, Settlement
+from shoal.kernel.ports import Exit, Fence, Outcome, Settled, Settlement
 from shoal.kernel.redelivery import again, fetch_when_due, with_mail
 from shoal.kernel.task import Task, TaskStatus
 
@@ -202,29 +201,26 @@ class Attempt:
         self._settled = True
         if self.ending is Ending.CANCELLED:  # recorded when it was cancelled
             return
-        while True:
-            now = self.env.clock.now()
-            if self.pulled:
-                settlement = with_mail(self.cell, settlement, self.pulled)
-            done = self.env.store.tasks.settle(settlement, now=now)
-            if self._code_ended:
-                self._leave()
-            try:
-                settled = await done
-                break
-            except (UnicodeError, ValueError) as error:  # what cannot be stored must not keep the task running for ever
-                settlement = self._error(Failure.of(error), retriable=False)
-            except StoreError:
-                if self.env.status == "stopped":
-                    raise
-                # Nothing was acknowledged; the outcome is kept here until the store takes it.
-                await self.env.clock.sleep(self.env.settings.poll_seconds)
+        try:
+            settlement, settled, now = await self.env.persist(lambda: self._record(settlement))
+        except (UnicodeError, ValueError) as error:  # what cannot be stored must not keep the task running for ever
+            failed = self._error(Failure.of(error), retriable=False)
+            settlement, settled, now = await self.env.persist(lambda: self._record(failed))
         if settled.applied and settlement.outcome is not Outcome.INTERRUPTED:
             self.cell.count_result(settlement.outcome is not Outcome.COMPLETED)
         for given in settlement.returns:
             fetch_when_due(self.cell, given)
         task = self._final(settlement, now) if settled.applied else None
         self.scheduler.settled(settled, settlement, task)
+
+    async def _record(self, settlement: Settlement) -> tuple[Settlement, Settled, datetime]:
+        now = self.env.clock.now()
+        if self.pulled:
+            settlement = with_mail(self.cell, settlement, self.pulled)
+        done = self.env.store.tasks.settle(settlement, now=now)
+        if self._code_ended:
+            self._leave()
+        return settlement, await done, now
 
     def _leave(self) -> None:
         """Free the lane, once. Right after the settlement is on its way: the next claim joins its group of commits."""
@@ -234,16 +230,10 @@ class Attempt:
 
     def _final(self, settlement: Settlement, now: Any) -> Task | None:
         """Return the task as the store now has it, when it has ended."""
-        if settlement.outcome is Outcome.COMPLETED:
-            return msgspec.structs.replace(
-                self.task,
-                status=TaskStatus.COMPLETED,
-                output_data=settlement.output,
-                completed_at=now,
-                error_type=None,
-                error_message=None,
-            )
-        return None
+        if settlement.outcome is not Outcome.COMPLETED:
+            return None
+        ended = {"status": TaskStatus.COMPLETED, "output_data": settlement.output, "completed_at": now}
+        return msgspec.structs.replace(self.task, **ended, error_type=None, error_message=None)
 
     # -- ended from outside
 
@@ -262,19 +252,26 @@ class Attempt:
 
     async def give_up(self) -> None:
         """Put the task back although its code has not ended; what that still does is void."""
-        self.cell.void.add(self.entry.invocation.invocation_id)
+        self.cell.give_up(self.entry)
         await self.settle(self._interrupted("The attempt was stopped"))
         self._leave()
 
     async def _enforce(self) -> None:
         grace = self.env.settings.cancel_grace_seconds
+        coming_to_a_hold = self.cell.time.held and not self.cell.paused
+        if coming_to_a_hold:  # its code hears of nothing until it is there
+            async with self.cell.registration.lock:
+                if self.cell.paused:
+                    self.cell.handle.release()
         if self.ending is Ending.TIMEOUT and not await ended_within(self.entry, PROMPT_SECONDS):
-            self.cell.void.add(self.entry.invocation.invocation_id)
+            self.cell.give_up(self.entry)
             self.cell.handle.interrupt(self.entry.invocation.invocation_id)
             await self.settle(self._ended_settlement())
         await enforce(self.entry, grace)
         if self.cell.paused:
-            await self.cell.handle.hold(grace)
+            async with self.cell.registration.lock:  # nobody resumes it meanwhile
+                if self.cell.paused and not self.cell.dead:
+                    self.cell.frozen = not await self.cell.hold(grace) or self.cell.frozen
 
     # -- time
 

@@ -7,44 +7,91 @@ is admitted at once (call-chain reentrancy, as in Orleans), so A -> B -> A is an
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+import asyncio
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Protocol
 
+from shoal.errors import AgentPauseError
 from shoal.kernel.agent import AgentInstance
 from shoal.kernel.entry import Entry
 from shoal.kernel.inbox import Inbox
+from shoal.kernel.lane import Lane
 from shoal.kernel.owntime import OwnTime
-from shoal.kernel.ports import Abilities, Handle, Invocation, Slot
+from shoal.kernel.ports import Abilities, Exit, Handle, Invocation
+from shoal.kernel.room import Slot
 
 if TYPE_CHECKING:
     from shoal.kernel.attempt import Attempt
     from shoal.kernel.post import Post
     from shoal.kernel.registration import Registration
 
-__all__ = ["Cell"]
+__all__ = ["Cell", "Keeper"]
+
+
+class Keeper(Protocol):
+    """Hears what has become of a cell."""
+
+    def code_ended(self, cell: Cell) -> None:
+        """Hear that its host has ended."""
+        ...
+
+    def rebuild(self, cell: Cell) -> None:
+        """Build its agent anew: code of it did not end when it was told to."""
+        ...
+
+    def too_many_errors(self, cell: Cell) -> None:
+        """Hear that as many attempts in a row have failed as may."""
+        ...
 
 
 class Cell:
     """The loop of one agent."""
 
-    def __init__(self, post: Post, registration: Registration, handle: Handle, abilities: Abilities) -> None:
+    __slots__ = (
+        "_counter",
+        "_keeper",
+        "abilities",
+        "agent_id",
+        "attempts",
+        "closing",
+        "consecutive_errors",
+        "dead",
+        "entries",
+        "env",
+        "frozen",
+        "handle",
+        "inbox",
+        "lane",
+        "name",
+        "paused",
+        "post",
+        "registration",
+        "starting",
+        "time",
+        "void",
+    )
+
+    def __init__(
+        self, post: Post, registration: Registration, handle: Handle, abilities: Abilities, keeper: Keeper
+    ) -> None:
+        self._keeper = keeper
         self.env = post.env
         self.post = post
         self.registration = registration
+        self.agent_id = registration.agent_id
+        self.name = registration.name
         self.handle = handle
         self.abilities = abilities
         self.attempts: dict[str, Attempt] = {}  # by task id
         self.entries: dict[str, Entry] = {}  # by invocation id; what is not here may no longer act
-        self.lane: Entry | None = None  # the message handler under way; those admitted by their chain run beside it
+        self.lane = Lane(self)
         self.paused = False
         self.closing = False
         self.dead = False
         self.frozen = False
         self.starting = True
         self.consecutive_errors = 0
-        self.void: set[str] = set()  # invocations that were given up while their code still runs
-        self.on_errors: Callable[[], None] = _nobody  # too many attempts in a row have failed
-        self.on_abandon: Callable[[], None] = _nobody  # the agent is to be built anew
+        self.void: Collection[str] = ()  # invocations that were given up while their code still runs
         self.time = OwnTime(self.env.clock)
         self.inbox = Inbox(self)
         self._counter = 0
@@ -55,16 +102,6 @@ class Cell:
     def instance(self) -> AgentInstance:
         """What the store knows of the agent."""
         return self.registration.instance
-
-    @property
-    def agent_id(self) -> str:
-        """The agent's id."""
-        return self.registration.agent_id
-
-    @property
-    def name(self) -> str:
-        """The agent's name."""
-        return self.registration.name
 
     # -- entering the agent's code
 
@@ -97,12 +134,32 @@ class Cell:
         """End an invocation: what it still tries has no effect."""
         self.entries.pop(entry.invocation.invocation_id, None)
 
+    def give_up(self, entry: Entry) -> None:
+        """Let nothing count that the invocation still does."""
+        self.void = {*self.void, entry.invocation.invocation_id}
+
     def abandon(self, entry: Entry) -> None:
         """Give up an invocation whose code does not end, and have the agent built anew."""
-        self.void.add(entry.invocation.invocation_id)
+        self.give_up(entry)
         self.leave(entry)
         self.env.numbers.count("abandoned_attempts")
-        self.on_abandon()
+        self._keeper.rebuild(self)
+
+    def code_ended(self, _: asyncio.Future[Exit]) -> None:
+        """Tell the keeper that the host has ended."""
+        self._keeper.code_ended(self)
+
+    async def hold(self, seconds: float) -> bool:
+        """Hold its code at a safe point; a process too busy to answer in *seconds* is frozen between two instructions,
+        then False. Raises AgentPauseError when code of the runtime's own process does not come to one."""
+        try:
+            await self.handle.hold(seconds)
+        except AgentPauseError:
+            if self.handle.process_id is None:
+                raise
+            await self.handle.freeze()
+            return False
+        return True
 
     # -- tasks
 
@@ -112,7 +169,7 @@ class Cell:
         if self.closing or self.paused or not self.abilities.takes_tasks:
             return []
         slots = []
-        free = self.registration.options.max_concurrent_tasks - len(self.attempts) - self.registration.reserved
+        free = self.registration.options.max_concurrent_tasks - len(self.attempts)
         targets = self.registration.targets
         if free > 0:
             slots.append(Slot(agent_id=self.agent_id, targets=targets, free=free))
@@ -141,8 +198,4 @@ class Cell:
         self.consecutive_errors = self.consecutive_errors + 1 if failed else 0
         threshold = self.registration.options.error_threshold
         if threshold is not None and self.consecutive_errors >= threshold:
-            self.on_errors()
-
-
-def _nobody() -> None:
-    return None
+            self._keeper.too_many_errors(self)

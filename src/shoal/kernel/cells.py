@@ -53,7 +53,7 @@ class Cells:
         self.hosts = hosts
         self.places = Places(env, gate, self.launch)
         self.restarts = Restarts(env, self.places, self.launch)
-        self._launching = Launching(env, post, hosts, link)
+        self._launching = Launching(env, post, hosts, link, self.places.fill_soon)
         self._departures = Departures(env, post, scheduler, self.places)
         self._holding = Holding(env, scheduler, self._departures)
         self._cut_short: set[asyncio.Task[Any]] = set()  # launches, pauses and resumes under way
@@ -70,7 +70,7 @@ class Cells:
         self.places.starting += 1
         try:
             with self._under_way():
-                cell = await self._launching.launch(registration, self._listen)
+                cell = await self._launching.launch(registration, self)
         finally:
             self.places.starting -= 1
         registration.cell = cell
@@ -78,11 +78,7 @@ class Cells:
         cell.starting = False
         cell.inbox.open()
         self._scheduler.add(cell)
-        cell.handle.exited.add_done_callback(lambda _: self._spawn(self._gone(cell), f"end of {cell.name}"))
-
-    def _listen(self, cell: Cell) -> None:
-        cell.on_abandon = lambda: self._rebuild(cell)
-        cell.on_errors = lambda: self._too_many_errors(cell)
+        cell.handle.exited.add_done_callback(cell.code_ended)
 
     async def pause(self, registration: Registration, timeout: float) -> None:
         """Hold a running agent, then bring state, mail and status to the disk."""
@@ -106,7 +102,7 @@ class Cells:
             await self._departures.depart(registration, cell, Departure(last=AgentVerb.STOPPED, work_seconds=timeout))
         finally:
             if registration.cell is cell and cell.handle.exited.done():  # it died while the store refused the stop
-                self._spawn(self._gone(cell), f"end of {cell.name}")
+                self.code_ended(cell)
 
     @contextmanager
     def _under_way(self) -> Iterator[None]:
@@ -124,8 +120,11 @@ class Cells:
     def _spawn(self, work: Any, name: str) -> None:
         self._env.spawn(work, name)
 
-    async def _gone(self, cell: Cell) -> None:
+    def code_ended(self, cell: Cell) -> None:
         """Hear that a cell's host has ended; unless it was told to, the agent has died."""
+        self._spawn(self._gone(cell), f"end of {cell.name}")
+
+    async def _gone(self, cell: Cell) -> None:
         registration = cell.registration
         if cell.closing or registration.cell is not cell:
             return
@@ -149,10 +148,11 @@ class Cells:
             if await self._departures.depart(registration, cell, died):
                 self.restarts.by_policy(registration)
 
-    def _rebuild(self, cell: Cell) -> None:
+    def rebuild(self, cell: Cell) -> None:
         """Build an agent anew whose code did not end when it was told to."""
         if cell.registration.cell is cell and not cell.closing:
             cell.closing = True
+            self._scheduler.remove(cell)
             self._spawn(self._rebuilt(cell), f"rebuild {cell.name}")
 
     async def _rebuilt(self, cell: Cell) -> None:
@@ -164,9 +164,11 @@ class Cells:
             if await self._departures.depart(registration, cell, died):
                 await self.restarts.now(registration)
 
-    def _too_many_errors(self, cell: Cell) -> None:
+    def too_many_errors(self, cell: Cell) -> None:
+        """Let an agent fail of which as many attempts in a row have failed as may."""
         if cell.registration.cell is cell and not cell.closing:
             cell.closing = True
+            self._scheduler.remove(cell)
             self._spawn(self._failed_too_often(cell), f"error threshold of {cell.name}")
 
     async def _failed_too_often(self, cell: Cell) -> None:
@@ -212,7 +214,7 @@ class Cells:
             end = self._env.watch(self._leave(registration), f"end of {registration.name}")
             ends.append(end)
             await self._wait([end], deadline - clock.monotonic())
-        await self._wait([*ends, *cut_short], LAST_SECONDS)
+        await self._wait([*ends, *cut_short], max(0.0, deadline - clock.monotonic()) + LAST_SECONDS)
         for end in ends:
             if end.done() and not end.cancelled():
                 end.result()

@@ -103,12 +103,13 @@ class Departures:
     async def finish_work(self, cell: Cell, seconds: float, grace: float | None = None) -> bool:
         """Let what runs end by itself within *seconds*, then cancel it; what has not ended after *grace* is given up.
 
-        Returns False when code was given up.
+        What was already told to end has its grace, and no more. Returns False when code was given up.
         """
         grace = self._env.settings.cancel_grace_seconds if grace is None else grace
-        running = {e.asyncio_task for e in cell.entries.values() if e.asyncio_task is not None}
+        under_way = [e for e in cell.entries.values() if e.asyncio_task is not None]
+        running = {e.asyncio_task for e in under_way if e.asyncio_task is not None}
         if not cell.paused and seconds > 0:
-            await self._ended(running, seconds)  # the rest is ended now
+            await self._ended({e.asyncio_task for e in under_way if e.asyncio_task and not e.stopping}, seconds)
         for attempt in list(cell.attempts.values()):
             attempt.end(Ending.INTERRUPTED)
         for entry in list(cell.entries.values()):

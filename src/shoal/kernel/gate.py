@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import types
 from collections.abc import Coroutine, Generator
+from contextvars import Context
 from typing import Any
 
 from shoal.kernel.failure import as_ordinary
 from shoal.kernel.threads import Interrupted
 
-__all__ = ["Gate", "Gated"]
+__all__ = ["Gate", "gated"]
 
 _COUNTING = threading.Lock()
 _ORDINARY = (Exception, asyncio.CancelledError, KeyboardInterrupt, Interrupted)
@@ -74,46 +76,40 @@ class Gate:
         return asyncio.shield(self._opened)
 
 
-class Gated:
-    """An awaitable that runs *coroutine*, but sends it on from an await only while *gate* is open.
+@types.coroutine
+def gated(
+    coroutine: Coroutine[Any, Any, Any], gate: Gate | None, context: Context, *, may_exit: bool = False
+) -> Generator[Any, Any, Any]:
+    """Run *coroutine* in *context*, but send it on from an await only while *gate* is open.
 
     What the coroutine awaits may finish meanwhile; its outcome, a cancellation too, is delivered when the gate opens.
     What it raises that is no ordinary error (GeneratorExit …) comes out as one: it must not end the loop. SystemExit
     does, too, unless *may_exit*: the code has a process of its own.
     """
-
-    __slots__ = ("_coroutine", "_gate", "_passed_on")
-
-    def __init__(self, coroutine: Coroutine[Any, Any, Any], gate: Gate | None, *, may_exit: bool = False) -> None:
-        self._passed_on = _EXITS if may_exit else _ORDINARY
-        self._coroutine = coroutine
-        self._gate = gate
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        coroutine, gate = self._coroutine, self._gate
-        value: Any = None
-        error: BaseException | None = None
-        try:
-            while True:
-                while gate is not None and gate.closed:
-                    try:
-                        yield from gate.opened().__await__()
-                    except asyncio.CancelledError as cancelled:
-                        error = cancelled  # delivered when the gate opens, as any other outcome
+    run, passed_on = context.run, _EXITS if may_exit else _ORDINARY
+    value: Any = None
+    error: BaseException | None = None
+    try:
+        while True:
+            while gate is not None and gate.closed:
                 try:
-                    step = coroutine.send(value) if error is None else coroutine.throw(error)
-                except StopIteration as done:
-                    return done.value
-                except self._passed_on:
-                    raise
-                except BaseException as odd:
-                    raise as_ordinary(odd) from odd
-                value, error = None, None
-                try:
-                    value = yield step
-                except GeneratorExit:
-                    raise
-                except BaseException as raised:  # noqa: BLE001  handed to the coroutine, whatever it is
-                    error = raised
-        finally:
-            coroutine.close()
+                    yield from gate.opened().__await__()
+                except asyncio.CancelledError as cancelled:
+                    error = cancelled  # delivered when the gate opens, as any other outcome
+            try:
+                step = run(coroutine.send, value) if error is None else run(coroutine.throw, error)
+            except StopIteration as done:
+                return done.value
+            except passed_on:
+                raise
+            except BaseException as odd:
+                raise as_ordinary(odd) from odd
+            value, error = None, None
+            try:
+                value = yield step
+            except GeneratorExit:
+                raise
+            except BaseException as raised:  # noqa: BLE001  handed to the coroutine, whatever it is
+                error = raised
+    finally:
+        run(coroutine.close)

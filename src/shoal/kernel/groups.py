@@ -67,9 +67,11 @@ class Groups:
             for agent_id in groups.keys() & members:
                 groups[agent_id].add(name)
         for agent_id, registration in self._registrations.items():
-            if registration.groups != groups[agent_id]:
-                registration.groups = groups[agent_id]
+            mine = tuple(sorted(groups[agent_id]))
+            if registration.groups != mine:
+                registration.groups = mine
                 registration.retarget()
+                self._scheduler.touch(agent_id)
                 self._scheduler.kick()
 
     def list(self) -> dict[str, list[str]]:

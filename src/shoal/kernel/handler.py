@@ -16,40 +16,43 @@ if TYPE_CHECKING:
     from shoal.kernel.entry import Entry
     from shoal.kernel.owntime import OwnTimer
 
-__all__ = ["Watch", "handle_beside", "handle_burst", "handle_message", "handler_entry", "too_late"]
+__all__ = ["Watch", "handle_beside", "handle_in_turn", "handle_message", "too_late"]
 
 BURST = 64
-"""So many messages of one agent are handled at most before others have their turn."""
+"""So many messages of one agent are handled at most before others have their turn of the event loop."""
 
 
-def handler_entry(cell: Cell, message: AgentMessage) -> Entry:
-    """Register the handler of *message* with its cell."""
-    entry = cell.enter("on_message", message, chain=message.chain)
-    entry.message = message
-    return entry
-
-
-async def handle_burst(cell: Cell, entry: Entry, message: AgentMessage) -> None:
+async def handle_in_turn(cell: Cell, entry: Entry, message: AgentMessage) -> None:
     """Handle one message after the other in one asyncio task, which costs more than a short handler.
 
-    After one that was told to end, or whose end must be written, the next has an asyncio task of its own.
+    It stays for one turn of the event loop without mail: who was answered often asks again at once. After a handler
+    that was told to end, or whose end must be written, the next has an asyncio task of its own.
     """
-    inbox, asyncio_task = cell.inbox, entry.asyncio_task
+    lane, asyncio_task = cell.lane, entry.asyncio_task
+    assert asyncio_task is not None
     watch = Watch(cell)
+    handled = 0
     try:
-        for place in range(1, BURST + 1):
+        while True:
             watch.begin(entry, message)
             await handle_message(cell, entry, message)
-            if entry.stopping or cell.lane is not None or place == BURST or not inbox.may_handle():
+            if entry.stopping or asyncio_task.cancelling():
                 return
-            following = inbox.mailbox.next_for_handler()
+            handled += 1
+            following = lane.following() if handled < BURST else None
             if following is None:
-                return
-            message, entry = following, handler_entry(cell, following)
-            cell.lane, entry.asyncio_task = entry, asyncio_task
+                handled = 0
+                watch.rest()
+                following = await lane.stay(asyncio_task)
+                if following is None:
+                    return
+            entry = following
+            entry.asyncio_task = asyncio_task
+            assert entry.message is not None
+            message = entry.message
     finally:
         watch.end()
-        inbox.pump()
+        cell.inbox.pump()
 
 
 async def handle_beside(cell: Cell, entry: Entry, message: AgentMessage) -> None:
@@ -68,20 +71,21 @@ async def handle_message(cell: Cell, entry: Entry, message: AgentMessage) -> Non
     why = None  # it was not handled
     try:
         value = await cell.handle.invoke(entry.invocation)
-        if not entry.stopping:
+        if not entry.stopping and (message.expects_reply or value is not None):
             _answer(cell, message, value)
     except asyncio.CancelledError as error:
         if entry.stopping:
             why = "its handler's time was over"
             _refuse(cell, message, ResponseTimeoutError(f"Agent {cell.name!r} did not answer in time"))
         elif entry.asyncio_task is None or entry.asyncio_task.cancelling():
+            _refuse(cell, message, cell.post.dead(cell))  # now: on_stop and what else runs may take its time
             raise
         else:
             why = _failed(cell, message, error)  # the agent's own: it awaited something that was cancelled
     except Exception as error:  # noqa: BLE001  whatever the agent's code raises belongs to the asker
         why = _failed(cell, message, error)
     finally:
-        cell.inbox.handler_done(entry)
+        cell.lane.leave(entry)
     if message.durable or entry.stored:
         await _settle(cell, message, why)
 
@@ -96,14 +100,15 @@ def _answer(cell: Cell, message: AgentMessage, value: Any) -> None:
 
 async def _settle(cell: Cell, message: AgentMessage, why: str | None) -> None:
     """Remove a message that was handled from the store; a durable one that was not comes again."""
-    if why is None:
-        await cell.env.store.mail.ack(cell.agent_id, [message.message_id], now=cell.env.clock.now())
-    elif cell.handle.exited.done() or cell.closing:
+    env, exited = cell.env, cell.handle.exited
+    if message.durable and why is not None and exited.done() and exited.result().reason != "stopped":
+        await again(cell, message, why)  # it may be what kills its agent: it is not tried for ever
+    elif why is not None and (exited.done() or cell.closing):
         return  # given back with the cell
-    elif message.durable:
+    elif message.durable and why is not None:
         await again(cell, message, why)
     else:
-        await cell.env.store.mail.ack(cell.agent_id, [message.message_id], now=cell.env.clock.now())
+        await env.persist(lambda: env.store.mail.ack(cell.agent_id, [message.message_id], now=env.clock.now()))
 
 
 class Watch:
@@ -140,6 +145,10 @@ class Watch:
             else:
                 too_late(self._entry)
 
+    def rest(self) -> None:
+        """Watch nobody until the next begins."""
+        self._entry = None
+
     def end(self) -> None:
         """Watch no more."""
         self._entry = None
@@ -149,13 +158,23 @@ class Watch:
 
 def too_late(entry: Entry) -> None:
     """End a handler whose time is over, or whose asker waits no longer."""
-    if entry.stopping:
-        return
+    cell = entry.cell
+    if entry.stopping or entry.invocation.invocation_id not in cell.entries:
+        return  # it is ending, or has ended, and only its end is being written
     entry.stopping = True
     assert entry.asyncio_task is not None
     entry.asyncio_task.cancel()
-    env = entry.cell.env
-    env.spawn(enforce(entry, env.settings.cancel_grace_seconds), f"end a handler of {entry.cell.name}")
+    cell.env.spawn(_enforce(entry), f"end a handler of {cell.name}")
+
+
+async def _enforce(entry: Entry) -> None:
+    """See to the end of a handler. Its grace is its agent's own time: what is held by a pause cannot end."""
+    assert entry.asyncio_task is not None
+    try:
+        with entry.cell.time.limit(entry.cell.env.settings.cancel_grace_seconds):
+            await asyncio.wait([entry.asyncio_task])
+    except TimeoutError:
+        await enforce(entry, 0.0)
 
 
 def _failed(cell: Cell, message: AgentMessage, error: BaseException) -> str:
@@ -180,5 +199,7 @@ def _failed(cell: Cell, message: AgentMessage, error: BaseException) -> str:
 
 def _refuse(cell: Cell, message: AgentMessage, error: BaseException) -> None:
     future = cell.inbox.asks.get(message.message_id)
-    if future is not None and not future.done():
+    if future is None and not message.durable:  # a durable one comes again
+        cell.post.asking.unanswered(message, error)
+    elif future is not None and not future.done():
         future.set_exception(error)

@@ -30,19 +30,22 @@ class Holding:
 
     async def pause(self, registration: Registration, cell: Cell, timeout: float) -> None:
         """Hold a running agent, then bring state, mail and status to the disk."""
+        if cell.handle.exited.done():
+            raise AgentPauseError(
+                f"Agent {cell.name!r} could not be paused: it has just died", agent_id=cell.agent_id, name=cell.name
+            )
         self._scheduler.remove(cell)
+        cell.time.hold()  # from here on: a time-out cannot reach code that is held already
         state: dict[str, object] | None = None
         frozen = False
         try:
-            frozen = not await self._hold(cell, timeout)
+            frozen = not await cell.hold(timeout)
             if not frozen:
                 state = await self._paused_state(cell)
             await cell.inbox.quiet()
         except BaseException:
-            cell.handle.release()
-            self._scheduler.add(cell)
+            self._go_on(cell)
             raise
-        cell.time.hold()
         cell.paused = True
         cell.frozen = frozen
         held, mail = cell.inbox.close_for_pause()
@@ -60,17 +63,6 @@ class Holding:
         cell.handle.release()
         cell.time.go_on()
         self._scheduler.add(cell)
-
-    async def _hold(self, cell: Cell, timeout: float) -> bool:
-        """Hold at a safe point; a process too busy to answer is frozen between two instructions, then False."""
-        try:
-            await cell.handle.hold(timeout)
-        except AgentPauseError:
-            if cell.handle.process_id is None:
-                raise
-            await cell.handle.freeze()
-            return False
-        return True
 
     async def _paused_state(self, cell: Cell) -> dict[str, object]:
         try:

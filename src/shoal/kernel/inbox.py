@@ -13,14 +13,13 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from shoal.errors import DeadAgentError, DeadlockError, MailboxFullError, NoHandlerError, ShoalError
-from shoal.kernel.handler import handle_beside, handle_burst, handler_entry, too_late
+from shoal.kernel.handler import too_late
 from shoal.kernel.mailbox import Mailbox
 from shoal.kernel.message import AgentMessage
 from shoal.kernel.waits import find_cycle
 
 if TYPE_CHECKING:
     from shoal.kernel.cell import Cell
-    from shoal.kernel.entry import Entry
 
 __all__ = ["Inbox"]
 
@@ -29,6 +28,21 @@ Answer = asyncio.Future[AgentMessage]
 
 class Inbox:
     """Stands behind the agent's address on the bus (``Receiver``). Belongs to one event loop."""
+
+    __slots__ = (
+        "_cell",
+        "_coming",
+        "_direct",
+        "_env",
+        "_fetching",
+        "_post",
+        "_still",
+        "_wanted",
+        "_withdrawn",
+        "asks",
+        "mailbox",
+        "parked",
+    )
 
     def __init__(self, cell: Cell) -> None:
         self._cell = cell
@@ -43,7 +57,7 @@ class Inbox:
         self._fetching: asyncio.Task[None] | None = None
         self._still = False  # a pause begins, or is: nothing is fetched
         self._wanted = False  # somebody receives already while the agent starts
-        self._withdrawn: set[str] = set()  # questions in the store whose askers wait no longer
+        self._withdrawn: dict[str, None] = {}  # questions in the store whose askers wait no longer
 
     # -- what comes
 
@@ -52,16 +66,25 @@ class Inbox:
         cell = self._cell
         if cell.closing:
             raise self._stopping()
-        if message.topic is not None and self.full:
+        try:
+            if not self._direct and (message.message_type != "response" or cell.paused):
+                return self._park(message)
+            self.mailbox.put(message)
+        except MailboxFullError:  # published, or of another node: a sender of this node has looked before
             self._post.undelivered.rejected(message, [cell.name])
-        if not self._direct and (message.message_type != "response" or cell.paused):
-            return self._park(message)
-        self.mailbox.put(message)
-        self.pump()
+            raise
+        cell.lane.go_on()
         return None
 
     def ask(self, message: AgentMessage) -> Answer:
         """Take a message that expects a reply (``Receiver``)."""
+        answer = self.question(message)
+        if not answer.done():
+            answer.add_done_callback(lambda _: self.close_question(message, answer))
+        return answer
+
+    def question(self, message: AgentMessage) -> Answer:
+        """Take a message that expects a reply, from somebody who calls ``close_question`` when he waits no longer."""
         future: Answer = asyncio.get_running_loop().create_future()
         cell = self._cell
         try:
@@ -74,31 +97,32 @@ class Inbox:
             future.set_exception(error)
             return future
         self.asks[message.message_id] = future
-        future.add_done_callback(lambda _: self._ask_ended(message, future))
         return future
 
     def _admit(self, message: AgentMessage, future: Answer) -> None:
         cell = self._cell
         if not cell.paused:
             if message.chain and any(invocation_id in cell.entries for invocation_id in message.chain):
-                self._start_handler(message, beside=True)
+                cell.lane.start_beside(message)
                 return
-            if cell.lane is not None and (cycle := find_cycle(cell, message)):
+            if cell.lane.entry is not None and (cycle := find_cycle(cell, message)):
                 self._post.asking.deadlock(cycle)
                 raise DeadlockError(cycle)
         if self._direct:
-            if not len(self.mailbox) and self.may_handle():
-                self._start_handler(message, beside=False)  # as through the mailbox, and quicker
+            if not self.mailbox and cell.lane.free():
+                cell.lane.start(message)  # as through the mailbox, and quicker
             else:
                 self.mailbox.put(message)
                 self.pump()
         else:
             self._park(message).add_done_callback(lambda parked: _refuse(future, parked))
 
-    def _ask_ended(self, message: AgentMessage, future: Answer) -> None:
+    def close_question(self, message: AgentMessage, answer: Answer) -> None:
         """Forget a question that was answered; when its asker waits no longer, its handler has no more time either."""
         self.asks.pop(message.message_id, None)
-        if future.cancelled() or isinstance(future.exception(), TimeoutError):
+        if not answer.done():
+            answer.cancel()
+        if answer.cancelled() or isinstance(answer.exception(), TimeoutError):
             if self.mailbox.take(lambda waiting: waiting.message_id == message.message_id) is not None:
                 return  # withdrawn before it began
             for entry in self._cell.entries.values():
@@ -106,7 +130,7 @@ class Inbox:
                     too_late(entry)
                     return
             if not self._direct:
-                self._withdrawn.add(message.message_id)
+                self._withdrawn[message.message_id] = None
 
     def _stopping(self) -> DeadAgentError:
         cell = self._cell
@@ -122,38 +146,11 @@ class Inbox:
 
     # -- handlers
 
-    def may_handle(self) -> bool:
-        """Tell whether the next message's handler may begin."""
-        cell = self._cell
-        still = cell.paused or cell.starting or cell.closing
-        return cell.lane is None and not still and cell.abilities.takes_messages
-
     def pump(self) -> None:
         """Start the next message's handler, if there is a handler and its lane is free."""
-        if self.may_handle():
-            message = self.mailbox.next_for_handler()
-            if message is not None:
-                self._start_handler(message, beside=False)
+        self._cell.lane.go_on()
         if not self._direct and self.mailbox.low:
             self.fetch()
-
-    def _start_handler(self, message: AgentMessage, *, beside: bool) -> None:
-        cell = self._cell
-        entry = handler_entry(cell, message)
-        if beside:
-            entry.asyncio_task = self._env.spawn(handle_beside(cell, entry, message), cell.name)
-        else:
-            cell.lane = entry
-            entry.asyncio_task = self._env.spawn(handle_burst(cell, entry, message), cell.name)
-
-    def handler_done(self, entry: Entry) -> None:
-        """Free the lane that *entry* held; while its end is written, another asyncio task goes on with the mail."""
-        cell = self._cell
-        cell.leave(entry)
-        if cell.lane is entry:
-            cell.lane = None
-            if entry.stored or (entry.message is not None and entry.message.durable):
-                self.pump()
 
     def _expired(self, message: AgentMessage) -> None:
         self._post.undelivered.expired(self._cell, message)

@@ -11,7 +11,7 @@ from typing import Any
 from shoal.errors import AgentPauseError, AgentStartError, DeadAgentError
 from shoal.kernel.behaviour import Behaviour
 from shoal.kernel.context import AgentContext, current_invocation
-from shoal.kernel.gate import Gate, Gated
+from shoal.kernel.gate import Gate, gated
 from shoal.kernel.ports import Abilities, Clock, Exit, Handle, Invocation, LaunchSpec, Link, Usage
 from shoal.kernel.threads import DaemonPool, Interrupted
 
@@ -44,6 +44,7 @@ class InlineHandle:
         "_clock",
         "_context",
         "_gate",
+        "_home",
         "_jobs",
         "_may_exit",
         "_pool",
@@ -57,7 +58,7 @@ class InlineHandle:
     ) -> None:
         self._may_exit = own_process
         self.process_id: int | None = None
-        self._spec = spec
+        self._spec: LaunchSpec | None = spec  # until it is ready
         self._clock = clock
         self._pool = pool
         self._gate = Gate()
@@ -69,30 +70,36 @@ class InlineHandle:
             node_id=spec.node_id,
         )
         self._behaviour: Behaviour | None = None
+        self._home = contextvars.copy_context()  # of each message: many are handled in one asyncio task
         self._jobs: dict[str, Callable[[], Any]] = {}
         self.exited: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
 
     async def ready(self) -> Abilities:
         """Construct the agent. Raises AgentStartError with the constructor's error chained."""
-        spec = self._spec
+        if self._spec is not None:
+            self._behaviour = self._construct(self._spec)
+            self._spec = None
+        assert self._behaviour is not None
+        return self._behaviour.abilities
+
+    def _construct(self, spec: LaunchSpec) -> Behaviour:
         try:
-            self._behaviour = Behaviour(spec.source, spec.config, self._context, self._in_thread)
+            return Behaviour(spec.source, spec.config, self._context, self._in_thread)
         except Exception as error:
             text = f"Agent {spec.name!r} could not be constructed: {type(error).__name__}: {error}"
             raise AgentStartError(text, agent_id=spec.agent_id, name=spec.name) from error
-        return self._behaviour.abilities
 
     async def invoke(self, invocation: Invocation) -> Any:
         """Run a hook; tasks and messages at the pace of the gate."""
         assert self._behaviour is not None, "ready() comes first"
-        token = current_invocation.set(invocation)
-        try:
-            args = () if invocation.hook in ("on_start", "on_stop", "on_pause") else _arguments(invocation)
-            work = self._behaviour.invoke(invocation.hook, *args)
-            held = invocation.hook in ("execute_task", "on_message")  # lifecycle hooks run while these are held
-            return await Gated(work, self._gate if held else None, may_exit=self._may_exit)
-        finally:
-            current_invocation.reset(token)
+        hook = invocation.hook
+        context = self._home.copy() if hook == "on_message" else contextvars.copy_context()
+        context.run(current_invocation.set, invocation)
+        if hook in ("on_message", "execute_task"):
+            work, gate = self._behaviour.invoke(hook, invocation.argument), self._gate
+        else:
+            work, gate = self._behaviour.invoke(hook, *_arguments(invocation)), None  # it runs while those are held
+        return await gated(work, gate, context, may_exit=self._may_exit)
 
     async def _in_thread(self, fn: Callable[..., Any], *args: Any) -> Any:
         invocation = current_invocation.get()
@@ -108,7 +115,7 @@ class InlineHandle:
                 running.exception()  # looked at: the cancellation is what counts
             raise
         except Interrupted:
-            name = self._spec.name
+            name = self._context.name
             raise DeadAgentError(f"Agent {name!r} was ended while it ran", reason="stopped", name=name) from None
         finally:
             self._jobs.pop(key, None)
@@ -127,17 +134,18 @@ class InlineHandle:
             if self._clock.monotonic() >= deadline:
                 self._gate.open()
                 raise AgentPauseError(
-                    f"Agent {self._spec.name!r} could not be paused: its synchronous code made no call of its context "
+                    f"Agent {self._context.name!r} could not be paused: its synchronous code made no call of its context "
                     f"within {timeout:g} s",
-                    agent_id=self._spec.agent_id,
-                    name=self._spec.name,
+                    agent_id=self._context.agent_id,
+                    name=self._context.name,
                 )
             await self._clock.sleep(0.01)
 
     async def freeze(self) -> None:
         """Raise AgentPauseError: there is no process of its own to freeze."""
         raise AgentPauseError(
-            f"Agent {self._spec.name!r} runs inside the runtime and cannot be frozen", agent_id=self._spec.agent_id
+            f"Agent {self._context.name!r} runs inside the runtime and cannot be frozen",
+            agent_id=self._context.agent_id,
         )
 
     def release(self) -> None:
@@ -187,5 +195,7 @@ def _on_a_loop() -> bool:
 
 
 def _arguments(invocation: Invocation) -> tuple[Any, ...]:
-    """``on_error`` gets (error, task); every other hook gets its one argument."""
+    """``on_error`` gets (error, task), most hooks their one argument, and three none."""
+    if invocation.hook in ("on_start", "on_stop", "on_pause"):
+        return ()
     return (invocation.argument, invocation.task) if invocation.hook == "on_error" else (invocation.argument,)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from shoal.errors import AgentError, AgentStartError, AgentStateError, ProcessError, StoreError
 from shoal.kernel.agent import AgentStatus, AgentVerb
-from shoal.kernel.cell import Cell
+from shoal.kernel.cell import Cell, Keeper
 from shoal.kernel.hooks import run_hook, run_on_stop
 from shoal.kernel.ports import LaunchSpec
 from shoal.kernel.status import advance, advance_surely
@@ -29,14 +29,23 @@ HANDLE_SECONDS = 1.0
 class Launching:
     """Brings agents to life. Whoever calls holds the registration's lock."""
 
-    def __init__(self, env: Env, post: Post, hosts: Mapping[str, Host], link: Callable[[], CellLink]) -> None:
+    def __init__(
+        self,
+        env: Env,
+        post: Post,
+        hosts: Mapping[str, Host],
+        link: Callable[[], CellLink],
+        place_free: Callable[[], object],
+    ) -> None:
+        """*place_free* is called when an agent did not come to life, and the store has heard so."""
         self._env = env
+        self._place_free = place_free
         self._post = post
         self._hosts = hosts
         self._link = link
 
-    async def launch(self, registration: Registration, prepare: Callable[[Cell], None]) -> Cell:
-        """Construct a starting agent and run its hooks; *prepare* is given its cell before any of its code knows it.
+    async def launch(self, registration: Registration, keeper: Keeper) -> Cell:
+        """Construct a starting agent and run its hooks; *keeper* hears what becomes of its cell.
 
         Raises:
             AgentStartError: its constructor, on_start or on_resume raised; the cause is chained.
@@ -50,8 +59,7 @@ class Launching:
             handle = await self._hosts[registration.options.isolation].start(self._spec(registration), link)
             async with self._env.clock.timeout(READY_SECONDS):
                 abilities = await handle.ready()
-            cell = Cell(self._post, registration, handle, abilities)
-            prepare(cell)
+            cell = Cell(self._post, registration, handle, abilities, keeper)
             link.cell = cell
             self._post.add(cell)
             await run_hook(cell, "on_start")
@@ -83,13 +91,18 @@ class Launching:
         self, registration: Registration, handle: Handle | None, cell: Cell | None, error: BaseException
     ) -> BaseException:
         """End what had begun, and return the error for whoever wanted the agent."""
+        try:
+            if cell is not None:
+                cell.closing = True
+                await run_on_stop(cell)
+        finally:  # also when it is cut short there: nothing of it may live on
+            if cell is not None:
+                cell.dead = True
+                self._post.remove(cell, self._post.dead(cell))
+            if handle is not None:
+                await handle.stop(self._env.within(HANDLE_SECONDS))
         if cell is not None:
-            cell.closing = True
-            await run_on_stop(cell)
-            cell.dead = True
-            self._post.remove(cell, self._post.dead(cell))
-        if handle is not None:
-            await handle.stop(self._env.within(HANDLE_SECONDS))
+            self._give_back(cell)
         text = f"{type(error).__name__}: {error}"[:1000]
         try:
             await advance(self._env, registration, AgentVerb.START_FAILED, error_message=text)
@@ -97,12 +110,21 @@ class Launching:
             await advance_surely(self._env, registration, AgentVerb.DIED, error_message=text)
         except StoreError:  # whoever waits hears of it now, the store as soon as it listens again
             self._env.spawn(self._record_failure(registration, text), f"failed start of {registration.name}")
+        self._place_free()
         return _told(registration, handle, cell, error)
+
+    def _give_back(self, cell: Cell) -> None:
+        """Let go of the mail that it took before it failed."""
+        env, post = self._env, self._post
+        post.undelivered.abandoned(cell, "died")
+        release = env.persist(lambda: env.store.mail.release(cell.agent_id, env.node_id, now=env.clock.now()))
+        env.spawn(release, f"mail of {cell.name}")
 
     async def _record_failure(self, registration: Registration, text: str) -> None:
         async with registration.lock:
             if registration.cell is None and registration.instance.status is AgentStatus.STARTING:
                 await advance_surely(self._env, registration, AgentVerb.START_FAILED, error_message=text)
+        self._place_free()
 
 
 def _told(registration: Registration, handle: Handle | None, cell: Cell | None, error: BaseException) -> BaseException:

@@ -28,6 +28,8 @@ PROGRESS_EVERY_SECONDS = 1.0
 class CellLink:
     """What the context of one agent talks to (``Link``). ``cell`` is set when the agent has been constructed."""
 
+    __slots__ = ("_env", "_shared", "_tasks", "cell")
+
     def __init__(self, env: Env, tasks: Tasks, shared: Shared) -> None:
         self._env = env
         self._tasks = tasks
@@ -114,7 +116,10 @@ class CellLink:
     async def _wait_for_response(
         self, cell: Cell, entry: Entry | None, correlation_id: str, timeout_seconds: float | None
     ) -> AgentMessage:
-        return await cell.post.asking.wait_for_response(cell, correlation_id, timeout_seconds)
+        message = await cell.post.asking.wait_for_response(cell, correlation_id, timeout_seconds)
+        if message.durable and entry is not None and entry.attempt is not None:
+            entry.attempt.pulled.append(message)
+        return message
 
     def _request(self, cell: Cell, entry: Entry | None, **args: Any) -> Awaitable[AgentMessage]:
         outside = entry or cell.outside()

@@ -12,6 +12,9 @@ from shoal.kernel.message import AgentMessage
 
 __all__ = ["Mailbox"]
 
+_EMPTY: deque[AgentMessage] = deque(maxlen=0)
+"""Stands for the box of everyone who has had no mail yet: a deque takes 0.7 KB, and most agents have none."""
+
 
 class Mailbox:
     """Messages in order of arrival. Those whose time is over are handed to *expired* instead of to a reader.
@@ -20,6 +23,8 @@ class Mailbox:
     them out too, because without ``wait_for_response`` they are mail like any other.
     """
 
+    __slots__ = ("_answers", "_expired", "_limit", "_messages", "_now", "_owner", "_readers")
+
     def __init__(
         self, owner: str, limit: int | None, now: Callable[[], datetime], expired: Callable[[AgentMessage], None]
     ) -> None:
@@ -27,19 +32,14 @@ class Mailbox:
         self._limit = limit
         self._now = now
         self._expired = expired
-        self._messages: deque[AgentMessage] = deque()
-        self._readers: deque[asyncio.Future[None]] = deque()
+        self._messages = _EMPTY
+        self._readers: list[asyncio.Future[None]] = []
         self._answers: dict[
             str, deque[asyncio.Future[AgentMessage]]
         ] = {}  # invariant: no message in the box answers one
 
     def __len__(self) -> int:
         return len(self._messages)
-
-    @property
-    def full(self) -> bool:
-        """Tell whether the next put is refused."""
-        return self._limit is not None and len(self._messages) >= self._limit
 
     @property
     def room(self) -> int:
@@ -62,11 +62,17 @@ class Mailbox:
         """
         if message.correlation_id is not None and self._answer(message):
             return
-        if not taken and self.full:
-            raise MailboxFullError([self._owner], self._limit or 0)
+        if not taken and self._limit is not None and len(self._messages) >= self._limit:
+            raise MailboxFullError([self._owner], self._limit)
+        if self._messages is _EMPTY:
+            self._messages = deque()
         self._messages.append(message)
+        self._wake()
+
+    def _wake(self) -> None:
+        """Let one reader look."""
         while self._readers:
-            reader = self._readers.popleft()
+            reader = self._readers.pop(0)
             if not reader.done():
                 reader.set_result(None)
                 break
@@ -93,14 +99,18 @@ class Mailbox:
 
     def next_for_handler(self) -> AgentMessage | None:
         """Take the first message that is no response: those wait for whoever asks for them."""
+        messages = self._messages
         place = 0
-        while place < len(self._messages):
-            message = self._messages[place]
+        while place < len(messages):
+            message = messages[place]
             if message.message_type == "response":
                 place += 1
                 continue
-            del self._messages[place]
-            if message.expires_at is None or not message.is_expired(self._now()):
+            if place == 0:
+                messages.popleft()
+            else:
+                del messages[place]
+            if message.expires_at is None or message.expires_at > self._now():
                 return message
             self._expired(message)
         return None
@@ -121,6 +131,10 @@ class Mailbox:
         self._readers.append(reader)
         try:
             await reader
+        except BaseException:
+            if reader.done() and not reader.cancelled() and self._messages:
+                self._wake()  # it goes without what it was woken for
+            raise
         finally:
             if reader in self._readers:
                 self._readers.remove(reader)
@@ -153,6 +167,8 @@ class Mailbox:
 
     def sweep(self) -> None:
         """Drop what has expired."""
+        if not self._messages:
+            return
         now = self._now()
         if any(message.is_expired(now) for message in self._messages):
             for message in [m for m in self._messages if m.is_expired(now)]:
@@ -162,5 +178,5 @@ class Mailbox:
     def drain(self) -> list[AgentMessage]:
         """Take all that is left, expired or not."""
         rest = list(self._messages)
-        self._messages.clear()
+        self._messages = _EMPTY
         return rest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
 from collections.abc import Callable
 from types import TracebackType
 
@@ -10,22 +11,43 @@ from shoal.kernel.ports import Clock, Timer
 
 __all__ = ["OwnTime", "OwnTimer"]
 
+MOST_OFF = 16
+"""So many timers that were called off stay on the heap at most, or as many as there are others."""
+
 
 class OwnTime:
-    """What limits an agent's work in time. Belongs to one event loop."""
+    """What limits an agent's work in time. Belongs to one event loop.
 
-    __slots__ = ("_lost", "_since", "clock", "held", "timers")
+    Most time-outs never strike, so setting one is a push on a heap, and calling it off a mark, as in asyncio's own loop;
+    the clock has one timer for all of them, which may come for nothing.
+    """
+
+    __slots__ = ("_armed", "_at", "_clock", "_lost", "_made", "_off", "_since", "_timers", "held")
 
     def __init__(self, clock: Clock) -> None:
-        self.clock = clock
         self.held = False
+        self._clock = clock
         self._since = 0.0  # when it was held last
         self._lost = 0.0  # for how many seconds it stood still
-        self.timers: dict[OwnTimer, None] = {}
+        self._timers: list[tuple[float, int, OwnTimer]] = []  # a heap; those made earlier first
+        self._made = 0
+        self._off = 0  # how many on the heap were called off
+        self._armed: Timer | None = None
+        self._at = 0.0  # the own time at which the clock's timer strikes
+
+    def __len__(self) -> int:
+        """Return how many timers have neither struck nor been called off."""
+        return len(self._timers) - self._off
 
     def timer(self, seconds: float, callback: Callable[[], object]) -> OwnTimer:
         """Call *callback* after *seconds* of this time."""
-        return OwnTimer(self, seconds, callback)
+        deadline = self.now() + seconds
+        timer = OwnTimer(self, deadline, callback)
+        self._made += 1
+        heapq.heappush(self._timers, (deadline, self._made, timer))
+        if not self.held and (self._armed is None or deadline < self._at):
+            self._arm(deadline, seconds)
+        return timer
 
     def limit(self, seconds: float | None) -> _Limit | _NoLimit:
         """Return a block that raises TimeoutError after *seconds* of this time (None: never)."""
@@ -33,65 +55,95 @@ class OwnTime:
 
     def now(self) -> float:
         """Return this time in seconds, on a scale of its own."""
-        return (self._since if self.held else self.clock.monotonic()) - self._lost
+        return (self._since if self.held else self._clock.monotonic()) - self._lost
 
     def hold(self) -> None:
         """Let it stand still; holding it again does nothing."""
         if not self.held:
             self.held = True
-            self._since = self.clock.monotonic()
-            for timer in self.timers:
-                timer.hold()
+            self._since = self._clock.monotonic()
+            self._disarm()
 
     def go_on(self) -> None:
         """Let it go on."""
         if self.held:
             self.held = False
-            self._lost += self.clock.monotonic() - self._since
-            for timer in self.timers:
-                timer.go_on()
+            self._lost += self._clock.monotonic() - self._since
+            self._arm_next()
+
+    def called_off(self) -> None:
+        """Hear that a timer on the heap will not strike."""
+        self._off += 1
+        if self._off == len(self._timers):
+            self._timers.clear()
+            self._off = 0
+        elif self._off > MOST_OFF and 2 * self._off > len(self._timers):
+            self._timers = [entry for entry in self._timers if not entry[2].off]
+            heapq.heapify(self._timers)
+            self._off = 0
+
+    def _arm(self, at: float, seconds: float) -> None:
+        self._disarm()
+        self._at = at
+        self._armed = self._clock.call_later(seconds, self._strike)
+
+    def _arm_next(self) -> None:
+        if self._timers and not self.held:
+            at = self._timers[0][0]
+            self._arm(at, max(0.0, at - self.now()))
+
+    def _disarm(self) -> None:
+        if self._armed is not None:
+            self._armed.cancel()
+            self._armed = None
+
+    def _strike(self) -> None:
+        self._armed = None
+        if self.held:
+            return  # held in the very turn in which the clock's timer struck
+        due = max(self._at, self.now())  # what the clock's timer was set for is due, however it rounds
+        try:
+            while self._timers and (self._timers[0][0] <= due or self._timers[0][2].off):
+                timer = heapq.heappop(self._timers)[2]
+                if timer.off:
+                    self._off -= 1
+                else:
+                    timer.strike()
+        finally:
+            self._arm_next()
 
 
 class OwnTimer:
     """A call that will happen after some of an agent's own time."""
 
-    __slots__ = ("_callback", "_deadline", "_left", "_time", "_timer")
+    __slots__ = ("_callback", "_deadline", "_time")
 
-    def __init__(self, time: OwnTime, seconds: float, callback: Callable[[], object]) -> None:
+    def __init__(self, time: OwnTime, deadline: float, callback: Callable[[], object]) -> None:
         self._time = time
-        self._left = seconds
-        self._callback = callback
-        self._timer: Timer | None = None
-        time.timers[self] = None
-        if not time.held:
-            self.go_on()
+        self._deadline = deadline
+        self._callback: Callable[[], object] | None = callback  # None: it has struck or was called off
+
+    @property
+    def off(self) -> bool:
+        """Tell whether it will not strike any more."""
+        return self._callback is None
 
     @property
     def over(self) -> bool:
         """Tell whether its time has come, also when the loop had no chance to say so."""
-        return self._timer is not None and self._time.clock.monotonic() >= self._deadline
+        return self._time.now() >= self._deadline
 
     def cancel(self) -> None:
         """Call it off."""
-        self._time.timers.pop(self, None)
-        if self._timer is not None:
-            self._timer.cancel()
+        if self._callback is not None:
+            self._callback = None
+            self._time.called_off()
 
-    def go_on(self) -> None:
-        """Let its time go on (``OwnTime`` says when)."""
-        self._deadline = self._time.clock.monotonic() + self._left
-        self._timer = self._time.clock.call_later(self._left, self._strike)
-
-    def hold(self) -> None:
-        """Let its time stand still (``OwnTime`` says when)."""
-        if self._timer is not None:
-            self._left = max(0.0, self._deadline - self._time.clock.monotonic())
-            self._timer.cancel()
-            self._timer = None
-
-    def _strike(self) -> None:
-        self._time.timers.pop(self, None)
-        self._callback()
+    def strike(self) -> None:
+        """Make the call (``OwnTime`` says when)."""
+        callback, self._callback = self._callback, None
+        if callback is not None:
+            callback()
 
 
 class _Limit:
@@ -109,7 +161,7 @@ class _Limit:
         assert task is not None, "a time limit needs an asyncio task"
         self._task = task
         self._before = task.cancelling()
-        self._timer = OwnTimer(self._time, self._seconds, self._expire)
+        self._timer = self._time.timer(self._seconds, self._expire)
 
     def _expire(self) -> None:
         self._expired = True

@@ -21,6 +21,7 @@ from shoal.kernel.agent import AgentInstance, AgentStatus, AgentVerb
 from shoal.kernel.event import Event, EventFilter, Fact
 from shoal.kernel.limits import ResourceLimit
 from shoal.kernel.message import AgentMessage, DeadLetter
+from shoal.kernel.room import AGENT_WORD, Room
 from shoal.kernel.task import QueuePosition, Task, TaskStatus
 
 # -- clock --------------------------------------------------------------------------------------------------------
@@ -84,24 +85,12 @@ def target_of(task: Task) -> str:
     """Return the one word by which *task* is matched to slots: ``""`` (any), ``agent:ID``, ``capability:WORD``,
     ``group:NAME``."""
     if task.agent is not None:
-        return f"agent:{task.agent}"
+        return AGENT_WORD + task.agent
     if task.capability is not None:
         return f"capability:{task.capability}"
     if task.group is not None:
         return f"group:{task.group}"
     return ""
-
-
-class Slot(msgspec.Struct, frozen=True, kw_only=True):
-    """Room in one cell: ``free`` tasks whose target word is in ``targets``.
-
-    A slot with ``root_id`` is lent by an attempt that waits for its own child: it takes tasks of that family only.
-    """
-
-    agent_id: str
-    targets: tuple[str, ...]
-    free: int = 1
-    root_id: str | None = None
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -217,15 +206,17 @@ class TaskStore(Protocol):
     def claim(
         self,
         node_id: str,
-        slots: Sequence[Slot],
+        room: Room,
         *,
         now: datetime,
         starved_before: datetime | None = None,
         waited: Sequence[Fence] = (),
     ) -> Awaitable[list[Claim]]:
-        """Give ready tasks to free slots and mark them running, attempt + 1, with ``task_assigned`` and ``task_started``.
+        """Give ready tasks to free lanes and mark them running, attempt + 1, with ``task_assigned`` and ``task_started``.
 
-        First by priority, then by submission; of slots that may run the same task the one listed first is served first.
+        First by priority, then by submission; to ``Room.takers`` in their order, and to lent lanes when these are full.
+        *room* stays as it is until this has ended; looking at each of its slots would make claims slow beside many
+        idle agents.
         With *starved_before* the first task given is the oldest ready one, if it became ready before that time.
         *waited* are attempts whose retry has waited long enough by the caller's monotonic clock, whatever *now* says.
         Nothing is given while the queue is paused, or to a node whose lease is lost (LeaseLostError).
@@ -345,9 +336,10 @@ class AgentStore(Protocol):
     def register(self, agent: AgentInstance, *, now: datetime) -> Awaitable[AgentInstance]:
         """Store an agent (``agent_registered``) and return it as stored; creates its groups.
 
-        A known name whose node is not alive, or that is stopped, failed or queued on ``agent.node_id`` and was
-        unregistered from there, is taken up again with its old id, saved state, and status stopped (paused if it was
-        paused). Raises AgentNameTakenError when the name is held by a live node.
+        A known name whose node has left or was given up, or that is stopped, failed or queued on ``agent.node_id`` and
+        was unregistered from there, is taken up again with its old id, saved state, and status stopped (paused if it was
+        paused). Raises AgentNameTakenError when a node holds the name; one whose lease has ended does until it is given
+        up (``leases.rescue``), since it may live and go on.
         """
         ...
 
@@ -426,7 +418,8 @@ class Mail(Protocol):
         """Hand out up to *limit* messages in order, oldest first, and count the delivery.
 
         A durable one stays until ``ack`` and is handed out once per holder: again after ``nack``, or when its node is
-        lost. Another is removed. Expired ones become dead letters (``message_expired``).
+        lost. Another is removed. Expired ones become dead letters (``message_expired``). Raises LeaseLostError when
+        *node_id* was lost.
         """
         ...
 
@@ -437,8 +430,8 @@ class Mail(Protocol):
     def nack(
         self, recipient_id: str, message_id: str, error: str, *, now: datetime, retry_at: datetime, max_deliveries: int
     ) -> Awaitable[bool]:
-        """Make it due again at *retry_at*, or a dead letter after *max_deliveries*
-        (``message_dead_lettered``): then True."""
+        """Make it due again at *retry_at*, or the time that makes *max_deliveries* a dead letter
+        (``message_dead_lettered``): then True. What was handed out and given back otherwise does not count."""
         ...
 
     def release(self, recipient_id: str, node_id: str, *, now: datetime) -> Awaitable[int]:
@@ -452,7 +445,8 @@ class Mail(Protocol):
     def redeliver(self, message_id: str, *, now: datetime) -> Awaitable[list[str]]:
         """Turn dead letters of this message into mail again, durable, with a fresh count; return the recipients.
 
-        Raises LookupError when there is none.
+        Those of agents that are known no more stay. Raises LookupError when there is none, or only such (then
+        AgentNotFoundError).
         """
         ...
 
@@ -642,7 +636,12 @@ class Leases(Protocol):
         ...
 
     def leave(self, node_id: str, *, now: datetime) -> Awaitable[None]:
-        """Forget a node that ended in order."""
+        """Forget a node that ended in order.
+
+        What it still holds goes back, for the store may have refused to hear of it: its running tasks are pending again
+        (``task_interrupted``, no interruption counted), its agents stopped (``agent_stopped``; paused and failed ones stay
+        so).
+        """
         ...
 
     def rescue(

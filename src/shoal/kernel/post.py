@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Sequence
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from shoal.errors import DeadAgentError, MailboxFullError, MessageTooLargeError
+from shoal.errors import AgentNotFoundError, DeadAgentError, MailboxFullError
 from shoal.kernel.agent import AgentStatus
 from shoal.kernel.asking import Asking
 from shoal.kernel.cell import Cell
 from shoal.kernel.event import EventType, Fact
 from shoal.kernel.failure import Failure
 from shoal.kernel.message import AgentMessage, about, check_message_type, check_seconds, check_topic
-from shoal.kernel.payload import checked
 from shoal.kernel.undelivered import Undelivered, not_running
+from shoal.kernel.writing import Writing
 
 if TYPE_CHECKING:
     from shoal.kernel.env import Env
@@ -32,8 +32,7 @@ class Post:
         self.cells: dict[str, Cell] = {}  # by agent id: those that are alive on this node
         self.asking = Asking(self)
         self.undelivered = Undelivered(self)
-        self._life = env.clock.new_id()
-        self._made = 0
+        self.writing = Writing(env)
         self._ids: dict[str, str] = {}  # by name: those in cells
         self._behind: set[str] = set()  # agents for which this node has stored mail that theirs has perhaps not taken
 
@@ -77,39 +76,6 @@ class Post:
             name=cell.name,
         )
 
-    # -- messages as records
-
-    def _new_id(self) -> str:
-        """Return an id that no other message has: unique by the life of this node, and a count in it."""
-        self._made += 1
-        return f"{self._life}.{self._made:x}"
-
-    def message(
-        self,
-        sender: Cell | None,
-        message_type: str,
-        data: Any,
-        *,
-        message_id: str | None = None,
-        timestamp: datetime | None = None,
-        **fields: Any,
-    ) -> AgentMessage:
-        """Return a message of *sender* (None: of the runtime) with checked data."""
-        copy, _ = checked(data, "data", self.env.settings.max_payload_bytes, MessageTooLargeError)
-        return AgentMessage(
-            message_id=message_id or self._new_id(),
-            sender_id=self.env.runtime_id if sender is None else sender.agent_id,
-            sender_name="runtime" if sender is None else sender.name,
-            message_type=message_type,
-            data=copy,
-            timestamp=timestamp or self.env.clock.now(),
-            **fields,
-        )
-
-    def expiry(self, seconds: float | None = None) -> datetime:
-        """Return when a message of now expires that may wait for *seconds* (None: as configured)."""
-        return self.env.clock.now() + timedelta(seconds=seconds or self.env.settings.message_ttl_seconds)
-
     # -- sending
 
     async def send(
@@ -132,18 +98,18 @@ class Post:
         check_message_type(message_type)
         check_seconds("ttl_seconds", ttl_seconds)
         ids = tuple(dict.fromkeys(self.resolve(address) for address in recipient_ids))
-        message = self.message(
+        message = self.writing.message(
             sender,
             message_type,
             data,
             recipient_ids=ids,
             correlation_id=correlation_id,
-            expires_at=self.expiry(ttl_seconds or (DURABLE_TTL_SECONDS if durable else None)),
+            expires_at=self.writing.expiry(ttl_seconds or (DURABLE_TTL_SECONDS if durable else None)),
             durable=durable,
             message_id=message_id,
         )
         if correlation_id is not None:
-            self.asking.remember(correlation_id, ids)
+            self.asking.remember(message, correlation_id)
         await self.deliver(ids, message)
         self.env.numbers.count("messages_sent")
         return message.message_id
@@ -154,7 +120,18 @@ class Post:
             await self._store(ids, message)
             return
         self._check_room(ids, message)
+        # Those of this node in this very turn: later one may be full or gone that has room now.
+        to_disk: list[Awaitable[None]] = []
+        elsewhere: list[str] = []
         for agent_id in ids:
+            if agent_id not in self.cells:
+                elsewhere.append(agent_id)
+            elif (waiting := self.cells[agent_id].inbox.offer(message)) is not None:
+                to_disk.append(waiting)
+        for outcome in await asyncio.gather(*to_disk, return_exceptions=True) if to_disk else ():
+            if outcome is not None:
+                raise outcome
+        for agent_id in elsewhere:
             if self.env.bus.has(agent_id) and not self._queues(agent_id):
                 await self.env.bus.send(agent_id, message)
             else:
@@ -219,7 +196,7 @@ class Post:
     async def broadcast(self, sender: Cell | None, message_type: str, data: Any, group: str | None = None) -> int:
         """Send to all running or paused agents (of *group*) but the sender; return how many mailboxes took it."""
         check_message_type(message_type)
-        message = self.message(sender, message_type, data, expires_at=self.expiry())
+        message = self.writing.message(sender, message_type, data, expires_at=self.writing.expiry())
         agents = self.env.store.agents
         known = agents.search(group=group) if group is not None else agents.search()
         reached = 0
@@ -232,15 +209,15 @@ class Post:
                 reached += 1
             except MailboxFullError:
                 continue  # told as message_rejected
-            except DeadAgentError:
-                continue  # it stopped in this moment
+            except (DeadAgentError, AgentNotFoundError):
+                continue  # it stopped, or was unregistered, in this moment
         self.env.numbers.count("messages_sent", reached)
         return reached
 
     async def publish(self, sender: Cell | None, topic: str, data: Any) -> int:
         """Send to the subscribers of this moment, at most once; return how many took it."""
         check_topic(topic)
-        message = self.message(sender, "event", data, topic=topic, expires_at=self.expiry())
+        message = self.writing.message(sender, "event", data, topic=topic, expires_at=self.writing.expiry())
         taken = await self.env.bus.publish(topic, message)
         self.env.numbers.count("messages_sent", taken)
         return taken
@@ -249,9 +226,10 @@ class Post:
 
     def received(self, cell: Cell, message: AgentMessage) -> None:
         """Count a message that its agent took."""
-        late = (self.env.clock.now() - message.timestamp).total_seconds() * 1000
-        self.env.numbers.observe("message_latency_ms", late)
-        if self.env.settings.message_events == "all" and not message.durable:
+        env = self.env
+        late = (env.clock.now() - message.timestamp).total_seconds() * 1000
+        env.numbers.observe("message_latency_ms", late)
+        if env.settings.message_events == "all" and not message.durable:
             self.note(Fact(event_type=EventType.MESSAGE_RECEIVED, agent_id=cell.agent_id, details=about(message)))
 
     def hook_failed(self, cell: Cell, hook: str, failure: Failure) -> None:

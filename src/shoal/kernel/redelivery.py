@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from shoal.errors import RequestFailedError
 from shoal.kernel.message import AgentMessage
 from shoal.kernel.ports import Outcome, Return, Settlement
 
@@ -35,7 +36,8 @@ def _return(cell: Cell, message: AgentMessage, why: str, *, failed: bool = True)
 
     One that was not tried to the end (not *failed*) is due at once, however often that happens.
     """
-    wait = FIRST_RETRY_SECONDS * 2 ** (message.delivery_count - 1) if failed else 0.0
+    before = min(message.delivery_count, MAX_DELIVERIES) - 1  # it may have been handed out, and not tried, more often
+    wait = FIRST_RETRY_SECONDS * 2**before if failed else 0.0
     return Return(
         message_id=message.message_id,
         error=why,
@@ -51,14 +53,19 @@ def fetch_when_due(cell: Cell, given: Return) -> None:
 
 
 async def again(cell: Cell, message: AgentMessage, why: str) -> None:
-    """Let a durable message that was not handled come again."""
-    given = _return(cell, message, why)
-    await cell.env.store.mail.nack(
-        cell.agent_id,
-        message.message_id,
-        why,
-        now=cell.env.clock.now(),
-        retry_at=given.retry_at,
-        max_deliveries=MAX_DELIVERIES,
+    """Let a durable message that was not handled come again. Until the store has heard of it, it would not."""
+    env, given = cell.env, _return(cell, message, why)
+    given_up = await env.persist(
+        lambda: env.store.mail.nack(
+            cell.agent_id,
+            message.message_id,
+            why,
+            now=env.clock.now(),
+            retry_at=given.retry_at,
+            max_deliveries=MAX_DELIVERIES,
+        )
     )
+    if given_up:
+        error = RequestFailedError(f"{cell.name!r} failed: {why}", error_type="", error_message=why)
+        cell.post.asking.unanswered(message, error)
     fetch_when_due(cell, given)

@@ -20,13 +20,17 @@ __all__ = ["Options", "Registration", "check_name", "restart_policy", "words"]
 _UUID = re.compile(r"[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 
 
+_RESTART = RestartPolicy()  # one record for all who have no policy of their own
+_STAYS = ("agent_id", "name", "created_at", "isolation", "capabilities", "config")
+
+
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """How an agent is to be run. ``limits`` are its own; a field that is None there is the runtime's."""
 
     isolation: str
     capabilities: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
-    restart: RestartPolicy = RestartPolicy()
+    restart: RestartPolicy = _RESTART
     metadata: dict[str, object] = {}
     max_concurrent_tasks: int = 1
     limits: ResourceLimit = ResourceLimit()
@@ -37,18 +41,29 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 class Registration:
     """An agent of this node: its code, its options, what the store knows of it, and its cell while it lives."""
 
+    __slots__ = ("_instance", "cell", "config", "generation", "groups", "lock", "options", "source", "targets")
+
     def __init__(self, source: Any, config: dict[str, object], options: Options, instance: AgentInstance) -> None:
         self.source = source
         self.config = config
         self.options = options
-        self.instance = instance
+        self._instance = instance
         self.cell: Cell | None = None
-        self.groups: set[str] = set(instance.groups)
+        self.groups = tuple(sorted(instance.groups))
         self.lock = asyncio.Lock()  # one verb at a time on one agent
         self.generation = 0  # how often it was started: part of invocation ids, so those of an earlier life are void
-        self.reserved = 0  # lanes offered in a claim that is under way
         self.targets: tuple[str, ...] = ()
         self.retarget()
+
+    @property
+    def instance(self) -> AgentInstance:
+        """What the store knows of it. Fields that never change are kept once, however often it is read anew."""
+        return self._instance
+
+    @instance.setter
+    def instance(self, found: AgentInstance) -> None:
+        known = {field: getattr(self._instance, field) for field in _STAYS}
+        self._instance = msgspec.structs.replace(found, metadata=self.options.metadata, **known)
 
     @property
     def agent_id(self) -> str:
@@ -66,7 +81,7 @@ class Registration:
             "",
             f"agent:{self.agent_id}",
             *(f"capability:{word.casefold()}" for word in self.options.capabilities),
-            *(f"group:{group}" for group in sorted(self.groups)),
+            *(f"group:{group}" for group in self.groups),
         )
 
 
@@ -81,7 +96,7 @@ def check_name(name: object) -> None:
 def restart_policy(given: object) -> RestartPolicy:
     """Return the policy that was given, or the default. Raises ConfigError for one that cannot be followed."""
     if given is None:
-        return RestartPolicy()
+        return _RESTART
     if not isinstance(given, RestartPolicy):
         raise ConfigError(f"restart must be a RestartPolicy, not {type(given).__name__}")
     faults = []

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from shoal.errors import LeaseLostError, StoreError
 from shoal.kernel.attempt import Attempt, Ending
 from shoal.kernel.cell import Cell
-from shoal.kernel.ports import Claim, Fence, Outcome, Settled, Settlement, Slot
+from shoal.kernel.ports import Claim, Fence, Outcome, Settled, Settlement
+from shoal.kernel.room import Room
 from shoal.kernel.task import Task, TaskStatus
 
 if TYPE_CHECKING:
@@ -34,13 +35,16 @@ class Scheduler:
     def __init__(self, env: Env, waiting: Waiting) -> None:
         self._env = env
         self._waiting = waiting
-        self._cells: dict[str, Cell] = {}  # those that may have room, the one idle longest first
+        self._cells: dict[str, Cell] = {}  # those that take part
+        self._room = Room()  # as it was at the last claim, which may be reading it in this moment
+        self._touched: dict[str, bool] = {}  # agents whose room may have changed since; True: a lane came free
         self._claiming = False
         self._again = False  # something became ready or free while a claim was under way
         self._scheduled = False
         self._claims = 0
         self._waited: list[Fence] = []  # retries whose wait is over, whatever the wall clock says
-        self._turns: dict[str, int] = {}  # by agent: claims since the oldest ready task came first in one of its own
+        self._turns: dict[str, int] = {}  # by agent: claims that gave it tasks since the oldest ready one came first
+        self._due = False  # for one of them it is time that the oldest comes first
         self.attempts: dict[str, Attempt] = {}  # by task id, on this node
         self.cancels: dict[str, asyncio.Future[None]] = {}  # by task id: cancels that are on their way to the store
         self.accepting = False
@@ -49,8 +53,8 @@ class Scheduler:
 
     def add(self, cell: Cell) -> None:
         """Offer a cell's lanes from now on."""
-        self._cells.pop(cell.agent_id, None)
         self._cells[cell.agent_id] = cell
+        self.touch(cell.agent_id, came_free=True)
         self.kick()
 
     def remove(self, cell: Cell) -> None:
@@ -58,6 +62,13 @@ class Scheduler:
         if self._cells.get(cell.agent_id) is cell:
             del self._cells[cell.agent_id]
             self._turns.pop(cell.agent_id, None)
+            self.touch(cell.agent_id)
+
+    def touch(self, agent_id: str, *, came_free: bool = False) -> None:
+        """Look at an agent's room again before the next claim; those that are idle longest are served first."""
+        if came_free:
+            self._touched.pop(agent_id, None)
+        self._touched[agent_id] = came_free or self._touched.get(agent_id, False)
 
     # -- claiming
 
@@ -66,31 +77,36 @@ class Scheduler:
         if self._claiming:
             self._again = True
         elif self.accepting and not self._env.lost:
-            slots, cells = self._slots()
-            if slots:
+            self._look_again()
+            if self._room:
                 self._claiming = True
                 now = self._env.clock.now()
-                fair = self._is_fair({slot.agent_id for slot in slots})
+                fair = self._is_fair()
                 starved = now - timedelta(seconds=self._env.settings.starvation_after_seconds) if fair else None
                 waited, self._waited = self._waited, []
                 claim = self._env.store.tasks.claim(
-                    self._env.node_id, slots, now=now, starved_before=starved, waited=waited
+                    self._env.node_id, self._room, now=now, starved_before=starved, waited=waited
                 )
-                self._env.spawn(self._claimed(claim, cells, waited), "claim")  # type: ignore[arg-type]
+                self._env.spawn(self._claimed(claim, fair, waited), "claim")  # type: ignore[arg-type]
 
-    def _is_fair(self, agent_ids: set[str]) -> bool:
-        """Count a claim for these agents; tell whether it is the tenth of the node, or of one of them.
+    def _look_again(self) -> None:
+        """Bring the room up to date. Only those that were touched are looked at."""
+        for agent_id, came_free in self._touched.items():
+            cell = self._cells.get(agent_id)
+            slots = [] if cell is None else cell.slots()
+            self._room.put(agent_id, slots, at_end=came_free)
+            if slots and self._turns.get(agent_id, 0) >= FAIR_EVERY - 1:
+                self._due = True
+        self._touched.clear()
+
+    def _is_fair(self) -> bool:
+        """Count a claim; tell whether it is the tenth of the node, or the tenth that gives one of its agents tasks.
 
         Of one of them, too: the claims of agents that take turns fall on the same places of the node's count for ever.
         """
         self._claims += 1
-        turns = self._turns
-        for agent_id in agent_ids:
-            turns[agent_id] = turns.get(agent_id, 0) + 1
-        fair = self._claims % FAIR_EVERY == 0 or any(turns[agent_id] >= FAIR_EVERY for agent_id in agent_ids)
-        if fair:
-            turns.update(dict.fromkeys(agent_ids, 0))
-        return fair
+        due, self._due = self._due, False
+        return due or self._claims % FAIR_EVERY == 0
 
     def kick_soon(self) -> None:
         """Claim at the end of this turn of the loop, once for all that became free in it."""
@@ -102,20 +118,7 @@ class Scheduler:
         self._scheduled = False
         self.kick()
 
-    def _slots(self) -> tuple[list[Slot], list[tuple[Cell, int]]]:
-        slots: list[Slot] = []
-        reserved: list[tuple[Cell, int]] = []
-        for cell in self._cells.values():
-            for slot in cell.slots():
-                slots.append(slot)
-                if slot.root_id is None:
-                    cell.registration.reserved += slot.free
-                    reserved.append((cell, slot.free))
-        return slots, reserved
-
-    async def _claimed(
-        self, claim: asyncio.Future[list[Claim]], reserved: list[tuple[Cell, int]], waited: list[Fence]
-    ) -> None:
+    async def _claimed(self, claim: asyncio.Future[list[Claim]], fair: bool, waited: list[Fence]) -> None:
         claims: list[Claim] = []
         try:
             claims = await claim
@@ -126,10 +129,10 @@ class Scheduler:
             log.error("no tasks can be claimed: %s; tried again in %g s", error, self._env.settings.poll_seconds)
             await self._env.clock.sleep(self._env.settings.poll_seconds)
         finally:
-            for cell, free in reserved:
-                cell.registration.reserved -= free
             self._claiming = False
             again, self._again = self._again, False
+            for agent_id in {given.agent_id for given in claims} & self._cells.keys():
+                self._turns[agent_id] = 0 if fair else self._turns.get(agent_id, 0) + 1
             for given in claims:
                 self._begin(given)
             if again:
@@ -137,11 +140,10 @@ class Scheduler:
 
     def _begin(self, claim: Claim) -> None:
         cell = self._cells.get(claim.agent_id)
+        self.touch(claim.agent_id)
         if cell is None or cell.paused or cell.closing or not self.accepting:
             self._env.spawn(self._give_back(claim), "give back a claim")
             return
-        if not cell.slots():  # it keeps its place in the order of idleness until its last lane is taken
-            self._cells[claim.agent_id] = self._cells.pop(claim.agent_id)
         self._note_wait(claim.task)
         attempt = Attempt(self, cell, claim.task)
         cell.attempts[claim.task.task_id] = attempt
@@ -160,6 +162,7 @@ class Scheduler:
             fence=fence, agent_id=claim.agent_id, outcome=Outcome.INTERRUPTED, error_message="Its agent was not there"
         )
         await self._env.persist(lambda: self._env.store.tasks.settle(settlement, now=self._env.clock.now()))
+        self.touch(claim.agent_id)
         self.kick()
 
     # -- what attempts report
@@ -172,8 +175,7 @@ class Scheduler:
             del cell.attempts[task_id]
         if self.attempts.get(task_id) is attempt:
             del self.attempts[task_id]
-        if self._cells.get(cell.agent_id) is cell:
-            self._cells[cell.agent_id] = self._cells.pop(cell.agent_id)
+        self.touch(cell.agent_id, came_free=True)
         self.kick_soon()
 
     def settled(self, settled: Settled, settlement: Settlement, task: Task | None) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,8 +27,8 @@ class Takeover:
     A lease ends by the wall clock, which can jump (a time server, a machine that was suspended), and nobody can renew his
     while the store is held up. What was renewed in time then looks over. So a lease that has ended proves nothing in
     the first lease interval, by the monotonic clock, after this node saw its wall clock jump or could not renew its own
-    lease: whoever lives renews his within that interval. Of a process of this machine that is there, it proves nothing
-    in the first lease interval of this node, either: the jump may have come before this node did.
+    lease: whoever lives renews his within that interval. Of another process of this machine that is there, it proves
+    nothing in the first lease interval of this node, either: the jump may have come before this node did.
     """
 
     def __init__(
@@ -77,11 +79,11 @@ class Takeover:
         elif abs(ahead - self._ahead) > lease / 4 or env.lease_over():
             self._judge_from = self._judge_here_from = steady + lease
         self._ahead = ahead
-        return [
-            node.node_id
-            for node in others
-            if steady < (self._judge_here_from if node.host == here else self._judge_from)
-        ]
+        return [node.node_id for node in others if steady < self._judged_from(node, here)]
+
+    def _judged_from(self, node: Node, here: str) -> float:
+        other_process = node.host == here and node.pid != os.getpid()
+        return self._judge_here_from if other_process else self._judge_from
 
     async def _kill_orphans(self, children: Sequence[Child], reachable: set[str]) -> None:
         facts = [
@@ -101,9 +103,13 @@ class Takeover:
 
 
 def this_boot() -> str:
-    """Return what tells this machine, in this life of its, from all others: pids mean nothing elsewhere."""
-    boot = Path("/proc/sys/kernel/random/boot_id")
-    return f"{socket.gethostname()} {boot.read_text().strip()[:8] if boot.exists() else ''}".strip()
+    """Return what tells this machine, in this life of its, from all others, and this container from those that share its
+    name: pids mean nothing elsewhere."""
+    words = [socket.gethostname()]
+    with contextlib.suppress(OSError):  # not Linux
+        words.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8])
+        words.append(os.readlink("/proc/self/ns/pid").strip("pid:[]"))
+    return " ".join(words)
 
 
 def process_start(pid: int) -> int | None:

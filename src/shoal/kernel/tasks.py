@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
+from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
-from shoal.errors import WaitTimeoutError, nearest
+from shoal.errors import TaskNotFoundError, WaitTimeoutError, nearest
 from shoal.kernel.ports import Cancelled
 from shoal.kernel.submission import Submission, check_acyclic, check_timeout
 from shoal.kernel.task import RetryPolicy, Task, TaskSpec, TaskStatus
@@ -139,11 +141,13 @@ class Tasks:
         if entry is None or future.done():
             return await future
         entry.waits_for_task = task_id
+        self._scheduler.touch(entry.cell.agent_id)
         self._scheduler.kick()
         try:
             return await future
         finally:
             entry.waits_for_task = None
+            self._scheduler.touch(entry.cell.agent_id)
 
     async def wait_many(
         self,
@@ -198,11 +202,46 @@ class Tasks:
 
         Committed first, then acted upon; returns when what ran on this node has ended.
         """
+        return (await self.cancel_many([task_id], reason))[0]
+
+    async def cancel_many(self, task_ids: Sequence[str], reason: str | None = None) -> list[bool]:
+        """Cancel several tasks together, each with its children; return for each whether it ended as cancelled.
+
+        None of them begins because another ends: those that wait are cancelled before those that run, and what depends
+        on another one of them before that one. Raises TaskNotFoundError before any is cancelled.
+        """
         self._env.check_running()
-        with self._scheduler.cancelling(task_id):
-            cancelled = await self._env.store.tasks.cancel(task_id, reason, now=self._env.clock.now())
-        await self.stop_cancelled(cancelled)
-        return cancelled.applied
+        ordered = self._dependents_first(task_ids) if len(task_ids) > 1 else task_ids
+        with contextlib.ExitStack() as deciding:
+            for task_id in ordered:
+                deciding.enter_context(self._scheduler.cancelling(task_id))
+            now = self._env.clock.now()
+            done = [self._env.store.tasks.cancel(task_id, reason, now=now) for task_id in ordered]  # before any claim
+            results = await asyncio.gather(*done)
+        ended = tuple(end for cancelled in results for end in cancelled.ended)
+        await self.stop_cancelled(
+            Cancelled(
+                applied=any(cancelled.applied for cancelled in results),
+                stopped=tuple(end for cancelled in results for end in cancelled.stopped),
+                ended=ended,
+                promoted=any(cancelled.promoted for cancelled in results),
+            )
+        )
+        gone = {end.task_id for end in ended if end.status is TaskStatus.CANCELLED}
+        return [task_id in gone for task_id in task_ids]
+
+    def _dependents_first(self, task_ids: Sequence[str]) -> list[str]:
+        found = self._env.store.tasks.find(list(task_ids))
+        for task_id in task_ids:
+            if task_id not in found:
+                raise TaskNotFoundError(task_id)
+        graph = {task_id: [other for other in task.dependencies if other in found] for task_id, task in found.items()}
+        order = reversed(list(TopologicalSorter(graph).static_order()))
+        return sorted(order, key=lambda task_id: found[task_id].status is TaskStatus.RUNNING)
+
+    def executing(self) -> list[str]:
+        """Return the ids of the tasks that this node executes now."""
+        return list(self._scheduler.attempts)
 
     async def stop_cancelled(self, cancelled: Cancelled) -> None:
         """End the attempts of tasks that were cancelled, tell the waiters, and claim what became ready."""

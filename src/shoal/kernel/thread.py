@@ -12,7 +12,7 @@ from typing import Any
 from shoal.errors import AgentPauseError, DeadAgentError, LeaseLostError
 from shoal.kernel.inline import InlineHandle
 from shoal.kernel.ports import Abilities, Clock, Exit, Handle, Invocation, LaunchSpec, Link, Usage
-from shoal.kernel.stepping import Watch, Watched
+from shoal.kernel.stepping import Watch, Watched, clean_up
 from shoal.kernel.threads import DaemonPool, Interrupted
 
 __all__ = ["ThreadHandle", "ThreadHost"]
@@ -76,9 +76,7 @@ class ThreadHandle:
             except (SystemExit, KeyboardInterrupt) as error:  # asyncio hands these two on to whoever runs the loop
                 exit = Exit(reason="died", error=error)
                 break
-        with contextlib.suppress(Interrupted, RuntimeError):  # killed, and the loop stopped, while it cleans up
-            self._loop.run_until_complete(_cancel_rest())
-            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        clean_up(self._loop, self._watch, self._tasks)
         self._loop.close()
         _post(self._home, self._gone, exit)
 
@@ -110,7 +108,11 @@ class ThreadHandle:
 
     async def ready(self) -> Abilities:
         """Construct the agent in its thread. Raises AgentStartError with the constructor's error chained."""
-        abilities: Abilities = await self._enter("", self._construct())
+        try:
+            abilities: Abilities = await self._enter("", self._construct())
+        except asyncio.CancelledError:
+            self.kill()
+            raise
         return abilities
 
     async def _construct(self) -> Abilities:
@@ -129,6 +131,9 @@ class ThreadHandle:
                 return await asyncio.shield(outcome)
             except asyncio.CancelledError:
                 _post(self._loop, self._cancel, key)
+                if not key:  # a constructor hears of no cancellation
+                    outcome.cancel()
+                    raise
                 await asyncio.wait([outcome])
                 if not outcome.cancelled():
                     outcome.exception()  # looked at: the cancellation is what counts
@@ -203,7 +208,10 @@ class ThreadHandle:
                 async with self._clock.timeout(grace):
                     await asyncio.shield(self.exited)
             except TimeoutError:
-                self.kill()
+                return  # it is killed
+            finally:
+                if not self.exited.done():
+                    self.kill()
 
     def kill(self) -> None:
         """Abandon the thread: whoever waits for it is told at once, and what it still does is void."""
@@ -273,15 +281,6 @@ class _HopLink:
 
 async def _call(fn: Callable[[], None]) -> None:
     fn()
-
-
-async def _cancel_rest() -> None:
-    mine = asyncio.current_task()
-    rest = [task for task in asyncio.all_tasks() if task is not mine]
-    for task in rest:
-        task.cancel()
-    if rest:
-        await asyncio.wait(rest)
 
 
 def _settle(outcome: asyncio.Future[Any], cancelled: bool, error: BaseException | None, result: Any) -> None:

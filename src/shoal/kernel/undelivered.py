@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
-from shoal.errors import DeadAgentError, MessageExpiredError
+from shoal.errors import DeadAgentError, MessageExpiredError, StoreError
 from shoal.kernel.agent import AgentInstance
 from shoal.kernel.event import EventType, Fact
 from shoal.kernel.message import AgentMessage, DeadLetter, about
@@ -28,11 +28,10 @@ class Undelivered:
         """Make a message whose time is over a dead letter, and tell who waits for the answer."""
         future = cell.inbox.asks.get(message.message_id)
         error = MessageExpiredError(f"The message to {cell.name!r} expired before it was taken")
-        asker = self._post.cells.get(message.sender_id)
         if future is not None and not future.done():
             future.set_exception(error)
-        elif asker is not None and message.correlation_id is not None and len(message.recipient_ids) == 1:
-            asker.inbox.mailbox.refuse(message.correlation_id, error)
+        elif future is None:
+            self._post.asking.unanswered(message, error)
         fact = Fact(event_type=EventType.MESSAGE_EXPIRED, agent_id=cell.agent_id, details=about(message))
         self._bury([self._letter(cell.agent_id, message, "expired")], [fact])
 
@@ -47,6 +46,8 @@ class Undelivered:
     def abandoned(self, cell: Cell, reason: str) -> None:
         """Make what is left in a cell's mailbox dead letters; durable mail is in the store."""
         rest = [message for message in cell.inbox.mailbox.drain() if not message.durable]
+        for message in rest:
+            self._post.asking.unanswered(message, self._post.dead(cell))
         if rest:
             self._bury([self._letter(cell.agent_id, message, reason) for message in rest], [])
 
@@ -54,9 +55,21 @@ class Undelivered:
         return DeadLetter(message=message, recipient_id=recipient_id, reason=reason, at=self._env.clock.now())
 
     def _bury(self, letters: Sequence[DeadLetter], facts: Sequence[Fact]) -> None:
-        self._env.numbers.count("dead_letters", len(letters))
-        burial = self._env.store.mail.bury(letters, now=self._env.clock.now(), facts=facts)
-        self._env.spawn(_done(burial), "dead letters")
+        env = self._env
+        env.numbers.count("dead_letters", len(letters))
+
+        def bury() -> Awaitable[None]:
+            return env.store.mail.bury(letters, now=env.clock.now(), facts=facts)
+
+        env.spawn(self._buried(bury(), bury), "dead letters")
+
+    async def _buried(self, first: Awaitable[None], again: Callable[[], Awaitable[None]]) -> None:
+        """See letters through to the disk; *first* has its place in the order of writes already."""
+        try:
+            await first
+        except StoreError:
+            await self._env.clock.sleep(self._env.settings.poll_seconds)
+            await self._env.persist(again)
 
     async def redeliver(self, message_id: str) -> None:
         """Turn a dead letter into mail again. Raises LookupError when there is none."""
@@ -74,7 +87,3 @@ def not_running(instance: AgentInstance) -> DeadAgentError:
         agent_id=instance.agent_id,
         name=instance.name,
     )
-
-
-async def _done(burial: Awaitable[None]) -> None:
-    await burial

@@ -204,11 +204,11 @@ class AgentsContract:
         await store.agents.create_group("by_hand", [agent_id], now=T0)
         await store.agents.checkpoint(agent_id, "n1", {"n": 1}, now=T0)
         second = agent("worker", node="n2", config={"v": 2}, capabilities=("B",), groups=("new",), isolation="thread")
+        await store.leases.rescue(("n1",), now=at(101), max_interruptions=3)
         again = await store.agents.register(second, now=at(101))
         assert (again.agent_id, again.status, again.node_id) == (agent_id, AgentStatus.STOPPED, "n2")
-        assert (again.created_at, again.config, again.capabilities) == (T0, {"v": 2}, ("B",))
-        assert (again.isolation, sorted(again.groups)) == ("thread", ["by_hand", "new"])
-        assert store.agents.saved_state(agent_id) == {"n": 1}
+        assert (again.created_at, again.config, again.capabilities, again.isolation) == (T0, {"v": 2}, ("B",), "thread")
+        assert (sorted(again.groups), store.agents.saved_state(agent_id)) == (["by_hand", "new"], {"n": 1})
         assert store.agents.search(capability="a") == [] and store.agents.groups()["old"] == []
 
     @contract

@@ -7,9 +7,11 @@ from datetime import datetime
 
 import pytest
 
-from shoal.errors import ConfigError, LeaseLostError
+from shoal.errors import AgentNameTakenError, ConfigError, LeaseLostError
+from shoal.kernel.agent import AgentVerb
 from shoal.kernel.event import EventFilter
 from shoal.kernel.ports import Child, Rescue, Store
+from shoal.testing.store_frame import agent, change
 from shoal.testing.store_queue_frame import NOW, after, check_counts, claim, new, node, on_nodes, settle, submit
 
 __all__ = ["JournalContract", "LeasesContract"]
@@ -83,6 +85,46 @@ class LeasesContract:
         assert {each.node_id for each in store.leases.nodes()} == {"n2", "n3"}
         assert await _beat(store, "n2", after(60)), "the wall clock was set back"
         assert {each.node_id: each.lease_until for each in store.leases.nodes()}["n2"] == after(60)
+
+    @on_nodes
+    async def test_what_a_node_still_holds_when_it_leaves_goes_back(self, store: Store) -> None:
+        held, waits = new(), new()
+        await submit(store, held, waits)
+        (given,) = await claim(store, node_id="n1")
+        await store.leases.leave("n1", now=after(1))
+        task = store.tasks.get(held.task_id)
+        assert (task.status, task.interruptions, task.assigned_agent_id) == ("pending", 0, None)
+        told = [event.event_type for event in store.events.scan(EventFilter(task_id=held.task_id))]
+        assert told[-1] == "task_interrupted"
+        assert not (await settle(store, given)).applied
+        check_counts(store, 2)
+        again = await claim(store, 2, node_id="n2")
+        assert [each.task.task_id for each in again] == [held.task_id, waits.task_id]
+
+    @on_nodes
+    async def test_the_agents_of_a_node_that_leaves(self, store: Store) -> None:
+        ids = {}
+        for name, verbs in (("starting", ()), ("running", (AgentVerb.STARTED,)), ("failed", (AgentVerb.DIED,))):
+            ids[name] = (await store.agents.register(agent(name), now=NOW)).agent_id
+            for verb in (AgentVerb.START, *verbs):
+                await store.agents.advance(change(ids[name], verb), now=NOW)
+        await store.leases.leave("n1", now=after(1))
+        found = {name: store.agents.get(agent_id) for name, agent_id in ids.items()}
+        assert {name: str(known.status) for name, known in found.items()} == {
+            "starting": "stopped", "running": "stopped", "failed": "failed",
+        }  # fmt: skip
+        assert {known.node_id for known in found.values()} == {None}
+        told = [event.agent_id for event in store.events.scan(EventFilter(event_type="agent_stopped"))]
+        assert told == [ids["starting"], ids["running"]]
+
+    @on_nodes
+    async def test_a_node_whose_lease_has_ended_holds_its_agents_until_it_is_given_up(self, store: Store) -> None:
+        await store.leases.join(node("short", lease=10), now=NOW)
+        known = await store.agents.register(agent("worker", node="short"), now=NOW)
+        with pytest.raises(AgentNameTakenError, match="worker"):
+            await store.agents.register(agent("worker", node="n2"), now=after(11))
+        await store.leases.rescue([], now=after(11), max_interruptions=2)
+        assert (await store.agents.register(agent("worker", node="n2"), now=after(11))).agent_id == known.agent_id
 
     @on_nodes
     async def test_nodes_found_dead_are_forgotten_in_the_end(self, store: Store) -> None:

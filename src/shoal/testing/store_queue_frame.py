@@ -10,7 +10,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from shoal.kernel.event import EventFilter
-from shoal.kernel.ports import Claim, Fence, Node, Outcome, Settled, Settlement, Slot, Store
+from shoal.kernel.ports import Claim, Fence, Node, Outcome, Settled, Settlement, Store
+from shoal.kernel.room import Room, Slot
 from shoal.kernel.task import Task, TaskStatus
 
 __all__ = [
@@ -85,7 +86,7 @@ async def claim(
 ) -> list[Claim]:
     """Claim for one slot of agent a1."""
     slot = Slot(agent_id="a1", targets=targets or ("",), free=free)
-    return await store.tasks.claim(node_id, [slot], now=now, **options)
+    return await store.tasks.claim(node_id, Room([slot]), now=now, **options)
 
 
 def fence(given: Claim, node_id: str = "n1") -> Fence:

@@ -10,7 +10,8 @@ import pytest
 
 from shoal.errors import IdempotencyConflictError, LeaseLostError, QueueFullError, TaskNotFoundError
 from shoal.kernel.event import EventFilter, Fact
-from shoal.kernel.ports import Fence, Outcome, Settlement, Slot, Store
+from shoal.kernel.ports import Fence, Outcome, Settlement, Store
+from shoal.kernel.room import Room, Slot
 from shoal.kernel.task import RetryPolicy, TaskStatus
 from shoal.testing.store_frame import message
 from shoal.testing.store_queue_frame import (
@@ -110,15 +111,15 @@ class TasksContract:
         mine, skilled, grouped, any1, any2, other = await submit(
             store, new(agent="a1"), new(capability="ocr"), new(group="g"), new(), new(), new(agent="zz")
         )
-        slots = [
+        room = Room([
             Slot(agent_id="a2", targets=("", "agent:a2", "capability:ocr")),
             Slot(agent_id="a1", targets=("", "agent:a1", "group:g"), free=3),
-        ]
-        given = await store.tasks.claim("n1", slots, now=NOW)
+        ])  # fmt: skip
+        given = await store.tasks.claim("n1", room, now=NOW)
         assert [(each.task.task_id, each.agent_id) for each in given] == [
             (mine, "a1"), (skilled, "a2"), (grouped, "a1"), (any1, "a1"),
         ]  # fmt: skip
-        again = await store.tasks.claim("n1", slots, now=NOW)
+        again = await store.tasks.claim("n1", room, now=NOW)
         assert [(each.task.task_id, each.agent_id) for each in again] == [(any2, "a2")]
         assert store.tasks.get(other).status == "pending"
 
@@ -129,9 +130,9 @@ class TasksContract:
         await submit(store, new("stranger", priority=0))
         (child,) = await submit(store, new("child", parent_id=parent, root_id=parent))
         lent = Slot(agent_id="a1", targets=("", "agent:a1"), root_id=parent)
-        given = await store.tasks.claim("n1", [lent], now=NOW)
+        given = await store.tasks.claim("n1", Room([lent]), now=NOW)
         assert [each.task.task_id for each in given] == [child]
-        assert await store.tasks.claim("n1", [lent], now=NOW) == []
+        assert await store.tasks.claim("n1", Room([lent]), now=NOW) == []
 
     @on_nodes
     async def test_the_oldest_starved_task_comes_first(self, store: Store) -> None:

@@ -32,9 +32,9 @@ def box(limit: int | None, expired: list[AgentMessage] | None = None) -> Mailbox
 def test_what_has_left_the_store_goes_in_also_when_the_box_is_full() -> None:
     mailbox = box(2)
     mailbox.put(message(0))
-    assert (mailbox.low, mailbox.full, mailbox.room) == (True, False, 1)
+    assert (mailbox.low, mailbox.room) == (True, 1)
     mailbox.put(message(1))
-    assert (mailbox.low, mailbox.full, mailbox.room) == (False, True, 0)
+    assert (mailbox.low, mailbox.room) == (False, 0)
     with pytest.raises(MailboxFullError):
         mailbox.put(message(2))
     mailbox.put(message(3), taken=True)

@@ -22,7 +22,7 @@ def test_a_timer_strikes_after_so_much_of_the_agents_own_time() -> None:
         await clock.sleep(1.9)
         assert not struck.is_set()
         await clock.sleep(0.2)
-        assert struck.is_set() and not time.timers
+        assert struck.is_set() and not len(time)
 
     run_virtual(main)
 
@@ -59,7 +59,7 @@ def test_a_limit_raises_timeout_error_and_leaves_other_cancellations_alone() -> 
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert not time.timers
+        assert not len(time)
 
     run_virtual(main)
 
@@ -83,5 +83,42 @@ def test_calls_of_one_duration_strike_in_order_and_none_after_it_was_called_off(
         assert not again.is_set()
         await clock.sleep(1.1)
         assert again.is_set()
+
+    run_virtual(main)
+
+
+def test_timers_strike_in_the_order_of_their_deadlines_however_many_were_called_off() -> None:
+    async def main(clock: VirtualClock) -> None:
+        time, struck = OwnTime(clock), list[float]()
+        for seconds in (7, 3, 5, 0.5, 3):
+            time.timer(seconds, lambda seconds=seconds: struck.append(seconds))  # type: ignore[misc]
+            for _ in range(100):
+                time.timer(4, lambda: struck.append(4)).cancel()
+        await clock.sleep(4.5)
+        assert struck == [0.5, 3, 3]
+        time.timer(1, lambda: struck.append(1))
+        time.hold()
+        await clock.sleep(50)
+        time.go_on()
+        await clock.sleep(10)
+        assert struck == [0.5, 3, 3, 5, 1, 7] and len(time) == 0
+
+    run_virtual(main)
+
+
+def test_a_timer_may_be_called_off_or_set_by_another_that_strikes() -> None:
+    async def main(clock: VirtualClock) -> None:
+        time, struck = OwnTime(clock), list[str]()
+        later = [time.timer(2, lambda: struck.append("never")) for _ in range(50)]
+
+        def strike() -> None:
+            struck.append("first")
+            for timer in later:
+                timer.cancel()
+            time.timer(0.5, lambda: struck.append("second"))
+
+        time.timer(1, strike)
+        await clock.sleep(10)
+        assert struck == ["first", "second"] and len(time) == 0
 
     run_virtual(main)

@@ -405,3 +405,26 @@ def test_stop_cancels_what_still_runs_and_leaves_no_thread() -> None:
             await work
 
     _with_agent(agent, main)
+
+
+def test_what_swallows_every_cancel_takes_no_further_step_when_it_is_killed() -> None:
+    log: list[str] = []
+
+    async def agent(task: Any) -> None:
+        while True:
+            log.append("running")
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                continue
+
+    async def main(handle: Handle, link: RecordingLink) -> None:
+        work = asyncio.create_task(handle.invoke(_invocation()))
+        await _until(lambda: bool(log))
+        await handle.stop(0.2)
+        await asyncio.wait([work])
+        with pytest.raises(Interrupted):
+            work.result()
+
+    _with_agent(agent, main)  # waits for the end of its thread; an asyncio task that is left pending is heard of
+    assert log == ["running", "running"]

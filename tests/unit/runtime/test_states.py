@@ -13,7 +13,8 @@ import pytest
 from shoal import AgentRuntime, AgentStatus, BaseAgent, ResourceLimit, Task, TaskStatus
 from shoal.errors import AgentLimitError, AgentStartError, AgentStateError
 from shoal.kernel.agent import AGENT_EVENTS, AGENT_TRANSITIONS, AgentInstance, AgentVerb
-from shoal.kernel.ports import AgentChange, Fence, Node, Outcome, Settlement, Slot, Store
+from shoal.kernel.ports import AgentChange, Fence, Node, Outcome, Settlement, Store
+from shoal.kernel.room import Room, Slot
 from shoal.kernel.task import TRANSITIONS
 from shoal.store import open_store
 from shoal.testing.clock import VirtualClock, run_virtual
@@ -102,7 +103,7 @@ def settlement(outcome: Outcome, token: int) -> Settlement:
 
 
 async def claim(store: Store) -> None:
-    await store.tasks.claim("n", [Slot(agent_id="a", targets=("",))], now=NOW)
+    await store.tasks.claim("n", Room([Slot(agent_id="a", targets=("",))]), now=NOW)
 
 
 async def settle(store: Store, outcome: Outcome) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from shoal import AgentRuntime, RetryPolicy, Task, TaskStatus
-from shoal.kernel.ports import Node, Slot
+from shoal.kernel.ports import Node
+from shoal.kernel.room import Room, Slot
 from shoal.testing.clock import VirtualClock, run_virtual
 from tests.support.facts import all_events, check_story
 from tests.support.runtimes import running
@@ -197,7 +198,7 @@ def test_the_work_of_a_node_that_fell_silent_is_done_by_another_within_its_lease
             await runtime.store.leases.join(silent, now=clock.now())
             task_id = await runtime.submit_task("x")
             (claim,) = await runtime.store.tasks.claim(
-                "silent", [Slot(agent_id="its agent", targets=("",))], now=clock.now()
+                "silent", Room([Slot(agent_id="its agent", targets=("",))]), now=clock.now()
             )
             assert claim.task.task_id == task_id
             await runtime.register_agent("one", work)

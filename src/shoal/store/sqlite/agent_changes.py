@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +50,7 @@ def register(cx: Transaction, agent: AgentInstance, now: datetime) -> AgentInsta
     agent_id = agent.agent_id
     if known is not None:
         agent_id, before, holder, since = known
-        if _alive(cx, holder, now):
+        if _holds(cx, holder):
             raise AgentNameTakenError(
                 agent.name, node_id=holder, since=from_epoch(since).isoformat(), agent_id=agent_id
             )
@@ -125,7 +126,7 @@ def advance(
 ) -> AgentInstance:
     """Apply one change and its event; *state* and the messages *kept* by a pause are encoded. See ``AgentStore.advance``."""
     agent = fetch(cx, change.agent_id)
-    _check_holder(cx, agent, change.node_id, now)
+    _check_holder(cx, agent, change.node_id)
     verb, queued_reason = change.verb, change.queued_reason
     after = AGENT_TRANSITIONS.get((agent.status, verb))
     if after is None:
@@ -191,7 +192,7 @@ def _tell(cx: Transaction, change: AgentChange, verb: AgentVerb, known: dict[str
 
 def checkpoint(cx: Transaction, agent_id: str, node_id: str, state: str, now: datetime) -> None:
     """Keep an agent's state outside a task."""
-    _check_holder(cx, fetch(cx, agent_id), node_id, now)
+    _check_holder(cx, fetch(cx, agent_id), node_id)
     cx.execute(_SAVE_STATE, (agent_id, state, epoch(now)))
     cx.emit(Fact(event_type=EventType.AGENT_CHECKPOINTED, agent_id=agent_id, node_id=node_id), now)
 
@@ -207,17 +208,16 @@ def _full(cx: Transaction, change: AgentChange) -> bool:
     return count >= change.limit
 
 
-def _alive(cx: Reader, node_id: str | None, now: datetime) -> bool:
-    return node_id is not None and bool(
-        cx.value("SELECT 1 FROM nodes WHERE node_id = ? AND lost = 0 AND lease_until > ?", (node_id, epoch(now)))
-    )
+def _holds(cx: Reader, node_id: str | None) -> bool:
+    """Tell whether a node holds what is in its name. One whose lease has ended does until it is given up: it may live."""
+    return node_id is not None and bool(cx.value("SELECT 1 FROM nodes WHERE node_id = ? AND lost = 0", (node_id,)))
 
 
-def _check_holder(cx: Reader, agent: AgentInstance, node_id: str, now: datetime) -> None:
+def _check_holder(cx: Reader, agent: AgentInstance, node_id: str) -> None:
     """Raise LeaseLostError unless *node_id* may write of this agent."""
     if cx.value("SELECT lost FROM nodes WHERE node_id = ?", (node_id,)):
         raise LeaseLostError(f"node {node_id} has lost its lease; agent {agent.name!r} is no longer its own")
-    if agent.node_id != node_id and _alive(cx, agent.node_id, now):
+    if agent.node_id != node_id and _holds(cx, agent.node_id):
         raise LeaseLostError(f"agent {agent.name!r} is held by node {agent.node_id}, not by {node_id}")
 
 
@@ -262,8 +262,8 @@ def agent_of(cx: Reader, row: tuple[Any, ...]) -> AgentInstance:
         config=decode(config) if config else {},
         error_message=error_message,
         restart_count=restart_count,
-        isolation=isolation,
-        node_id=node_id,
+        isolation=sys.intern(isolation),  # few words for many agents
+        node_id=None if node_id is None else sys.intern(node_id),
         capabilities=tuple(word for (word,) in words),
         groups=groups.groups_of(cx, agent_id),
         metadata=decode(metadata) if metadata else {},

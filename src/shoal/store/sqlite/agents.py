@@ -110,11 +110,17 @@ def lose_agents(cx: Transaction, node_id: str, now: datetime) -> list[str]:
     return failed
 
 
-def leave_agents(cx: Transaction, node_id: str) -> None:
-    """Let go of the agents of a node that ends in order; those it left queued are stopped."""
+def leave_agents(cx: Transaction, node_id: str, now: datetime) -> None:
+    """Let go of the agents of a node that ends in order; those it left queued are stopped, and those of whose end the
+    store did not hear."""
+    unheard = "SELECT agent_id FROM agents WHERE node_id = ? AND status IN ('starting', 'running', 'stopping')"
+    for (agent_id,) in cx.rows(f"{unheard} ORDER BY seq", (node_id,)):
+        details: dict[str, object] = {"reason": "its node has ended"}
+        kind = AGENT_EVENTS[AgentVerb.STOPPED]
+        cx.emit(Fact(event_type=kind, agent_id=agent_id, node_id=node_id, details=details), now)
     cx.execute(
         """UPDATE agents SET node_id = NULL, process_id = NULL, queued_reason = NULL,
-            status = CASE status WHEN 'queued' THEN 'stopped' ELSE status END WHERE node_id = ?""",
+            status = CASE WHEN status IN ('paused', 'failed') THEN status ELSE 'stopped' END WHERE node_id = ?""",
         (node_id,),
     )
 

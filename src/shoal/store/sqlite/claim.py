@@ -1,15 +1,15 @@
-"""Giving ready tasks to free slots."""
+"""Giving ready tasks to free lanes."""
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from shoal.errors import LeaseLostError
 from shoal.kernel.clock import epoch
 from shoal.kernel.event import EventType, Fact
-from shoal.kernel.ports import Claim, Fence, Slot
+from shoal.kernel.ports import Claim, Fence
+from shoal.kernel.room import Room, Slot
 from shoal.kernel.task import Task
 from shoal.store.sqlite.connection import Transaction
 from shoal.store.sqlite.records import TASK_COLUMNS, task_of
@@ -38,12 +38,12 @@ _Candidate = tuple[bool, int, int, str, str | None]
 def claim(
     cx: Transaction,
     node_id: str,
-    slots: Sequence[Slot],
+    room: Room,
     now: datetime,
     starved_before: datetime | None,
     waited: Sequence[Fence] = (),
 ) -> list[Claim]:
-    """Give tasks to *slots*; see ``TaskStore.claim``."""
+    """Give tasks to the free lanes of *room*; see ``TaskStore.claim``."""
     found = cx.one(_MAY_CLAIM, (node_id,))
     if found is None or found[0]:
         raise LeaseLostError(f"node {node_id} has no lease, so it cannot claim tasks")
@@ -53,8 +53,8 @@ def claim(
     if found[1] == "1":
         return []
     sweep(cx, moment)
-    candidates = _candidates(cx, slots, None if starved_before is None else epoch(starved_before))
-    return _give(cx, node_id, _match(candidates, slots), now, moment)
+    candidates = _candidates(cx, room, None if starved_before is None else epoch(starved_before))
+    return _give(cx, node_id, _match(candidates, room), now, moment)
 
 
 def sweep(cx: Transaction, moment: int) -> None:
@@ -63,28 +63,22 @@ def sweep(cx: Transaction, moment: int) -> None:
         cx.count(ready=cx.execute(_SWEEP, (moment,)))
 
 
-def _candidates(cx: Transaction, slots: Sequence[Slot], starved_before: int | None) -> list[_Candidate]:
-    """Return enough tasks to fill *slots*, in the order in which they are given."""
-    places: dict[str, int] = {}
-    families: dict[str, None] = {}
-    for slot in slots:
-        if slot.root_id is not None:
-            families[slot.root_id] = None
-            continue
-        for target in slot.targets:
-            places[target] = places.get(target, 0) + slot.free
+def _candidates(cx: Transaction, room: Room, starved_before: int | None) -> list[_Candidate]:
+    """Return enough tasks to fill *room*, in the order in which they are given."""
+    families: dict[str, list[Slot]] = {}
+    for slot in room.lent:
+        families.setdefault(slot.root_id or "", []).append(slot)
     found: dict[int, _Candidate] = {}
-    for root_id in families:
-        lent = [slot for slot in slots if slot.root_id == root_id]
+    for root_id, lent in families.items():
         words = {target for slot in lent for target in slot.targets}
         places_left = sum(slot.free for slot in lent)
         for priority, seq, target in cx.rows(_FAMILY, (root_id,)):
             if target in words and places_left > 0:
                 places_left -= 1
                 found[seq] = (False, priority, seq, target, root_id)
-    targets = _ready_targets(cx, sorted(places))
+    targets = _ready_targets(cx, room)
     for target in targets:
-        for priority, seq in cx.rows(_FIRST, (target, places[target])):
+        for priority, seq in cx.rows(_FIRST, (target, room.lanes(target))):
             found.setdefault(seq, (False, priority, seq, target, None))
     if starved_before is not None and targets:
         ready_at, seq, priority, target = min((*cx.rows(_OLDEST, (target,))[0], target) for target in targets)
@@ -93,44 +87,51 @@ def _candidates(cx: Transaction, slots: Sequence[Slot], starved_before: int | No
     return sorted(found.values(), key=lambda candidate: (not candidate[0], candidate[1], candidate[2]))
 
 
-def _ready_targets(cx: Transaction, wanted: Sequence[str]) -> list[str]:
-    """Return those of *wanted* for which a task is ready, leaping over what only one side has."""
+def _ready_targets(cx: Transaction, room: Room) -> list[str]:
+    """Return the words of *room* for which a task is ready, leaping over what only one side has."""
     ready = []
-    place = 0
-    while place < len(wanted):
-        target = cx.value(_NEXT_TARGET, (wanted[place],))
+    word = room.next_word("")
+    while word is not None:
+        target = cx.value(_NEXT_TARGET, (word,))
         if target is None:
             break
-        place = bisect_left(wanted, target, lo=place)
-        if place < len(wanted) and wanted[place] == target:
+        if target == word:
             ready.append(target)
-            place += 1
+        word = room.next_word(target, after=target == word)
     return ready
 
 
-def _match(candidates: Sequence[_Candidate], slots: Sequence[Slot]) -> list[tuple[int, str]]:
-    """Return (seq, agent) pairs: each candidate to the first listed slot that may run it and has room."""
-    free = [slot.free for slot in slots]
-    left = sum(free)
-    by_target: dict[str, list[int]] = {}
-    for index, slot in enumerate(slots):
-        for target in slot.targets:
-            by_target.setdefault(target, []).append(index)
-    given = []
-    for _, _, seq, target, root_id in candidates:
-        takers = by_target[target]
-        while takers and not free[takers[0]]:
-            del takers[0]
-        for index in takers:
-            slot = slots[index]
-            if free[index] and (slot.root_id is None or slot.root_id == root_id):
-                free[index] -= 1
-                left -= 1
-                given.append((seq, slot.agent_id))
-                break
-        if not left:
-            break
-    return given
+class _Lanes:
+    """The lanes of a room, given away one after the other."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self._used: dict[str, int] = {}  # by agent
+        self._queues: dict[str, Iterator[Slot]] = {}  # by target: who has not been looked at
+        self._next: dict[str, Slot | None] = {}  # by target: who is served next
+        self._lent = [slot for slot in room.lent for _ in range(slot.free)]
+
+    def take(self, target: str, root_id: str | None) -> str | None:
+        """Give the next lane for a task away and return whose it is."""
+        if target not in self._queues:
+            self._queues[target] = iter(self._room.takers(target))
+            self._next[target] = next(self._queues[target], None)
+        while (slot := self._next[target]) is not None and self._used.get(slot.agent_id, 0) >= slot.free:
+            self._next[target] = next(self._queues[target], None)
+        if slot is not None:
+            self._used[slot.agent_id] = self._used.get(slot.agent_id, 0) + 1
+            return slot.agent_id
+        for place, lent in enumerate(self._lent if root_id is not None else ()):
+            if lent.root_id == root_id and target in lent.targets:
+                return self._lent.pop(place).agent_id
+        return None
+
+
+def _match(candidates: Sequence[_Candidate], room: Room) -> list[tuple[int, str]]:
+    """Return (seq, agent) pairs: each candidate to the first who takes it and has a lane left."""
+    lanes = _Lanes(room)
+    takers = ((seq, lanes.take(target, root_id)) for _, _, seq, target, root_id in candidates)
+    return [(seq, agent_id) for seq, agent_id in takers if agent_id is not None]
 
 
 def _give(cx: Transaction, node_id: str, given: Sequence[tuple[int, str]], now: datetime, moment: int) -> list[Claim]:

@@ -12,7 +12,7 @@ from shoal.kernel.ports import Child, Lease, Node, Rescue
 from shoal.store.sqlite.agents import leave_agents
 from shoal.store.sqlite.connection import Reader, Transaction
 from shoal.store.sqlite.database import Database
-from shoal.store.sqlite.rescue import rescue
+from shoal.store.sqlite.rescue import hand_back, rescue
 
 __all__ = ["SqliteLeases", "prune_nodes"]
 
@@ -55,8 +55,8 @@ class SqliteLeases:
         return self._db.write_blocking(_beat, node_id, epoch(until))
 
     def leave(self, node_id: str, *, now: datetime) -> Awaitable[None]:
-        """Forget a node that ended in order."""
-        return self._db.write(_leave, node_id)
+        """Forget a node that ended in order; what it still holds goes back."""
+        return self._db.write(_leave, node_id, now)
 
     def rescue(
         self, dead: Sequence[str], *, now: datetime, max_interruptions: int, spared: Sequence[str] = ()
@@ -127,8 +127,9 @@ def _beat(cx: Transaction, node_id: str, until: int) -> bool:
     return cx.execute(_BEAT, (until, node_id)) > 0
 
 
-def _leave(cx: Transaction, node_id: str) -> None:
-    leave_agents(cx, node_id)
+def _leave(cx: Transaction, node_id: str, now: datetime) -> None:
+    hand_back(cx, node_id, now)
+    leave_agents(cx, node_id, now)
     cx.execute(_LEAVE, (node_id,))
     cx.execute(_LEAVE_CHILDREN, (node_id,))
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from shoal.errors import AgentNotFoundError
 from shoal.kernel.clock import epoch, from_epoch
 from shoal.kernel.event import EventType, Fact
 from shoal.kernel.message import AgentMessage, DeadLetter
@@ -119,16 +120,21 @@ def ack(cx: Transaction, recipient_id: str, message_ids: Iterable[str], now: dat
 def nack(cx: Transaction, recipient_id: str, given: Return, now: datetime) -> bool:
     """Make what was taken and not handled due again, or a dead letter: then True."""
     row = cx.one(
-        "SELECT seq, deliveries FROM mail WHERE recipient_id = ? AND message_id = ? AND done_at IS NULL",
+        "SELECT seq, failures FROM mail WHERE recipient_id = ? AND message_id = ? AND done_at IS NULL",
         (recipient_id, given.message_id),
     )
     if row is None:
         return False
-    seq, deliveries = row
-    if given.max_deliveries is not None and deliveries >= given.max_deliveries:
-        _give_up(cx, seq, "failures", given.error, now)
-        return True
-    cx.execute("UPDATE mail SET node_id = NULL, due_at = ? WHERE seq = ?", (epoch(given.retry_at), seq))
+    seq, failures = row
+    if given.max_deliveries is not None:  # it was tried; not every one that was handed out is
+        failures += 1
+        if failures >= given.max_deliveries:
+            _give_up(cx, seq, "failures", given.error, now)
+            return True
+    cx.execute(
+        "UPDATE mail SET node_id = NULL, due_at = ?, failures = ? WHERE seq = ?",
+        (epoch(given.retry_at), failures, seq),
+    )
     return False
 
 
@@ -184,6 +190,7 @@ def _put(
 
 
 def _take(cx: Transaction, recipient_id: str, node_id: str, now: datetime, limit: int) -> list[AgentMessage]:
+    check_not_lost(cx, node_id)  # nobody would give back again what it takes
     micros = epoch(now)
     for (seq,) in cx.rows(
         f"SELECT seq FROM mail INDEXED BY mail_expiring WHERE expires_at <= ? AND recipient_id = ? AND {OPEN}",
@@ -233,9 +240,15 @@ def _redeliver(cx: Transaction, message_id: str) -> list[str]:
     letters = cx.rows("SELECT recipient_id, message FROM dead_letters WHERE message_id = ? ORDER BY seq", (message_id,))
     if not letters:
         raise LookupError(f"no dead letter has the message id {message_id[:80]!r}")
-    cx.execute("DELETE FROM dead_letters WHERE message_id = ?", (message_id,))
-    newest: dict[str, str] = dict(letters)
+    newest = {
+        recipient_id: encoded
+        for recipient_id, encoded in letters
+        if cx.value("SELECT 1 FROM agents WHERE agent_id = ?", (recipient_id,))
+    }
+    if not newest:  # as mail of nobody they would never be seen again
+        raise AgentNotFoundError(letters[-1][0])
     for recipient_id, encoded in newest.items():
+        cx.execute("DELETE FROM dead_letters WHERE message_id = ? AND recipient_id = ?", (message_id, recipient_id))
         cx.execute("DELETE FROM mail WHERE recipient_id = ? AND message_id = ?", (recipient_id, message_id))
         message = msgspec.structs.replace(message_of(encoded), durable=True, expires_at=None, delivery_count=1)
         cx.execute(_PUT, (recipient_id, message_id, encode(message).decode(), True, None, None))

@@ -14,7 +14,7 @@ from shoal.store.sqlite.agents import lose_agents
 from shoal.store.sqlite.connection import Transaction
 from shoal.store.sqlite.dependents import after_failure
 
-__all__ = ["rescue"]
+__all__ = ["hand_back", "rescue"]
 
 _NODES = "SELECT node_id, name, host, lease_until FROM nodes WHERE lost = 0 ORDER BY started_at, node_id"
 _LOSE = "UPDATE nodes SET lost = 1 WHERE node_id = ?"
@@ -48,7 +48,7 @@ def rescue(
         cx.emit(Fact(event_type=EventType.NODE_LOST, node_id=node_id, details=details), now)
         for row in cx.rows(_HELD, (node_id,)):
             if row[4] + 1 < max_interruptions:
-                _requeue(cx, row, node_id, now)
+                _requeue(cx, row, node_id, now, f"node {node_id} was lost", lost=1)
                 requeued.append(row[0])
             else:
                 ended += _fail(cx, row, node_id, now)
@@ -68,12 +68,18 @@ def rescue(
     )
 
 
-def _requeue(cx: Transaction, row: tuple[Any, ...], node_id: str, now: datetime) -> None:
-    interruptions = row[4] + 1
-    message = f"node {node_id} was lost"
+def hand_back(cx: Transaction, node_id: str, now: datetime) -> None:
+    """Put back the tasks and the mail that a node has when it leaves: the store did not hear what became of them."""
+    for row in cx.rows(_HELD, (node_id,)):
+        _requeue(cx, row, node_id, now, f"node {node_id} has ended", lost=0)
+    cx.execute(_GIVE_BACK_MAIL, (node_id,))
+
+
+def _requeue(cx: Transaction, row: tuple[Any, ...], node_id: str, now: datetime, message: str, *, lost: int) -> None:
+    interruptions = row[4] + lost
     cx.execute(_AGAIN, (epoch(now), interruptions, message, row[0]))
     cx.count(running=-1, pending=1, ready=1)
-    _tell(cx, EventType.TASK_INTERRUPTED, row, node_id, message, now)
+    _tell(cx, EventType.TASK_INTERRUPTED, (*row[:4], interruptions), node_id, message, now)
 
 
 def _fail(cx: Transaction, row: tuple[Any, ...], node_id: str, now: datetime) -> list[Ended]:
@@ -81,7 +87,7 @@ def _fail(cx: Transaction, row: tuple[Any, ...], node_id: str, now: datetime) ->
     message = str(TaskInterruptedError(f"node lost {interruptions} times in a row without a new step"))
     cx.execute(_FAIL, (epoch(now), interruptions, message, task_id))
     cx.count(running=-1, failed=1)
-    _tell(cx, EventType.TASK_FAILED, row, node_id, message, now)
+    _tell(cx, EventType.TASK_FAILED, (*row[:4], interruptions), node_id, message, now)
     failed, _ = after_failure(cx, task_id, TaskStatus.FAILED, now)
     return [Ended(task_id, TaskStatus.FAILED, agent_id, node_id), *failed]
 
@@ -90,6 +96,6 @@ def _tell(cx: Transaction, kind: EventType, row: tuple[Any, ...], node_id: str, 
     task_id, name, agent_id, attempt, interruptions = row
     details: dict[str, object] = {
         "name": name, "attempt": attempt, "error_type": "TaskInterruptedError", "error_message": message,
-        "interruptions": interruptions + 1,
+        "interruptions": interruptions,
     }  # fmt: skip
     cx.emit(Fact(event_type=kind, agent_id=agent_id, task_id=task_id, node_id=node_id, details=details), now)

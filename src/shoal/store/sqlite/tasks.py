@@ -9,7 +9,8 @@ from shoal.errors import LeaseLostError, TaskNotFoundError
 from shoal.kernel.clock import epoch
 from shoal.kernel.event import EventType, Fact
 from shoal.kernel.payload import encode
-from shoal.kernel.ports import Cancelled, Claim, Fence, Settled, Settlement, Slot
+from shoal.kernel.ports import Cancelled, Claim, Fence, Settled, Settlement
+from shoal.kernel.room import Room
 from shoal.kernel.task import QueuePosition, Task, TaskStatus
 from shoal.store.sqlite.claim import claim
 from shoal.store.sqlite.connection import Reader, Transaction
@@ -83,14 +84,14 @@ class SqliteTasks:
     def claim(
         self,
         node_id: str,
-        slots: Sequence[Slot],
+        room: Room,
         *,
         now: datetime,
         starved_before: datetime | None = None,
         waited: Sequence[Fence] = (),
     ) -> Awaitable[list[Claim]]:
-        """Give ready tasks to free slots."""
-        return self._db.write(claim, node_id, slots, now, starved_before, waited)
+        """Give ready tasks to free lanes."""
+        return self._db.write(claim, node_id, room, now, starved_before, waited)
 
     def settle(self, settlement: Settlement, *, now: datetime) -> Awaitable[Settled]:
         """End one attempt."""
