@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from shoal import errors
+    from shoal.boxes import BoxLimits, BoxRuntime, BoxSpec
+    from shoal.boxes import probe as probe_isolation
     from shoal.runtime import (
         AgentContext,
         AgentInstance,
@@ -48,6 +50,9 @@ __all__ = [
     "AgentRuntime",
     "AgentStatus",
     "BaseAgent",
+    "BoxLimits",
+    "BoxRuntime",
+    "BoxSpec",
     "Capacity",
     "Config",
     "DeadLetter",
@@ -67,9 +72,11 @@ __all__ = [
     "TaskStatus",
     "__version__",
     "errors",
+    "probe_isolation",
 ]
 
-_RUNTIME = frozenset(__all__) - {"__version__", "errors"}
+_BOXES = {"BoxLimits": "BoxLimits", "BoxRuntime": "BoxRuntime", "BoxSpec": "BoxSpec", "probe_isolation": "probe"}
+_RUNTIME = frozenset(__all__) - {"__version__", "errors", *_BOXES}
 
 
 def __getattr__(name: str) -> Any:
@@ -78,6 +85,8 @@ def __getattr__(name: str) -> Any:
         return errors
     if name in _RUNTIME:
         return getattr(importlib.import_module("shoal.runtime"), name)
+    if name in _BOXES:
+        return getattr(importlib.import_module("shoal.boxes"), _BOXES[name])
     if name in errors.__all__ and name[0].isupper():
         return getattr(errors, name)
     raise AttributeError(f"module 'shoal' has no attribute {name!r}")

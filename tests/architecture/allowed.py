@@ -4,14 +4,13 @@ from __future__ import annotations
 
 REASONS: dict[str, str] = {
     "kernel/ports.py": "the contract in one place: docstrings and signatures, no code",
-    "runtime.py": "a façade: one-line forwards, and the docstrings of the public API",
 }
 
 ALLOWED: dict[str, dict[str, int]] = {
     "file": {
         "kernel/ports.py": 938,
         "kernel/thread.py": 304,
-        "runtime.py": 588,
+        "runtime.py": 445,
         "testing/bus_suite.py": 442,
         "testing/store_agents.py": 326,
     },
@@ -31,7 +30,8 @@ ALLOWED: dict[str, dict[str, int]] = {
         "kernel/context.py:AgentContext": 21,
         "kernel/inbox.py:Inbox": 16,
         "kernel/ports.py:TaskStore": 16,
-        "runtime.py:AgentRuntime": 49,
+        "kernel/verbs.py:Verbs": 21,
+        "runtime.py:AgentRuntime": 28,
         "store/sqlite/tasks.py:SqliteTasks": 16,
         "testing/bus_suite.py:BusSuite": 27,
         "testing/store_agents.py:AgentsContract": 18,

@@ -55,7 +55,7 @@ MessageError: ShoalError:
 ResponseTimeoutError: MessageError TimeoutError:
 MessageExpiredError: MessageError TimeoutError:
 NoHandlerError: MessageError RuntimeError:
-RequestFailedError: MessageError RuntimeError: error_type error_message traceback
+RequestFailedError: MessageError RuntimeError: error_type error_message traceback box
 DeadlockError: MessageError RuntimeError: cycle
 ChainTooDeepError: MessageError RuntimeError: limit
 BoxError: ShoalError RuntimeError:

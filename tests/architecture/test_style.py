@@ -19,6 +19,9 @@ CLOCKED_NAMES = {
 }
 OWN_TIME = {
     "kernel/clock.py": "it is the clock",
+    "boxes/guest/": "another process, which has the standard library only",
+    "boxes/vmcheck.py": "another process, which times the processor",
+    "boxes/vmrelay.py": "another process, which tells a virtual machine the time",
     "testing/": "the virtual clock, fault delays, and guards of the test kit against hanging",
 }
 MAY_NAME_CHANCE = {"kernel/ports.py": "the type of Clock.random"}

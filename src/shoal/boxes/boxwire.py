@@ -58,10 +58,14 @@ class BoxReady(WireRecord, frozen=True, kw_only=True):
 
 
 class Handlers(WireRecord, frozen=True, kw_only=True):
-    """What it takes from now on: messages or not, and events by name (``prefix*`` is any name that begins so)."""
+    """What it takes from now on: messages or not, and events by name (``prefix*`` is any name that begins so).
+
+    ``complete``: nothing more is to be expected, so what came is handed over, and messages without a handler are refused.
+    """
 
     messages: bool = False
     events: tuple[str, ...] = ()
+    complete: bool = True
 
 
 class Send(WireRecord, frozen=True, kw_only=True):
@@ -81,7 +85,7 @@ class Send(WireRecord, frozen=True, kw_only=True):
 
 
 class Publish(WireRecord, frozen=True, kw_only=True):
-    """An event of the box; ``answer`` has the number of subscribers that took it. ``blocks`` as in ``send``."""
+    """An event of the box; ``answer`` has the number of subscribers that took it."""
 
     id: int
     event: str
@@ -90,11 +94,16 @@ class Publish(WireRecord, frozen=True, kw_only=True):
 
 
 class Reply(WireRecord, frozen=True, kw_only=True):
-    """The answer to message ``id``, which is handled with it: a value or what the handler raised."""
+    """The answer to message ``id``, which is handled with it: a value or what the handler raised.
+
+    ``own``: the error is not the handler's but the library's about this message (its answer is not JSON, it is nested too
+    deep), and reaches the asker as it is.
+    """
 
     id: int
     data: msgspec.Raw = NOTHING
     error: ErrorRecord | None = None
+    own: bool = False
 
 
 class Handled(WireRecord, frozen=True, kw_only=True):

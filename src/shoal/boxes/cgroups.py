@@ -5,16 +5,24 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
+import signal
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
 
 from shoal.boxes.procfs import started_at
 
-__all__ = ["Group", "Home", "find_homes", "group_prefix", "sweep"]
+__all__ = ["BOX", "Group", "Home", "find_homes", "group_prefix", "remove_groups", "sweep"]
 
+BOX = "box"
+"""The word after the prefix in the names of groups whose processes end with their runtime."""
 _PERIOD_US = 100_000
 _MARK = "shoal"
+_KILL_ROUNDS = 100
+_DEATH_MS = 1000
+_NEVER_DELEGATED = ("cpuacct",)  # version 2 counts in every group
 
 
 class Home(msgspec.Struct, frozen=True):
@@ -41,12 +49,40 @@ def group_prefix() -> str:
 
 
 def sweep(homes: dict[str, Home]) -> None:
-    """Remove groups that processes left which are gone; what is still in use stays."""
+    """Remove groups that processes left which are gone. What runs in the group of a box is killed, others stay in use."""
+    of_boxes = []
     for home in homes.values():
         for path in home.path.glob(f"{_MARK}-*-*-*"):
-            _, pid, started, *_ = path.name.split("-")
+            _, pid, started, *rest = path.name.split("-")
             if pid.isdigit() and str(started_at(int(pid))) != started:
-                _remove(path)
+                if rest[0] == BOX:
+                    of_boxes.append(str(path))
+                else:
+                    _remove(path)
+    remove_groups(of_boxes)
+
+
+def remove_groups(paths: Iterable[str]) -> None:
+    """Kill what is left in groups of boxes whose runtime is gone, wait until it is dead, and remove them."""
+    places = [Path(name) for name in paths]
+    groups = [Group({"freezer": Home(place, 2 if (place / "cgroup.freeze").exists() else 1)}) for place in places]
+    dying = {pid for group in groups for pid in group.processes()}
+    for group in groups:
+        group.kill()
+    _await_deaths(dying)
+    for place in places:
+        _remove(place)
+
+
+def _await_deaths(pids: Iterable[int]) -> None:
+    with contextlib.ExitStack() as opened:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                fd = os.pidfd_open(pid)
+                opened.callback(os.close, fd)
+                poller = select.poll()
+                poller.register(fd, select.POLLIN)
+                poller.poll(_DEATH_MS)
 
 
 def _own_groups(text: str) -> list[tuple[str, str]]:
@@ -74,6 +110,10 @@ def _home(line: str, own: dict[str, str], controllers: tuple[str, ...]) -> dict[
 
 def _delegated(path: Path, controller: str) -> bool:
     """Tell whether children of a version 2 group can be limited; a group with processes of its own as a rule cannot."""
+    if controller == "freezer":  # in version 2 every group can be frozen
+        return os.access(path / "cgroup.procs", os.W_OK)
+    if controller in _NEVER_DELEGATED:
+        return False
     try:
         active = (path / "cgroup.subtree_control").read_text().split()
     except OSError:
@@ -89,12 +129,20 @@ class Group:
 
     @classmethod
     def create(
-        cls, homes: dict[str, Home], name: str, *, memory_mb: float | None = None, cpu_percent: float | None = None
+        cls,
+        homes: dict[str, Home],
+        name: str,
+        *,
+        memory_mb: float | None = None,
+        cpu_percent: float | None = None,
+        pids: int | None = None,
+        tools: tuple[str, ...] = (),
     ) -> Group:
-        """Make a group *name* for each limit that can be held here; the others stay with sampling."""
+        """Make a group *name* for each limit that can be held here, the others stay with sampling; and for *tools*,
+        controllers that limit nothing (freezer, cpuacct)."""
         places: dict[str, Home] = {}
         group = cls(places)
-        wanted = {"memory": memory_mb, "cpu": cpu_percent}
+        wanted = {"memory": memory_mb, "cpu": cpu_percent, "pids": pids, **dict.fromkeys(tools, 0)}
         for controller, home in homes.items():
             value = wanted.get(controller)
             if value is None:
@@ -112,8 +160,18 @@ class Group:
 
     @property
     def held(self) -> frozenset[str]:
-        """Which limits it holds: memory, cpu."""
+        """Which controllers it has: memory, cpu, pids, freezer, cpuacct."""
         return frozenset(self._places)
+
+    def version(self, controller: str) -> int | None:
+        """Return 1 or 2, None when it has no such controller."""
+        place = self._places.get(controller)
+        return None if place is None else place.version
+
+    @property
+    def doors(self) -> tuple[str, ...]:
+        """The files that a process writes its number into to join."""
+        return tuple(dict.fromkeys(str(place.path / "cgroup.procs") for place in self._places.values()))
 
     def add(self, pid: int) -> None:
         """Move a process in; a group that will not have it is given up."""
@@ -141,6 +199,54 @@ class Group:
             return None
         return used / (1 << 20) if int(counts.get("oom_kill", 0)) else None
 
+    def processes(self) -> list[int]:
+        """Return the processes in it."""
+        for place in self._places.values():
+            with contextlib.suppress(OSError):
+                return [int(line) for line in (place.path / "cgroup.procs").read_text().split()]
+        return []
+
+    def freeze(self, still: bool) -> bool:
+        """Let everything in it stand still, or go on; False when it cannot."""
+        place = self._places.get("freezer")
+        if place is None:
+            return False
+        file, words = ("freezer.state", ("THAWED", "FROZEN")) if place.version == 1 else ("cgroup.freeze", ("0", "1"))
+        try:
+            (place.path / file).write_text(words[still])
+        except OSError:
+            return False
+        return True
+
+    def kill(self) -> None:
+        """End every process in it, frozen or not."""
+        for place in self._places.values():
+            if place.version == 2:
+                with contextlib.suppress(OSError):  # older than Linux 5.14
+                    (place.path / "cgroup.kill").write_text("1")
+        for _ in range(_KILL_ROUNDS):  # who forks meanwhile is found in the next round
+            left = self.processes()
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+            if not left:
+                break
+            self.freeze(False)  # version 1: a frozen process does not even die
+
+    def number(self, *candidates: tuple[str, int, str]) -> int | None:
+        """Return the first number there is of (controller, version, file): where a file has words, ``file:word``."""
+        for controller, version, file in candidates:
+            place = self._places.get(controller)
+            if place is None or place.version != version:
+                continue
+            name, _, word = file.partition(":")
+            try:
+                text = (place.path / name).read_text()
+                return int(dict(line.split() for line in text.splitlines())[word] if word else text)
+            except (OSError, ValueError, KeyError):
+                continue
+        return None
+
     def remove(self) -> bool:
         """Remove it; False when a process is still in it."""
         for controller, place in list(self._places.items()):
@@ -150,6 +256,10 @@ class Group:
 
 
 def _settings(controller: str, version: int, value: float) -> dict[str, str]:
+    if controller in ("freezer", "cpuacct"):
+        return {}
+    if controller == "pids":
+        return {"pids.max": str(int(value))}
     if controller == "memory":
         size = str(int(value * (1 << 20)))
         return {"memory.limit_in_bytes": size} if version == 1 else {"memory.max": size, "memory.swap.max": "0"}

@@ -52,6 +52,7 @@ class ChildProcess:
         self._clock = clock
         self.owner: Owner | None = None
         self.hello: wire.Hello | None = None
+        self.greeted: asyncio.Future[wire.Hello] = loop.create_future()
         self.violation: str | None = None
         self.reaped: asyncio.Future[int] = loop.create_future()
         self._loop = loop
@@ -82,6 +83,7 @@ class ChildProcess:
         try:
             if self.hello is None:
                 self.hello = _greeting(kind, body)
+                self.greeted.set_result(self.hello)
             elif self.owner is not None:
                 self.owner.on_frame(kind, body)
         except ProtocolError as error:
@@ -108,6 +110,7 @@ class ChildProcess:
         self.channel.close()
         self.stdout.drain()
         self.stderr.drain()
+        self.greeted.cancel()
         if self.owner is not None:
             self.owner.on_exit(code)
         self.reaped.set_result(code)

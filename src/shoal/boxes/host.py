@@ -28,6 +28,7 @@ from shoal.kernel.ports import Clock, Handle, LaunchSpec, Link
 __all__ = ["HostCallbacks", "ProcessHost", "StartedChild"]
 
 _MIB = 1 << 20
+_AGENT_GUEST = "shoal.boxes.agentguest.serve"
 
 
 class StartedChild(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,7 +133,7 @@ class ProcessHost:
         child = ChildProcess(walls, self._launcher.level, self._settings.max_message + wire.ROOM, self._clock)
         self._callbacks.adopted(_started(child))
         child.reaped.add_done_callback(lambda _: self._callbacks.disowned(_started(child)))
-        child.channel.send(wire.encode_record(wire.Preload(path=_import_path())))
+        child.channel.send(wire.encode_record(wire.Preload(path=_import_path(), load=(_AGENT_GUEST,))))
         return child
 
     def _assign(self, spec: LaunchSpec) -> wire.Assign:

@@ -9,15 +9,21 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
+from shoal.boxes.holding import Holding
+from shoal.boxes.procfs import ProcessStat
 from shoal.boxes.spec import BoxLimits, BoxSpec
+from shoal.boxes.state import note_process
 
-__all__ = ["Launch", "LaunchOrder", "Launcher", "Walls"]
+__all__ = ["BOX_PATH", "Launch", "LaunchOrder", "Launcher", "Walls"]
+
+BOX_PATH = "/usr/local/bin:/usr/bin:/bin"
+"""``PATH`` in a box."""
 
 
 class Launch(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,14 +58,28 @@ class Walls:
     differs. Signals go to the processes *in* the box, never to what keeps the walls up.
     """
 
-    def __init__(self, launch: Launch) -> None:
-        """Nothing is started yet."""
+    def __init__(self, launch: Launch, home: str = "/work", holding: Holding | None = None) -> None:
+        """Nothing is started yet.
+
+        Args:
+            launch: how it is started.
+            home: where the box's ``/work`` lies for the code in it.
+            holding: what holds it to the limits of a box, None for an agent's plain process.
+        """
         self.launch = launch
+        self.home = home
+        self.holding = holding
         self.pid: int | None = None
 
     def started(self, pid: int) -> None:
-        """Learn the process id of the command, on the host."""
+        """Learn the process id of the command, on the host. Of a box it is noted, for a sweep if this process is killed."""
         self.pid = pid
+        if self.holding is not None:
+            note_process(self.holding.box_id, pid)
+
+    def members(self, stats: Iterable[ProcessStat]) -> list[ProcessStat]:
+        """Pick the processes in the box out of *stats*, which are all of the machine's."""
+        return [stat for stat in stats if stat.session == self.pid and stat.state not in "ZX"]
 
     def signal(self, number: int) -> None:
         """Send a signal to every process in the box; nothing when they are gone."""
@@ -70,17 +90,23 @@ class Walls:
     def kill(self) -> None:
         """End every process in the box, and the walls, now."""
         self.signal(signal.SIGKILL)
+        if self.holding is not None:
+            self.holding.group.kill()
 
     def freeze(self) -> None:
         """Let every process in the box stand still between two instructions."""
-        self.signal(signal.SIGSTOP)
+        if self.holding is None or not self.holding.group.freeze(True):
+            self.signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
         """Let them go on."""
-        self.signal(signal.SIGCONT)
+        if self.holding is None or not self.holding.group.freeze(False):
+            self.signal(signal.SIGCONT)
 
     async def remove(self) -> None:
         """Take away what is left on the machine. Called once, when the command has been reaped. Never raises."""
+        if self.holding is not None:
+            await self.holding.remove()
 
 
 class Launcher(Protocol):

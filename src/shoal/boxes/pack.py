@@ -17,7 +17,7 @@ import cloudpickle  # type: ignore[import-untyped]
 from shoal.errors import ConfigError
 from shoal.kernel.behaviour import describe
 
-__all__ = ["pack", "travels_by_value"]
+__all__ = ["culprit", "is_installed", "pack", "travels_by_value"]
 
 _INSTALLED = tuple(
     os.path.join(os.path.realpath(path), "")
@@ -31,7 +31,12 @@ def travels_by_value(module: ModuleType) -> bool:
     name = module.__name__
     if name == "shoal" or name.startswith("shoal.") or file is None:
         return False
-    return not os.path.realpath(file).startswith(_INSTALLED)
+    return not is_installed(file)
+
+
+def is_installed(path: str) -> bool:
+    """Tell whether a file or directory belongs to the standard library or to installed packages."""
+    return os.path.join(os.path.realpath(path), "").startswith(_INSTALLED)
 
 
 def pack(source: Any) -> bytes:
@@ -47,7 +52,7 @@ def pack(source: Any) -> bytes:
         try:
             return bytes(cloudpickle.dumps(source))
         except Exception as error:
-            where = _culprit(source) or describe(source)
+            where = culprit(source) or describe(source)
             raise ConfigError(
                 f"agent {describe(source)} cannot travel to a process: {where}: {error}",
                 note="Open files, locks, sockets and connections cannot leave their process; make them in on_start.",
@@ -78,13 +83,13 @@ def _by_value(module: ModuleType | None) -> Iterator[None]:
         cloudpickle.unregister_pickle_by_value(module)
 
 
-def _culprit(source: Any, depth: int = 3) -> str | None:
+def culprit(source: Any, depth: int = 3) -> str | None:
     """Return the path to the innermost part of *source* that cannot be packed."""
     for name, part in _parts(source).items():
         try:
             cloudpickle.dumps(part)
         except Exception:  # noqa: BLE001 - any failure to pack is what is looked for
-            inner = _culprit(part, depth - 1) if depth else None
+            inner = culprit(part, depth - 1) if depth else None
             return f"{name}.{inner}" if inner else f"{name} ({type(part).__name__})"
     return None
 

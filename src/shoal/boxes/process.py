@@ -9,8 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from shoal.boxes.launch import Launch, LaunchOrder, Walls
+from shoal.boxes.holding import Holding
+from shoal.boxes.launch import BOX_PATH, Launch, LaunchOrder, Walls
 from shoal.boxes.spec import BoxSpec
+from shoal.errors import BoxSpecError
 
 __all__ = ["ProcessLauncher"]
 
@@ -18,20 +20,36 @@ GUEST = Path(__file__).parent / "guest"
 
 
 class ProcessLauncher:
-    """Starts the runtime's own interpreter, with the runtime's environment."""
+    """Starts the runtime's own interpreter.
+
+    An agent has the runtime's environment and directory. A box has a clean environment and a fresh directory of its own,
+    which is removed with it.
+    """
 
     level = "process"
 
+    def __init__(self, *, for_boxes: bool = False) -> None:
+        self._for_boxes = for_boxes
+
     async def prepare(self, spec: BoxSpec) -> None:
-        """Nothing takes long here."""
+        """Raise BoxSpecError for what only walls can give."""
+        unfit = [name for name in ("mounts", "rootfs", "image") if getattr(spec, name)]
+        if unfit:
+            raise BoxSpecError([f"level process has no {name}; use bubblewrap or stronger" for name in unfit])
 
     def build(self, order: LaunchOrder) -> Walls:
         """Return the command, with the kernel's death signal in front where ``setpriv`` can ask for it."""
-        python = (sys.executable, "-I", "-S", str(GUEST / "main.py"), str(os.getpid()))
+        python = order.spec.python or sys.executable
+        command: tuple[str, ...] = (python, "-I", "-S", str(GUEST / "main.py"), str(os.getpid()))
         setpriv = _setpriv()
-        if setpriv is None:
-            return Walls(Launch(command=(*python, "unset")))
-        return Walls(Launch(command=(setpriv, "--pdeathsig", "KILL", *python, "set")))
+        command = (*command, "unset") if setpriv is None else (setpriv, "--pdeathsig", "KILL", *command, "set")
+        if not self._for_boxes:
+            return Walls(Launch(command=command))
+        home = order.directory / "work"
+        home.mkdir(parents=True, mode=0o700)
+        env = {"PATH": BOX_PATH, "HOME": str(home), "LANG": "C.UTF-8", **order.spec.env}
+        holding = Holding(order.box_id, order.limits)
+        return Walls(Launch(command=holding.joined(command), env=env, cwd=str(home)), str(home), holding)
 
 
 @functools.cache

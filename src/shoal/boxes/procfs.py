@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 import msgspec
 
-__all__ = ["ProcessStat", "Taken", "read_stat", "session_members", "started_at", "taken_by_sessions"]
+__all__ = [
+    "ProcessStat",
+    "Taken",
+    "all_stats",
+    "descendants",
+    "read_stat",
+    "session_members",
+    "started_at",
+    "taken_by_sessions",
+]
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE_MB = os.sysconf("SC_PAGE_SIZE") / (1 << 20)
@@ -21,6 +30,7 @@ class ProcessStat(msgspec.Struct, frozen=True):
 
     pid: int
     state: str
+    parent: int
     group: int
     session: int
     started: int
@@ -48,6 +58,7 @@ def read_stat(pid: int | str) -> ProcessStat | None:
     return ProcessStat(
         pid=int(pid),
         state=fields[0].decode(),
+        parent=int(fields[1]),
         group=int(fields[2]),
         session=int(fields[3]),
         started=int(fields[19]),
@@ -65,8 +76,24 @@ def started_at(pid: int) -> int:
 
 def session_members(session: int) -> list[ProcessStat]:
     """Return the processes of a session that are alive."""
+    return [stat for stat in all_stats() if stat.session == session and stat.state not in "ZX"]
+
+
+def all_stats() -> list[ProcessStat]:
+    """Return every process that can be seen."""
     stats = (read_stat(name) for name in os.listdir("/proc") if name.isdigit())
-    return [stat for stat in stats if stat is not None and stat.session == session and stat.state not in "ZX"]
+    return [stat for stat in stats if stat is not None]
+
+
+def descendants(root: int, stats: Iterable[ProcessStat]) -> list[ProcessStat]:
+    """Return the processes below *root* that are alive, parents before their children."""
+    children: dict[int, list[ProcessStat]] = {}
+    for stat in stats:
+        children.setdefault(stat.parent, []).append(stat)
+    found = list(children.get(root, ()))
+    for stat in found:
+        found += children.get(stat.pid, ())
+    return [stat for stat in found if stat.state not in "ZX"]
 
 
 def taken_by_sessions(sessions: Collection[int]) -> dict[int, Taken]:

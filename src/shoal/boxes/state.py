@@ -12,15 +12,18 @@ import os
 import shutil
 import stat
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
+from shoal.boxes.cgroups import remove_groups
 from shoal.boxes.procfs import started_at
 from shoal.boxes.reaper import kill_orphan
 from shoal.errors import BoxStartError
 
-__all__ = ["forget_directory", "new_box_id", "note_process", "state_directory", "sweep_state"]
+__all__ = ["forget_directory", "new_box_id", "note_groups", "note_process", "state_directory", "sweep_state"]
 
 _PROCESSES = "processes"
+_GROUPS = "groups"
 _numbers = itertools.count(1)
 
 
@@ -42,6 +45,13 @@ def note_process(box_id: str, pid: int) -> None:
         file.write(f"{pid} {started_at(pid)}\n")
 
 
+def note_groups(box_id: str, groups: Iterable[str]) -> None:
+    """Remember the control groups of a box, so that a later start can empty and remove them, wherever it runs itself."""
+    directory = state_directory(box_id)
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    (directory / _GROUPS).write_text("".join(f"{group}\n" for group in groups))
+
+
 def forget_directory(box_id: str) -> None:
     """Remove what a box kept, and the process's own directory with the last box."""
     directory = state_directory(box_id)
@@ -59,20 +69,24 @@ def sweep_state() -> int:
             continue
         for box in owner.iterdir():
             _end_processes(box / _PROCESSES)
+            remove_groups(_lines(box / _GROUPS))
             count += 1
         shutil.rmtree(owner, ignore_errors=True)
     return count
 
 
 def _end_processes(file: Path) -> None:
-    try:
-        lines = file.read_text(encoding="ascii").splitlines()
-    except OSError:
-        return
-    for line in lines:
+    for line in _lines(file):
         pid, _, started = line.partition(" ")
         if pid.isdigit() and started.isdigit():
             kill_orphan(int(pid), int(started))
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return file.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
 
 
 @functools.cache

@@ -91,12 +91,16 @@ class ErrorRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Hello(WireRecord, frozen=True, kw_only=True):
-    """The first frame of a child."""
+    """The first frame of a child, with what its kernel says: its user, its effective capabilities in hexadecimal, and the
+    mode of its system call filter (2: a program filters)."""
 
     protocol: tuple[int, int]
     guest: str
     python: str
     pid: int
+    uid: int | None = None
+    capabilities: str = ""
+    seccomp: int | None = None
 
 
 class Loaded(WireRecord, frozen=True):
@@ -170,9 +174,10 @@ FromGuest = Hello | Loaded | Ready | Done | Call | Uncall | Watch | Metric | Hel
 
 
 class Preload(WireRecord, frozen=True, kw_only=True):
-    """Where to import from. The child imports what it will need and says ``loaded``."""
+    """Where to import from. The child imports the modules *load*, what it will need, and says ``loaded``."""
 
     path: tuple[str, ...] = ()
+    load: tuple[str, ...] = ()
 
 
 class Assign(WireRecord, frozen=True, kw_only=True):
@@ -251,8 +256,10 @@ class Ping(WireRecord, frozen=True, kw_only=True):
     id: int
 
 
-class Stop(WireRecord, frozen=True):
-    """Cancel what runs and end."""
+class Stop(WireRecord, frozen=True, kw_only=True):
+    """Cancel what runs and end. A box ends when its task has returned and, with *drain*, what came before is handled."""
+
+    drain: bool = True
 
 
 ToGuest = Preload | Assign | Program | Invoke | Cancel | Interrupt | Result | Stopping | Hold | Release | Ping | Stop

@@ -34,12 +34,21 @@ class NoHandlerError(MessageError, RuntimeError):
 
 
 class RequestFailedError(MessageError, RuntimeError):
-    """The handler of the agent asked raised."""
+    """The handler of the agent asked raised. ``box`` names it when it is a box."""
 
-    def __init__(self, text: str, *, error_type: str = "", error_message: str = "", traceback: str = "") -> None:
+    def __init__(
+        self,
+        text: str,
+        *,
+        error_type: str = "",
+        error_message: str = "",
+        traceback: str = "",
+        box: str | None = None,
+    ) -> None:
         self.error_type = error_type
         self.error_message = error_message
         self.traceback = traceback
+        self.box = box
         super().__init__(text, note=traceback or None)
 
 

@@ -42,6 +42,7 @@ class Channel:
         self._paused = False  # by its owner
         self._reading = False  # the loop watches the descriptor
         self._turn: asyncio.Handle | None = None  # frames are left over for the next turn
+        self.on_sent: Callable[[], None] | None = None  # called when everything that was kept back has been taken
         self.closed = False
         self._watch()
 
@@ -77,6 +78,8 @@ class Channel:
         del self._outgoing[:sent]
         if not self._outgoing:
             self._loop.remove_writer(self._fd)
+            if self.on_sent is not None:
+                self.on_sent()
 
     def pause(self) -> None:
         """Deliver nothing until ``resume``."""

@@ -17,10 +17,10 @@ import cloudpickle  # type: ignore[import-untyped]
 import msgspec
 
 from shoal.boxes import wire
+from shoal.boxes.agentguest.link import WireLink
 from shoal.boxes.faults import rebuild_error, to_record
 from shoal.boxes.guest.channel import Channel
-from shoal.boxes.guest.frames import FrameError, Splitter
-from shoal.boxes.guest.link import WireLink
+from shoal.boxes.guest.frames import JSON, FrameError, Splitter
 from shoal.boxes.guest.watchdog import PARENT_GONE, watch_parent
 from shoal.errors import AgentStartError, MessageTooLargeError
 from shoal.kernel.clock import RealClock
@@ -38,7 +38,7 @@ _TERMINATED = 128 + signal.SIGTERM
 class Guest:
     """One agent, told what to do by frames."""
 
-    def __init__(self, channel: int) -> None:
+    def __init__(self, channel: int, first: bytes) -> None:
         self._loop = asyncio.get_running_loop()
         self._blocks: dict[int, list[bytes]] = {}
         self._assign: wire.Assign | None = None
@@ -62,7 +62,7 @@ class Guest:
             wire.Ping: lambda record: self._send(wire.Pong(id=record.id)),
             wire.Stop: lambda _: self._start(self._stop()),
         }
-        self._send(wire.Loaded())
+        self._on_frame(JSON, first)
 
     def _send(self, record: Any) -> None:
         # What user code printed before is out before the frame is.
@@ -225,12 +225,12 @@ def _terminated(_signal: int, _stack: Any) -> NoReturn:
     raise SystemExit(_TERMINATED)
 
 
-async def _serve(channel: int) -> None:
-    await Guest(channel).ended
+async def _serve(channel: int, first: bytes) -> None:
+    await Guest(channel, first).ended
 
 
-def serve(channel: int) -> NoReturn:
-    """Serve frames until told to stop; never returns."""
+def serve(channel: int, first: bytes) -> NoReturn:
+    """Act on *first*, the body of a frame, then serve frames until told to stop; never returns."""
     watch_parent(channel)
     signal.signal(signal.SIGTERM, _terminated)
     for stream in (sys.stdout, sys.stderr):
@@ -239,7 +239,7 @@ def serve(channel: int) -> NoReturn:
     gc.freeze()
     code = 0
     try:
-        asyncio.new_event_loop().run_until_complete(_serve(channel))
+        asyncio.new_event_loop().run_until_complete(_serve(channel, first))
     except SystemExit as error:
         code = _exit_code(error)
     _leave(code)

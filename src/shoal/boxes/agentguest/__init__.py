@@ -1,0 +1,1 @@
+"""An agent in a child. It needs ``shoal`` and ``msgspec`` there, unlike ``guest/``."""

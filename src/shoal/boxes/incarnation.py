@@ -1,0 +1,270 @@
+"""One life of a box: a child, from its hello to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from shoal.boxes import boxwire, wire
+from shoal.boxes.child import ChildProcess
+from shoal.boxes.errands import Errands
+from shoal.boxes.faults import rebuild_error, to_record
+from shoal.boxes.heartbeat import Heartbeat
+from shoal.boxes.members import Member, Parcel
+from shoal.boxes.router import Router
+from shoal.boxes.spec import BoxLimits
+from shoal.boxes.wire import NOTHING, ErrorRecord
+from shoal.errors import BoxStoppedError, DeadAgentError, ShoalError
+from shoal.kernel.ports import Clock
+
+__all__ = ["Incarnation", "Surroundings"]
+
+_MIB = 1 << 20
+_UNREAD = 1 << 20  # bytes that a box leaves unread before nothing more is read from it
+_EXIT_TAKES = 1.0  # seconds that a box has to end after it said so
+
+
+class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
+    """What an incarnation needs to know of its box: who it is, what holds, and whom to tell.
+
+    ``on_line(stream, text)`` gets what it prints and logs; ``verdict()`` says which limit it was killed for, if any.
+    """
+
+    name: str
+    level: str
+    limits: BoxLimits
+    interleave: bool
+    collects: bool
+    clock: Clock
+    router: Router
+    on_line: Callable[[str, str], None]
+    on_end: Callable[[Incarnation], None]
+    verdict: Callable[[], str | None]
+
+
+class Incarnation:
+    """One child with its channel: frames become calls of the router, of its errands, of its box."""
+
+    def __init__(self, child: ChildProcess, about: Surroundings) -> None:
+        """Take over a child that has said hello, or is about to."""
+        loop = asyncio.get_running_loop()
+        limits = about.limits
+        self.child = child
+        self.about = about
+        self.member = Member(
+            about.name,
+            self,
+            max_count=limits.mailbox_messages,
+            max_bytes=int(limits.mailbox_mib * _MIB),
+            in_flight=limits.in_flight,
+            interleave=about.interleave,
+        )
+        self.errands = Errands(child.channel.send, about.clock, about.collects)
+        self.heartbeat = Heartbeat(about.clock, self._send)
+        self.began = about.clock.monotonic()
+        self.ready: asyncio.Future[None] = loop.create_future()
+        self.ended: asyncio.Future[int] = loop.create_future()
+        self.goodbye: boxwire.Exit | None = None
+        self.stopping = False
+        self.reason = ""
+        self._actions: dict[type, Callable[[Any], None]] = {
+            wire.Block: self.errands.block,
+            wire.Loaded: lambda record: None,
+            wire.Pong: self.heartbeat.answered,
+            boxwire.Handlers: lambda record: about.router.settle(
+                self.member, record.messages, record.events, record.complete
+            ),
+            boxwire.BoxReady: self._became_ready,
+            boxwire.Send: self._sent,
+            boxwire.Publish: self._published,
+            boxwire.Reply: self._replied,
+            boxwire.Handled: lambda record: about.router.handled(self.member, record.id),
+            boxwire.LogRecord: lambda record: about.on_line(record.stream, record.text),
+            boxwire.ExecEnd: self.errands.ended,
+            boxwire.File: self.errands.filed,
+            boxwire.Exit: self._said_exit,
+        }
+        child.channel.on_sent = child.channel.resume
+        child.owner = self
+
+    def _send(self, record: Any) -> None:
+        self.child.channel.send(wire.encode_record(record))
+        if self.child.channel.unsent > _UNREAD:
+            # It does not read: what it asks for meanwhile waits, so that the answers do not pile up here.
+            self.child.channel.pause()
+
+    # -- its life
+
+    @property
+    def python(self) -> str:
+        """The version of its interpreter, as in 3.11."""
+        hello = self.child.hello
+        assert hello is not None, "a child says hello before it becomes a box"
+        return ".".join(hello.python.split(".")[:2])
+
+    def assign(self, record: boxwire.AssignBox) -> None:
+        """Tell the child who it is."""
+        self._send(record)
+
+    async def start_program(self, record: boxwire.BoxProgram | boxwire.Script) -> None:
+        """Begin to run; returns when its handlers are known. Raises what kept it from that."""
+        self.about.router.join(self.member)
+        self.heartbeat.start()
+        self._send(record)
+        await asyncio.shield(self.ready)
+
+    def _became_ready(self, record: boxwire.BoxReady) -> None:
+        if self.ready.done():
+            return
+        if record.error is None:
+            self.ready.set_result(None)
+        else:
+            self.ready.set_exception(rebuild_error(record.error))
+            self.ready.exception()
+
+    def _said_exit(self, record: boxwire.Exit) -> None:
+        self.goodbye = record
+        self._leave(self._stopped() if record.code == 0 or self.stopping else self._dead(record.code))
+        self.about.clock.call_later(_EXIT_TAKES, self._kill_if_there)
+
+    def _kill_if_there(self) -> None:
+        if not self.ended.done():
+            self.child.kill()
+
+    def on_line(self, stream: str, line: str) -> None:
+        """Pass on what it printed."""
+        self.about.on_line(stream, line)
+
+    def on_frame(self, kind: int, body: bytes) -> None:
+        """Act on a frame. Raises ProtocolError."""
+        record = wire.decode_record(kind, body, boxwire.from_box)
+        self.heartbeat.seen()
+        self._actions[type(record)](record)
+
+    def on_exit(self, code: int) -> None:
+        """Settle everything that waits for it: it has ended."""
+        self.heartbeat.stop()
+        code = self._code(code)
+        self.reason = self._reason(code)
+        dead = self._dead(code)
+        self._leave(self._stopped() if self.stopping or (self.goodbye is not None and code == 0) else dead)
+        if not self.ready.done():
+            self.ready.set_exception(dead)
+            self.ready.exception()
+        self.errands.fail(dead)
+        self.ended.set_result(code)
+        self.about.on_end(self)
+
+    def _leave(self, error: ShoalError) -> None:
+        if self.member.alive:
+            self.about.router.leave(self.member, error)
+
+    def _code(self, code: int) -> int:
+        """Return -n for death by signal n. Sandboxes report that as 128 + n, which a program may also say itself."""
+        said = None if self.goodbye is None else self.goodbye.code
+        if self.about.level != "process" and 128 < code < 128 + signal.NSIG and said != code:
+            return 128 - code
+        return code
+
+    def _reason(self, code: int) -> str:
+        if self.child.violation is not None:
+            return self.child.violation
+        limit = self.about.verdict()
+        if limit is not None:
+            return limit
+        if self.stopping:
+            return "stopped"
+        return f"signal {-code}" if code < 0 else "exit"
+
+    def _stopped(self) -> ShoalError:
+        return BoxStoppedError(self.about.name)
+
+    def _dead(self, code: int) -> DeadAgentError:
+        name, limit = self.about.name, self.about.verdict()
+        why = f"exit code {code}"
+        if limit is not None:
+            why = f"killed: {limit}"
+        elif self.child.violation is not None:
+            why = f"killed: {self.child.violation}"
+        return DeadAgentError(f"Box {name!r} died ({why})", reason="died", exit_code=code, name=name)
+
+    # -- its end, asked for
+
+    async def stop(self, grace: float, drain: bool) -> None:
+        """Take nothing new, let it finish what it took, ask, terminate at half of *grace*, kill at the end of it."""
+        if not self.stopping:
+            self.stopping = True
+            self._close_mailbox(drain)
+            self._send(wire.Stop(drain=drain))
+        try:
+            if not await self._ended_within(grace / 2):
+                self._send(boxwire.Terminate())
+                if not await self._ended_within(grace / 2):
+                    self.child.kill()
+            await asyncio.shield(self.ended)
+        finally:
+            if not self.ended.done():
+                self.child.kill()
+
+    def _close_mailbox(self, drain: bool) -> None:
+        if drain:
+            self.member.close()
+        else:
+            self._leave(self._stopped())
+
+    async def _ended_within(self, seconds: float) -> bool:
+        try:
+            async with self.about.clock.timeout(seconds):
+                await asyncio.shield(self.ended)
+        except TimeoutError:
+            return False
+        return True
+
+    # -- what it says to others
+
+    def _sent(self, record: boxwire.Send) -> None:
+        self.about.router.send(
+            self.member,
+            record.id,
+            record.target,
+            record.data,
+            timeout=record.timeout,
+            handling=record.handling,
+            blocks=record.blocks,
+        )
+
+    def _published(self, record: boxwire.Publish) -> None:
+        try:
+            count = self.about.router.publish(self.member, record.event, record.data)
+        except ShoalError as error:
+            self.answer_error(record.id, error)
+        else:
+            self.answer(record.id, msgspec.Raw(str(count).encode()), None)
+
+    def answer_error(self, number: int, error: ShoalError) -> None:
+        """Answer with an error of the host's own."""
+        self.answer(number, NOTHING, to_record(error))
+
+    def _replied(self, record: boxwire.Reply) -> None:
+        self.about.router.reply(self.member, record.id, record.data, record.error, record.own)
+
+    # -- the port of its member
+
+    def give(self, parcel: Parcel) -> None:
+        """Hand over a message or an event."""
+        if parcel.event is None:
+            self._send(boxwire.Message(id=parcel.number, sender=parcel.sender, data=parcel.data, over=parcel.over))
+        else:
+            self._send(boxwire.Event(id=parcel.number, sender=parcel.sender, event=parcel.event, data=parcel.data))
+
+    def withdraw(self, number: int) -> None:
+        """Tell that nobody waits for that message any more."""
+        self._send(boxwire.Withdraw(id=number))
+
+    def answer(self, send_id: int, data: msgspec.Raw, error: ErrorRecord | None) -> None:
+        """Bring the answer to what it sent or published."""
+        self._send(boxwire.Answer(id=send_id, data=data, error=error))
