@@ -8,6 +8,7 @@ from pathlib import Path
 
 from benchmarks import (
     acceptance,
+    boxes,
     crash,
     growth,
     idle,
@@ -20,13 +21,14 @@ from benchmarks import (
     steps,
     tasks,
 )
-from benchmarks.report import report, write
+from benchmarks.report import add_section, report, write
 from benchmarks.runner import ROOT, measure
 
 MEASUREMENTS = tuple(
     measurement
     for module in (
         tasks, latency, idle, steps, messages, publish, process_agents, memory, growth, crash, imports, acceptance,
+        boxes,
     )
     for measurement in module.MEASUREMENTS
 )  # fmt: skip
@@ -43,6 +45,7 @@ def main() -> None:
     parser.add_argument(
         "--out", type=Path, help="default benchmarks/RESULTS.md; with --only or --quick, nothing is written"
     )
+    parser.add_argument("--add", action="store_true", help="with --only: a section of its own in RESULTS.md")
     given = parser.parse_args()
     measured = []
     for measurement in MEASUREMENTS:
@@ -55,6 +58,9 @@ def main() -> None:
                 tell=lambda line: print(line, file=sys.stderr, flush=True),
             )
             measured.append((measurement, results))
+    if given.add and given.only:
+        add_section(measured, peers=given.peers, quick=given.quick, path=given.out or ROOT / "benchmarks/RESULTS.md")
+        return
     text = report(measured, peers=given.peers, quick=given.quick)
     whole = given.only is None and not given.quick
     if given.out or whole:

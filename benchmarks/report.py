@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,9 +17,21 @@ from benchmarks.measurement import OURS, Bound, Measurement
 from benchmarks.runner import ROOT, Result
 
 Results = Mapping[str, Result]
-PEERS = ("huey", "dramatiq", "dramatiq-sqlite", "dbos", "pykka", "autogen-core", "ray", "uvloop")
+PEERS = (
+    "huey",
+    "dramatiq",
+    "dramatiq-sqlite",
+    "dbos",
+    "pykka",
+    "autogen-core",
+    "autogen-ext",
+    "ray",
+    "nats-py",
+    "uvloop",
+)
 OUR_PARTS = ("msgspec", "apsw", "uvloop")
 
+NOTES_HEAD = "## What holds the figures back"
 HEAD = """# Measured
 
 One run, ours and the peers', each in a process of its own, in turn; medians over the rounds. `make bench` makes this file
@@ -29,20 +42,29 @@ aimed at.
 
 def report(measured: Sequence[tuple[Measurement, Results]], *, peers: Path, quick: bool) -> str:
     """Return the whole text."""
-    parts = [
-        HEAD,
-        *_circumstances(peers, quick),
-        "",
-        "| what | who | figures | rounds | note |",
-        "|---|---|---|---|---|",
-    ]
+    notes = Path(__file__).with_name("NOTES.md").read_text()
+    return "\n".join([HEAD, *_tables(measured, peers, quick)]) + "\n\n" + notes
+
+
+def _tables(measured: Sequence[tuple[Measurement, Results]], peers: Path, quick: bool) -> list[str]:
+    parts = [*_circumstances(peers, quick), "", "| what | who | figures | rounds | note |", "|---|---|---|---|---|"]
     for measurement, results in measured:
         parts += _rows(measurement, results)
     parts += ["", "| asked | floor or goal | bound | measured | met |", "|---|---|---|---|---|"]
     for measurement, results in measured:
         parts += [_verdict(measurement, bound, results) for bound in measurement.bounds]
-    notes = Path(__file__).with_name("NOTES.md").read_text()
-    return "\n".join(parts) + "\n\n" + notes
+    return parts
+
+
+def add_section(measured: Sequence[tuple[Measurement, Results]], *, peers: Path, quick: bool, path: Path) -> None:
+    """Put what was measured into the file at *path*, as a section of its own; one of the same names is replaced."""
+    names = ", ".join(measurement.name for measurement, _ in measured)
+    head = f"## Measured apart: {names}\n"
+    section = "\n".join([head, *_tables(measured, peers, quick)]) + "\n\n"
+    text = path.read_text()
+    text = re.sub(rf"^{re.escape(head)}.*?(?=^## )", "", text, flags=re.M | re.S)
+    before, notes, after = text.partition(NOTES_HEAD)
+    write(before + section + notes + after, path)
 
 
 def _rows(measurement: Measurement, results: Results) -> list[str]:
@@ -69,10 +91,11 @@ def _verdict(measurement: Measurement, bound: Bound, results: Results) -> str:
     if ours is None or (least is None and most is None):
         return f"| {name} | {bound.grade} | {bound} | not measured | – |"
     met = (least is None or ours >= least) and (most is None or ours <= most)
+    far = (least is not None and 2 * ours < least) or (most is not None and ours > 2 * most)
     shown = _number(ours)
     if bound.against:
         shown += f" = {ours / peers[bound.against][bound.figure]:.2f} × {bound.against}"
-    return f"| {name} | {bound.grade} | {bound} | {shown} | {'yes' if met else '**no**'} |"
+    return f"| {name} | {bound.grade} | {bound} | {shown} | {'yes' if met else '**over twice**' if far else '**no**'} |"
 
 
 def _number(value: float) -> str:

@@ -19,12 +19,22 @@ SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DISABLE_IMPORT_WARNING": "1", "
 
 
 def process_agents(count: int, many: int) -> dict[str, float]:
+    """Measure starts, answers and memory."""
+    return _in_a_room("alone", count=count, many=many)
+
+
+def talk(count: int, many: int) -> dict[str, float]:
+    """Measure an actor that asks another one, and the start of *many*."""
+    return _in_a_room("talk_alone", count=count, many=many)
+
+
+def _in_a_room(function: str, **given: int) -> dict[str, float]:
     """Measure in a network namespace of its own, which has nothing but the loopback interface."""
     if shutil.which("unshare") is None or shutil.which("ip") is None:
         raise RuntimeError("needs unshare and ip: its servers listen on all interfaces")
-    arguments = json.dumps({"count": count, "many": many})
+    arguments = json.dumps(given)
     ran = subprocess.run(
-        [*ALONE, sys.executable, "-m", "benchmarks.child", "benchmarks.peers.ray_:alone", arguments],
+        [*ALONE, sys.executable, "-m", "benchmarks.child", f"benchmarks.peers.ray_:{function}", arguments],
         env={**os.environ, **SETTINGS},
         capture_output=True,
         text=True,
@@ -40,10 +50,7 @@ def alone(count: int, many: int) -> dict[str, float]:
     import ray
 
     begun = time.perf_counter()
-    ray.init(
-        num_cpus=os.cpu_count(), include_dashboard=False, _node_ip_address="127.0.0.1", log_to_driver=False,
-        configure_logging=False,
-    )  # fmt: skip
+    _begin(ray)
     try:
 
         @ray.remote(num_cpus=0)
@@ -55,6 +62,46 @@ def alone(count: int, many: int) -> dict[str, float]:
                 return os.getpid()
 
         return _measure(ray, Echo, begun, count, many)
+    finally:
+        ray.shutdown()
+
+
+def _begin(ray: Any) -> None:
+    ray.init(
+        num_cpus=os.cpu_count(), include_dashboard=False, _node_ip_address="127.0.0.1", log_to_driver=False,
+        configure_logging=False,
+    )  # fmt: skip
+
+
+def talk_alone(count: int, many: int) -> dict[str, float]:
+    """Return what 1 KiB from an actor to another one and back takes, and how long *many* actors take to start."""
+    import ray
+
+    _begin(ray)
+    try:
+
+        @ray.remote(num_cpus=0)
+        class Echo:
+            def ask(self, value: str) -> str:
+                return value
+
+        @ray.remote(num_cpus=0)
+        class Asker:
+            def ask(self, other: Any, count: int) -> list[float]:
+                seconds, text = [], "x" * 1024
+                for _ in range(count + count // 10):
+                    begun = time.perf_counter()
+                    ray.get(other.ask.remote(text))
+                    seconds.append(time.perf_counter() - begun)
+                return seconds[count // 10 :]
+
+        echo, asker = Echo.remote(), Asker.remote()
+        seconds: list[float] = ray.get(asker.ask.remote(echo, count))
+        begun = time.perf_counter()
+        actors = [Echo.remote() for _ in range(many)]
+        ray.get([each.ask.remote("") for each in actors])
+        up = time.perf_counter() - begun
+        return {**spread(seconds), "per_s": len(seconds) / sum(seconds), "many_s": up}
     finally:
         ray.shutdown()
 

@@ -2,7 +2,7 @@
 
 An ``AgentRuntime`` would do as well, but it is a node: it joins with a lease, writes ``runtime_started``, takes over
 from dead nodes, kills their orphans and beats. A client that comes and goes for one verb opens the store and the bus, and
-no more. Its verbs are those of the kernel, with their checks: it is the rooms of a node that was never started.
+no more. Its verbs are those of ``AgentRuntime``, with their checks: it is the rooms of a node that was never started.
 """
 
 from __future__ import annotations
@@ -18,16 +18,13 @@ from typing import Self
 from shoal.bus import open_bus
 from shoal.config import load_config, meeting_place, store_file, store_url
 from shoal.errors import ConfigError, RuntimeNotStartedError
-from shoal.kernel.agent import AgentInstance, AgentStatus
 from shoal.kernel.clock import RealClock
 from shoal.kernel.env import Env
-from shoal.kernel.events import Events
 from shoal.kernel.limits import ResourceLimit
 from shoal.kernel.node import Node
-from shoal.kernel.ports import Clock, Store
+from shoal.kernel.ports import Clock
 from shoal.kernel.ports import Node as NodeRecord
-from shoal.kernel.queue import Queue
-from shoal.kernel.tasks import Tasks
+from shoal.kernel.verbs import Verbs
 from shoal.store import open_store
 
 __all__ = ["Client"]
@@ -36,7 +33,7 @@ READER_POLL_SECONDS = 0.1
 """How often a client that only reads, and so hears no bell, looks whether something was committed."""
 
 
-class Client:
+class Client(Verbs):
     """Submit, cancel, wait and look from outside. ``async with`` opens and closes it.
 
     What it submits rings the bell of the nodes on the same store, so that it starts at once. It belongs to the event
@@ -131,39 +128,7 @@ class Client:
             raise _not_open()
         return self._rooms
 
-    # -- nouns
-
-    @property
-    def tasks(self) -> Tasks:
-        """The verbs on tasks: submit, submit_many, wait, wait_many, as_completed, cancel, get, search."""
-        return self._here.tasks
-
-    @property
-    def queue(self) -> Queue:
-        """The verbs on the queue: pause, resume, status, position."""
-        return self._here.queue
-
-    @property
-    def events(self) -> Events:
-        """The verbs on events: query, follow, export."""
-        return self._here.events
-
-    @property
-    def store(self) -> Store:
-        """The store that this client has open."""
-        return self._here.env.store
-
-    # -- who is there
-
-    def get_agent(self, agent_id: str) -> AgentInstance:
-        """Return what the store knows of an agent, by id or unique name. Raises AgentNotFoundError."""
-        return self.store.agents.get(agent_id)
-
-    def list_agents(
-        self, status: AgentStatus | str | None = None, capability: str | None = None, group: str | None = None
-    ) -> list[AgentInstance]:
-        """Return agents in order of registration, as the store knows them."""
-        return self._here.agents.search(status, capability, group)
+    # -- beside the verbs of every caller
 
     def list_nodes(self) -> list[NodeRecord]:
         """Return the running nodes; one whose lease has ended may be dead."""

@@ -28,6 +28,12 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 _SHARES = ("launch_memory_limit", "launch_cpu_limit")
 _OPTIONAL = (*_SHARES, "retention_days")
 _WHOLE = {"max_interruptions": 1, "max_agent_deaths": 1, "threads": 1, "warm_processes": 0}
+_OTHER_VARIABLES = (
+    *("SHOAL_STORE", "SHOAL_BUS", "SHOAL_ISOLATION", "SHOAL_AGENT_PATH", "SHOAL_REGISTRY_URL", "SHOAL_REGISTRY_TOKEN"),
+    *("SHOAL_LONG", "SHOAL_REQUIRE_LEVELS"),  # of the tests
+)
+"""Variables that are no setting: other parts read them."""
+_OTHER_PREFIXES = ("SHOAL_TEST_", "SHOAL_EXAMPLE_")
 _FROM_ZERO = ("cancel_grace_seconds", "launch_max_delay_seconds")
 
 
@@ -42,21 +48,21 @@ def load_config(
     Args:
         given: keys of Config, or a whole Config, which then stands alone.
         file: a TOML file; None = ``shoal.toml`` in the current directory, if there is one.
-        environment: variables; None = the process's.
+        environment: variables; None = the process's. A name that begins with ``SHOAL_`` and that nobody knows is a fault.
 
     Raises:
-        ConfigError: every fault, each with its key and the allowed values.
+        ConfigError: every fault, each with its origin, its key and the allowed values.
     """
-    if isinstance(given, Config):
-        sources = [("", msgspec.structs.asdict(given))]
-    else:
-        variables = _from_environment(os.environ if environment is None else environment)
-        sources = [("shoal.toml: ", _from_file(file)), ("environment, SHOAL_…: ", variables), ("", dict(given or {}))]
     values: dict[str, Any] = {}
     faults: list[str] = []
-    for origin, part in sources:
-        faults += [origin + fault for fault in validate(part)]
-        values |= part
+    if isinstance(given, Config):
+        values = msgspec.structs.asdict(given)
+        faults = validate(values)
+    else:
+        variables = os.environ if environment is None else environment
+        for part, found in (_from_file(file), _from_environment(variables), _from_caller(given or {})):
+            values |= part
+            faults += found
     if faults:
         raise ConfigError(faults)
     return Config(**values)
@@ -104,30 +110,56 @@ def _allowed(key: str) -> str:
     return f"a number {bound}" + (", or None" if key in _OPTIONAL else "")
 
 
-def _from_file(file: Path | None) -> dict[str, Any]:
+Source = tuple[dict[str, Any], list[str]]
+"""What one source says, and what is wrong with it."""
+
+
+def _from_caller(given: Mapping[str, object]) -> Source:
+    return dict(given), validate(given)
+
+
+def _from_file(file: Path | None) -> Source:
     path = file or Path("shoal.toml")
-    if file is None and not path.is_file():
-        return {}
+    if file is None and not os.path.lexists(path):
+        return {}, []
+    if path.is_dir():
+        return {}, [f"{path}: it is a folder, and the configuration would be read from it: rename it"]
     try:
-        table = tomllib.loads(path.read_text()).get("shoal", {})
+        whole = tomllib.loads(path.read_text())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
-    if not isinstance(table, dict):
-        raise ConfigError(f"{path}: [shoal] must be a table")
-    return table
+        text = error.strerror if isinstance(error, OSError) else error
+        return {}, [f"{path}: it cannot be read: {text}"]
+    table = whole.pop("shoal", {})
+    faults = [_outside(key) for key in whole]
+    if isinstance(table, dict):
+        faults += validate(table)
+    else:
+        faults.append("shoal must be a table: [shoal], and the keys below it")
+    return (table if isinstance(table, dict) else {}), [f"{path}: {fault}" for fault in faults]
 
 
-def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+def _outside(key: str) -> str:
+    """Say what is wrong with a key or table beside ``[shoal]``."""
+    if key in Config.__struct_fields__:
+        return f"{key} stands outside of the table [shoal]: write it below a line [shoal]"
+    return f"there is nothing that {key[:80]!r} could mean beside the table [shoal]{nearest(key, ['shoal'])}"
+
+
+def _from_environment(environment: Mapping[str, str]) -> Source:
     values: dict[str, Any] = {}
-    for key in Config.__struct_fields__:
-        text = environment.get(f"SHOAL_{key.upper()}")
-        if text is None:
-            continue
-        if key in _CHOICES:
-            values[key] = text
-        else:
-            values[key] = _parse(text)
-    return values
+    faults: list[str] = []
+    settings = {f"SHOAL_{key.upper()}": key for key in Config.__struct_fields__}
+    known = {*settings, *_OTHER_VARIABLES}
+    for name, text in sorted(environment.items()):
+        if name in settings:
+            key = settings[name]
+            values[key] = text if key in _CHOICES else _parse(text)
+            faults += [f"environment variable {name}: {fault}" for fault in validate({key: values[key]})]
+        elif name.startswith("SHOAL_") and name not in known and not name.startswith(_OTHER_PREFIXES):
+            hint = nearest(name.removeprefix("SHOAL_"), [word.removeprefix("SHOAL_") for word in known])
+            hint = hint.replace("'", "'SHOAL_", 1)  # what all names share would make any two alike
+            faults.append(f"environment variable {name[:80]}: there is no such setting{hint}")
+    return values, faults
 
 
 def _parse(text: str) -> object:
@@ -142,13 +174,16 @@ def _parse(text: str) -> object:
 def store_url(storage_path: str | os.PathLike[str] | None, store: str | None) -> str:
     """Return the URL of the store: what the caller says, else ``SHOAL_STORE``, else ``sqlite:///./shoal.db``.
 
+    A path with ``://`` in it is a URL.
+
     Raises:
         ConfigError: both are given.
     """
     if storage_path is not None and store is not None:
         raise ConfigError("storage_path and store are two ways to say the same: give one of them")
     if storage_path is not None:
-        return f"sqlite:///{os.fspath(storage_path)}"
+        path = os.fspath(storage_path)
+        return path if "://" in path else f"sqlite:///{path}"
     return store or os.environ.get("SHOAL_STORE") or "sqlite:///./shoal.db"
 
 

@@ -6,7 +6,6 @@ import contextlib
 import importlib.metadata
 import os
 import platform
-import re
 import resource
 import tempfile
 from pathlib import Path
@@ -15,8 +14,9 @@ import msgspec
 
 import shoal
 from shoal.boxes.cgroups import find_homes
-from shoal.config import store_file
-from shoal.errors import ShoalError
+from shoal.bus import open_bus
+from shoal.config import Config, load_config, store_file
+from shoal.errors import ConfigError, ShoalError
 from shoal.kernel.clock import RealClock
 from shoal.kernel.load import MachineProbe
 from shoal.kernel.task import Task
@@ -34,6 +34,11 @@ _SLOW_FSYNC_MS = 20.0
 _FEW_FILES = 4096
 _TRIAL_SECONDS = 30.0
 _IN_MEMORY = ("tmpfs", "ramfs")
+_PARTS = (
+    ("event loop", ("uvloop",), "faster event loop for `shoal run`"),
+    ("monitoring", ("prometheus-client",), "Prometheus text of a runtime's numbers"),
+)
+"""Optional parts: their name here, the packages that they need, and what they give."""
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,13 +54,13 @@ async def examine(url: str) -> list[Finding]:
     """Return what was found, in the order in which people read it. Writes nothing to the store; leaves no file."""
     file = store_file(url)
     findings = [_python(), Finding(name="shoal", state="ok", text=shoal.__version__), _sqlite()]
-    findings.append(_no_store(url, file) or await _store(url))
-    if file is not None:
+    findings += [_configuration(), _no_store(url, file) or await _store(url)]
+    if file is not None and file.absolute().parent.is_dir():
         findings += [_file_system(file.absolute()), _fsync(file.absolute().parent)]
     findings += [_cgroup(name) for name in ("memory", "cpu")]
     findings += [await _isolation(level) for level in _LEVELS]
     findings += [_open_files(), _machine()]
-    return findings + _extras()
+    return findings + [_part(name, packages, gives) for name, packages, gives in _PARTS]
 
 
 def _python() -> Finding:
@@ -80,6 +85,23 @@ def _sqlite() -> Finding:
             name="sqlite", state="problem", text=f"{text}: its log can be reset under a writer", advice=advice
         )
     return Finding(name="sqlite", state="ok", text=text)
+
+
+def _configuration() -> Finding:
+    """Check what every runtime started here would read, beside what its program says."""
+    faults: list[str] = []
+    bus = os.environ.get("SHOAL_BUS") or "local://"
+    for check in (load_config, lambda: open_bus(bus, clock=RealClock())):
+        try:
+            check()
+        except ConfigError as error:
+            faults += error.faults
+    if faults:
+        advice = "No runtime starts before that is mended."
+        return Finding(name="configuration", state="problem", text="; ".join(faults), advice=advice)
+    sources = ["shoal.toml"] if Path("shoal.toml").exists() else []
+    sources += sorted(name for name in os.environ if name.startswith("SHOAL_"))
+    return Finding(name="configuration", state="ok", text=", ".join(sources) or "the defaults")
 
 
 def _no_store(url: str, file: Path | None) -> Finding | None:
@@ -168,7 +190,7 @@ async def _isolation(level: str) -> Finding:
     clock = RealClock()
     name = f"isolation {level}"
     try:
-        async with AgentRuntime(store="sqlite://:memory:", bus="local://", config={"warm_processes": 0}) as runtime:
+        async with AgentRuntime(store="sqlite://:memory:", bus="local://", config=Config(warm_processes=0)) as runtime:
             await runtime.register_agent("trial", _trial, isolation=level)  # type: ignore[arg-type]
             before = clock.monotonic()
             await runtime.start_agent("trial")
@@ -198,24 +220,12 @@ def _machine() -> Finding:
     return Finding(name="machine", state="ok", text=f"{cores} cores, {used:.0f} of {total:.0f} MB of memory in use")
 
 
-def _extras() -> list[Finding]:
-    """Look which optional parts are installed. What ``all`` and ``dev`` gather stands under its own name."""
-    parts: dict[str, list[str]] = {}
-    for line in importlib.metadata.requires("shoal") or ():
-        found = re.fullmatch(r"([A-Za-z0-9._-]+)(?:\[[^]]*\])?[^;]*;.*extra == ['\"]([a-z]+)['\"].*", line)
-        if found and found[2] not in ("all", "dev"):
-            parts.setdefault(found[2], []).append(found[1])
-    return [_extra(extra, names) for extra, names in parts.items()]
-
-
-def _extra(extra: str, names: list[str]) -> Finding:
+def _part(name: str, packages: tuple[str, ...], gives: str) -> Finding:
     versions: dict[str, str] = {}
-    for name in names:
+    for package in packages:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[name] = importlib.metadata.version(name)
-    have = ", ".join(f"{name} {version}" for name, version in versions.items())
-    missing = [name for name in names if name not in versions]
-    if not missing:
-        return Finding(name=f"extra {extra}", state="ok", text=have)
-    text = f"not installed: {', '.join(missing)}" + (f" (there: {have})" if have else "")
-    return Finding(name=f"extra {extra}", state="absent", text=text, advice=f"pip install 'shoal[{extra}]'")
+            versions[package] = importlib.metadata.version(package)
+    if missing := [package for package in packages if package not in versions]:
+        return Finding(name=name, state="absent", text=f"no {gives}", advice=f"pip install {' '.join(missing)}")
+    have = ", ".join(f"{package} {version}" for package, version in versions.items())
+    return Finding(name=name, state="ok", text=f"{gives}: {have}")

@@ -10,12 +10,11 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
+from typing import Any, Self, Unpack
 
 from shoal.bus import open_bus
 from shoal.config import Config, load_config, meeting_place, store_url
@@ -26,7 +25,6 @@ from shoal.kernel.clock import RealClock
 from shoal.kernel.context import AgentContext
 from shoal.kernel.env import Env
 from shoal.kernel.event import Event, EventFilter, EventType, Fact, Severity
-from shoal.kernel.events import Events
 from shoal.kernel.groups import Groups
 from shoal.kernel.inline import InlineHost
 from shoal.kernel.limits import Capacity, ResourceLimit, check_limits
@@ -35,16 +33,12 @@ from shoal.kernel.message import AgentMessage, DeadLetter
 from shoal.kernel.node import Node
 from shoal.kernel.ports import Bus, Child, Clock, Host, SharedValue, Store
 from shoal.kernel.post import Post
-from shoal.kernel.queue import Queue
 from shoal.kernel.shared_store import SharedStore
 from shoal.kernel.task import QueuePosition, RetryPolicy, Task, TaskSpec, TaskStatus
-from shoal.kernel.tasks import TaskOptions, Tasks
 from shoal.kernel.thread import ThreadHost
 from shoal.kernel.threads import DaemonPool
+from shoal.kernel.verbs import Verbs
 from shoal.store import open_store
-
-if TYPE_CHECKING:
-    from shoal.boxes.host import ProcessHost
 
 __all__ = [
     "AgentContext",
@@ -83,7 +77,7 @@ class RuntimeStatus(StrEnum):
     STOPPING = "stopping"
 
 
-class AgentRuntime:
+class AgentRuntime(Verbs):
     """A running node. ``async with`` starts and stops it; it belongs to the event loop that started it.
 
     Args:
@@ -174,7 +168,7 @@ class AgentRuntime:
         pool = DaemonPool(self.settings.threads)
         hosts: dict[str, Host] = {"inline": InlineHost(self._clock, pool)}
         hosts["thread"] = ThreadHost(self._clock, pool)
-        hosts["process"] = self._process_host(env)
+        hosts |= self._child_hosts(env)
         from shoal.boxes.reaper import kill_orphan
 
         self._set(self._status)
@@ -183,8 +177,9 @@ class AgentRuntime:
     def _load(self) -> Load:
         return Load(MachineProbe())
 
-    def _process_host(self, env: Env) -> ProcessHost:
-        from shoal.boxes.host import HostCallbacks, ProcessHost, StartedChild
+    def _child_hosts(self, env: Env) -> dict[str, Host]:
+        from shoal.boxes.host import AutoHost, ChildHost, HostCallbacks, StartedChild
+        from shoal.boxes.levels import LEVELS
         from shoal.boxes.limits import LimitWarning
 
         async def remember(child: StartedChild) -> None:
@@ -204,16 +199,22 @@ class AgentRuntime:
             fact = Fact(event_type=EventType.RESOURCE_LIMIT_WARNING, agent_id=warning.agent_id, details=details)
             await env.store.events.append([fact], now=env.clock.now())
 
-        return ProcessHost(
-            self._clock,
-            callbacks=HostCallbacks(
-                adopted=lambda child: env.spawn(remember(child), "remember a child"),
-                disowned=lambda child: env.spawn(forget(child), "forget a child"),
-                warning=lambda warning: env.spawn(warn(warning), "limit warning"),
-            ),
-            warm_processes=self.settings.warm_processes,
-            max_message_mb=self.settings.max_payload_mb,
+        callbacks = HostCallbacks(
+            adopted=lambda child: env.spawn(remember(child), "remember a child"),
+            disowned=lambda child: env.spawn(forget(child), "forget a child"),
+            warning=lambda warning: env.spawn(warn(warning), "limit warning"),
         )
+        hosts: dict[str, Host] = {
+            level: ChildHost(
+                self._clock,
+                level,
+                callbacks=callbacks,
+                warm_processes=self.settings.warm_processes,
+                max_message_mb=self.settings.max_payload_mb,
+            )
+            for level in LEVELS
+        }
+        return {**hosts, "auto": AutoHost(hosts)}
 
     def _set(self, status: RuntimeStatus) -> None:
         self._status = status
@@ -294,21 +295,6 @@ class AgentRuntime:
         return self._here.agents
 
     @property
-    def tasks(self) -> Tasks:
-        """The verbs on tasks."""
-        return self._here.tasks
-
-    @property
-    def queue(self) -> Queue:
-        """The verbs on the queue."""
-        return self._here.queue
-
-    @property
-    def events(self) -> Events:
-        """The verbs on events."""
-        return self._here.events
-
-    @property
     def groups(self) -> Groups:
         """The verbs on groups."""
         return self._here.groups
@@ -322,11 +308,6 @@ class AgentRuntime:
     def shared(self) -> SharedStore:
         """Small durable values shared by all."""
         return SharedStore(self._here.shared.by("runtime"))
-
-    @property
-    def store(self) -> Store:
-        """The store that this runtime has open."""
-        return self._here.env.store
 
     # -- agents
 
@@ -371,104 +352,7 @@ class AgentRuntime:
         """Let a paused agent go on from where it was held. Raises AgentStateError, AgentStartError."""
         await self._here.agents.resume(agent_id)
 
-    def get_agent_status(self, agent_id: str) -> AgentInstance:
-        """Return what is known of an agent, by id or unique name."""
-        return self._here.agents.get(agent_id)
-
-    def list_agents(
-        self, status: AgentStatus | str | None = None, capability: str | None = None, group: str | None = None
-    ) -> list[AgentInstance]:
-        """Return agents in order of registration."""
-        return self._here.agents.search(status, capability, group)
-
-    # -- tasks
-
-    async def submit_task(
-        self,
-        name: str,
-        input_data: dict[str, Any] | None = None,
-        priority: int | str = 50,
-        dependencies: Sequence[str] | None = None,
-        timeout_seconds: float | None = None,
-        max_retries: int = 0,
-        **options: Unpack[TaskOptions],
-    ) -> str:
-        """Store a task and return its id; when this returns, the task is on disk and will be executed.
-
-        Args:
-            name: 1 to 200 characters.
-            input_data: a JSON object, at most ``max_payload_mb`` encoded.
-            priority: 0 (first) to 100, or high, medium, low.
-            dependencies: ids of tasks that must complete first.
-            timeout_seconds: for each attempt; default ``ResourceLimit.task_timeout_seconds``.
-            max_retries: how often it is tried again after an error.
-            options: at most one target of agent, capability, group (none: any running agent); on_dependency_failure,
-                retry, idempotency_key, not_before or delay_seconds, metadata.
-
-        Raises:
-            QueueFullError, AgentNotFoundError (target), TaskNotFoundError (dependency), PayloadError,
-            IdempotencyConflictError, ValueError. Nothing was stored then.
-        """
-        return await self._here.tasks.submit(
-            name, input_data, priority, dependencies, timeout_seconds, max_retries, **options
-        )
-
-    async def submit_tasks(self, specs: Sequence[TaskSpec]) -> list[str]:
-        """Store several tasks in one transaction, all or none, and return their ids."""
-        return await self._here.tasks.submit_many(specs)
-
-    async def cancel_task(self, task_id: str, reason: str | None = None) -> bool:
-        """Cancel a task; True when it ended as cancelled, False when it had already ended."""
-        return await self._here.tasks.cancel(task_id, reason)
-
-    def get_task_status(self, task_id: str) -> Task:
-        """Return a task as it is stored."""
-        return self._here.tasks.get(task_id)
-
-    def list_tasks(
-        self,
-        status: TaskStatus | str | None = None,
-        limit: int = 100,
-        name: str | None = None,
-        agent_id: str | None = None,
-    ) -> list[Task]:
-        """Return tasks, newest first."""
-        return self._here.tasks.search(status, limit, name, agent_id)
-
-    async def wait_for_task(self, task_id: str, timeout_seconds: float | None = None) -> Task:
-        """Wait until a task has ended, whichever way, and return it. Raises WaitTimeoutError."""
-        return await self._here.tasks.wait(task_id, timeout_seconds)
-
-    async def wait_for_tasks(
-        self,
-        task_ids: Sequence[str],
-        timeout_seconds: float | None = None,
-        return_when: Literal["all", "any", "failure"] = "all",
-    ) -> list[Task]:
-        """Wait for all, any, or the first that did not complete; return those that have ended."""
-        return await self._here.tasks.wait_many(task_ids, timeout_seconds, return_when)
-
-    def as_completed(self, task_ids: Sequence[str], timeout_seconds: float | None = None) -> AsyncIterator[Task]:
-        """Yield tasks as they end. Raises WaitTimeoutError."""
-        return self._here.tasks.as_completed(task_ids, timeout_seconds)
-
-    # -- queue and capacity
-
-    async def pause_queue(self) -> None:
-        """Let no task be claimed on any node, also after a restart, until ``resume_queue``."""
-        await self._here.queue.pause()
-
-    async def resume_queue(self) -> None:
-        """Let tasks be claimed again."""
-        await self._here.queue.resume()
-
-    def get_queue_status(self) -> dict[str, int | bool | None]:
-        """Return how many tasks stand where."""
-        return self._here.queue.status()
-
-    def get_queue_position(self, task_id: str) -> QueuePosition:
-        """Return where a pending task stands, and why it does not run yet."""
-        return self._here.queue.position(task_id)
+    # -- capacity
 
     def get_capacity(self) -> Capacity:
         """Return what is in use and what is left."""
@@ -540,30 +424,7 @@ class AgentRuntime:
         """Deliver a dead letter once more, durably."""
         await self._here.post.undelivered.redeliver(message_id)
 
-    # -- events and metrics
-
-    def query_events(
-        self,
-        event_type: EventType | str | None = None,
-        agent_id: str | None = None,
-        task_id: str | None = None,
-        severity: Severity | str | None = None,
-        since: datetime | None = None,
-        limit: int = 100,
-        filters: EventFilter | None = None,
-    ) -> list[Event]:
-        """Return up to *limit* events, newest first; every argument that is given must match."""
-        return self._here.events.query(event_type, agent_id, task_id, severity, since, limit, filters)
-
-    async def export_events(
-        self, output_path: str | Path, format: str = "jsonl", filters: EventFilter | None = None
-    ) -> int:
-        """Write all matching events to a file (jsonl, csv or json) and return how many."""
-        return await self._here.events.export(output_path, format, filters)
-
-    def follow_events(self, after_id: int | None = None, filters: EventFilter | None = None) -> AsyncIterator[Event]:
-        """Yield events as they come, without gap or double; None = from now on."""
-        return self._here.events.follow(after_id, filters)
+    # -- metrics
 
     def get_metrics(self) -> dict[str, int | float]:
         """Return this node's numbers since its start; every key always."""

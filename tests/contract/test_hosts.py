@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from shoal.boxes.host import ProcessHost
+from shoal.boxes.host import ChildHost
 from shoal.kernel.clock import RealClock
 from shoal.kernel.inline import InlineHost
 from shoal.kernel.ports import Host
@@ -39,6 +39,6 @@ class TestProcessHost(HostSuite):
 
     @asynccontextmanager
     async def host(self) -> AsyncIterator[Host]:
-        host = ProcessHost(RealClock(), warm_processes=1)
+        host = ChildHost(RealClock(), warm_processes=1)
         yield host
         await host.close()

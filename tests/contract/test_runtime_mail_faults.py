@@ -300,6 +300,7 @@ def test_a_full_mailbox_on_another_node_is_told_there_as_here(tmp_path: Path, ru
                     await here.send_message(["a"], "note", number)
             await until(lambda: there.query_events(event_type="message_rejected"))
             assert [letter.reason for letter in there.dead_letters()] == ["full"]
+            await there.stop_agent("a", graceful=False)
 
     run(main)
 

@@ -20,6 +20,10 @@ class TestAgents(store_suite.AgentsContract):
     pass
 
 
+class TestFailedMail(store_suite.FailedMailContract):
+    pass
+
+
 class TestMail(store_suite.MailContract):
     pass
 

@@ -103,7 +103,8 @@ def attributes(cls: type) -> list[str]:
 def verbs(cls: type) -> Callable[[], str]:
     def make() -> str:
         rows = []
-        for name, thing in vars(cls).items():
+        inherited = {name: thing for base in cls.__mro__[1:-1] for name, thing in vars(base).items()}
+        for name, thing in {**vars(cls), **inherited, **vars(cls)}.items():
             if name.startswith("_") or not (inspect.isfunction(thing) or isinstance(thing, property)):
                 continue
             does = re.sub(r" Raises [^.]*\.", "", first_sentence(thing))

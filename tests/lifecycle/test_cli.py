@@ -10,7 +10,6 @@ import pty
 import signal
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,11 +20,10 @@ import pytest
 from shoal import TaskStatus
 from shoal.client import Client
 from shoal.kernel.task import Task
+from tests.support.command import GUARD_SECONDS, SHOAL, begin, environment, refused, said, shoal
 from tests.support.processes import Script, script
 
 NODE = Path(__file__).with_name("cli_node.py")
-SHOAL = Path(sys.executable).with_name("shoal")
-GUARD_SECONDS = 60
 TO_START_SECONDS = 0.5  # ten times what is meant
 ROUNDS = 15
 
@@ -45,45 +43,6 @@ async def forever(task):
     print("begun", flush=True)
     await asyncio.sleep(600)
 """
-
-
-def environment() -> dict[str, str]:
-    return {key: value for key, value in os.environ.items() if not key.startswith("SHOAL_")} | {"COLUMNS": "80"}
-
-
-def begin(folder: Path, *words: str, **options: Any) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [SHOAL, *words],
-        cwd=folder,
-        env=environment(),
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        **options,
-    )
-
-
-def shoal(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Carry out one command in *folder*, where the default store is."""
-    command = [str(SHOAL), *words]
-    return subprocess.run(
-        command, cwd=folder, env=environment(), text=True, capture_output=True, timeout=GUARD_SECONDS, check=False
-    )
-
-
-def said(done: subprocess.CompletedProcess[str], code: int = 0) -> Any:
-    """Return the one JSON document that a command has printed."""
-    assert done.returncode == code, done.stderr
-    return json.loads(done.stdout)
-
-
-def refused(done: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
-    """Check an error: its exit code, one line with *words*, its note, nothing else."""
-    assert (done.returncode, done.stdout) == (code, ""), done.stderr
-    lines = done.stderr.splitlines()
-    assert lines[0].startswith("shoal: ") and all(line.startswith("  ") for line in lines[1:])
-    assert all(word in done.stderr for word in words), done.stderr
-    assert "Traceback" not in done.stderr
 
 
 def contents(folder: Path) -> dict[str, str]:

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from shoal.boxes.host import HostCallbacks, ProcessHost, StartedChild
+from shoal.boxes.host import ChildHost, HostCallbacks, StartedChild
 from shoal.boxes.limits import LimitKeeper, LimitWarning
 from shoal.boxes.procfs import read_stat, started_at
 from shoal.boxes.reaper import kill_orphan
@@ -85,8 +85,8 @@ def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 
 @contextlib.asynccontextmanager
-async def hosted(**options: Any) -> AsyncIterator[ProcessHost]:
-    host = ProcessHost(CLOCK, **{"warm_processes": 0, **options})
+async def hosted(**options: Any) -> AsyncIterator[ChildHost]:
+    host = ChildHost(CLOCK, **{"warm_processes": 0, **options})
     try:
         yield host
     finally:
@@ -676,7 +676,7 @@ def test_without_its_runtime_the_child_leaves_with_70() -> None:
 RUNTIME = """
     import asyncio, os, sys
     from datetime import UTC, datetime
-    from shoal.boxes.host import HostCallbacks, ProcessHost
+    from shoal.boxes.host import HostCallbacks, ChildHost
     from shoal.kernel.clock import RealClock
     from shoal.kernel.ports import Invocation, LaunchSpec
     from shoal.kernel.task import Task
@@ -690,7 +690,7 @@ RUNTIME = """
     def told(child): print(child.pid, child.pid_started, child.agent_id, flush=True)
 
     async def main():
-        host = ProcessHost(RealClock(), callbacks=HostCallbacks(adopted=told), warm_processes=1)
+        host = ChildHost(RealClock(), callbacks=HostCallbacks(adopted=told), warm_processes=1)
         known = {"agent_id": "a", "name": "n", "node_id": "n", "runtime_id": "r", "isolation": "process"}
         spec = LaunchSpec(source=busy, config={}, **known)
         handle = await host.start(spec, Link())

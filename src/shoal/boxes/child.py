@@ -64,6 +64,7 @@ class ChildProcess:
             undo.pop_all()
         assert process.stdout is not None and process.stderr is not None
         self.walls = walls
+        self.level = level
         walls.started(process.pid)
         self.pid = process.pid
         self.pid_started = started_at(process.pid)
@@ -73,8 +74,9 @@ class ChildProcess:
         self.reaper = Reaper(loop, process, self._on_exit)
 
     def kill(self) -> None:
-        """End it and its whole process group now."""
-        self.walls.kill()
+        """End it and its whole process group now; nothing when it has been reaped."""
+        if not self.reaped.done():
+            self.walls.kill()
 
     def _on_frame(self, kind: int, body: bytes) -> None:
         # What it printed before the frame is told before it.

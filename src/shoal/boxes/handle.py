@@ -11,11 +11,12 @@ from typing import Any
 from shoal.boxes import wire
 from shoal.boxes.calls import Calls
 from shoal.boxes.child import ChildProcess
+from shoal.boxes.exitcodes import program_code
 from shoal.boxes.faults import rebuild_error
 from shoal.boxes.guest.frames import blocks
 from shoal.boxes.invocations import Invocations
 from shoal.boxes.limits import Limited
-from shoal.boxes.procfs import read_stat, taken_by_sessions
+from shoal.boxes.procfs import all_stats, taken_by
 from shoal.boxes.settings import HandleSettings
 from shoal.errors import (
     AgentPauseError,
@@ -124,6 +125,7 @@ class ChildHandle:
 
     def on_exit(self, code: int) -> None:
         """Settle everything that waits for it: it has ended."""
+        code = program_code(self._child.level, code)
         error = self.limited.verdict() if self.limited is not None else None
         reason = "limit" if error is not None else "stopped" if self._ending else "died"
         if error is not None:
@@ -209,12 +211,14 @@ class ChildHandle:
         self._frozen = True
         if self.limited is not None:
             self.limited.frozen = True
-        self._child.reaper.signal(signal.SIGSTOP)
+        walls = self._child.walls
+        walls.freeze()
         deadline = self._clock.monotonic() + _FROZEN_WITHIN
-        while (stat := read_stat(self._child.pid)) is not None and stat.state not in "TtZX":
+        # A group that freezes shows its processes as asleep without interruption (D).
+        while any(stat.state not in "TtD" for stat in walls.members(all_stats())):
             if self._clock.monotonic() > deadline:
                 break  # in a call of the kernel that cannot be interrupted: it stops when it leaves that
-            await self._clock.sleep(0.001)
+            await self._clock.sleep(0.002)
 
     def release(self) -> None:
         """Let what was held or frozen go on."""
@@ -227,7 +231,7 @@ class ChildHandle:
             if self.limited is not None:
                 self.limited.thaw()
             else:
-                self._child.reaper.signal(signal.SIGCONT)
+                self._child.walls.thaw()
 
     async def stop(self, grace: float) -> None:
         """Ask, after half of *grace* send SIGTERM, after all of it SIGKILL; returns when the child is reaped."""
@@ -235,7 +239,7 @@ class ChildHandle:
         self._thaw()
         self._send(wire.Stop())
         steps: list[tuple[float, Callable[[], object]]] = [
-            (grace / 2, lambda: self._child.reaper.signal(signal.SIGTERM)),
+            (grace / 2, lambda: self._child.walls.signal(signal.SIGTERM)),
             (grace / 2, self._child.kill),
         ]
         try:
@@ -264,7 +268,7 @@ class ChildHandle:
         """Return what all processes of the child take together, None once it has ended."""
         if self.exited.done():
             return None
-        taken = taken_by_sessions([self._child.pid])[self._child.pid]
+        taken = taken_by(self._child.walls.members(all_stats()))
         return Usage(memory_mb=taken.memory_mb, cpu_seconds=taken.cpu_seconds)
 
 

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import logging
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,16 +14,20 @@ import msgspec
 
 from shoal.boxes import boxwire
 from shoal.boxes.audit import Audit
+from shoal.boxes.holding import BoxUsage, BoxWatch
 from shoal.boxes.hostside import HostSide
 from shoal.boxes.incarnation import Incarnation, Surroundings
 from shoal.boxes.launch import BOX_PATH
 from shoal.boxes.levels import import_path, launcher_for
+from shoal.boxes.limitcheck import check_limits
 from shoal.boxes.logs import LogLine, LogsMode, relay_to
 from shoal.boxes.members import Counts
+from shoal.boxes.procfs import all_stats
 from shoal.boxes.results import BoxStats, ExecResult
 from shoal.boxes.router import Router
 from shoal.boxes.spec import BoxLimits, BoxSpec
 from shoal.boxes.starter import Starter
+from shoal.errors import LimitUnavailableError
 from shoal.kernel.ports import Clock
 
 if TYPE_CHECKING:
@@ -35,6 +39,7 @@ _MIB = 1 << 20
 _START_SECONDS = {"microvm": 60.0}
 _PART = 64 * 1024  # a line without an end that is this long goes on
 _OWN = "shoal"
+_IDLE = BoxUsage(memory_bytes=0, memory_peak_bytes=0, cpu_s=0.0, pids=0)
 _log = logging.getLogger(__name__)
 
 
@@ -53,6 +58,8 @@ class House:
         self._relay = relay_to(logs)
         self._starter = Starter(clock, warm, import_path)
         self._running: set[asyncio.Task[Any]] = set()
+        self._watch = BoxWatch(clock)
+        self._told: set[str] = set()
 
     # -- a start
 
@@ -60,6 +67,12 @@ class House:
         """Bring up a child for a box, tell it who it is, bring it its files."""
         seconds = spec.start_timeout if spec.start_timeout is not None else _START_SECONDS.get(box.isolation, 30.0)
         child = await self._starter.start(launcher_for(box.isolation), spec, limits, seconds)
+        holding = child.walls.holding
+        try:
+            self._check_limits(box, limits, {} if holding is None else holding.held)
+        except LimitUnavailableError:
+            child.kill()
+            raise
         number = box.incarnation
         about = Surroundings(
             name=box.name,
@@ -71,10 +84,11 @@ class House:
             router=self.router,
             on_line=lambda stream, text: self.line(box, number, stream, text),
             on_end=lambda life: self._ended(box, life),
-            verdict=lambda: None,
+            verdict=lambda: None if holding is None else holding.verdict(),
         )
         life = Incarnation(child, about)
         try:
+            self._watch.add(child.walls)
             life.assign(self._assignment(box, life, spec, limits))
             for path, content in spec.files.items():
                 await life.errands.put(place(life, path), await asyncio.to_thread(_bytes, content))
@@ -83,16 +97,26 @@ class House:
             raise
         return life
 
+    def _check_limits(self, box: Box, limits: BoxLimits, held: Mapping[str, str]) -> None:
+        for text in check_limits(box.isolation, limits, held):
+            if box.isolation == "process" or text in self._told:
+                continue  # nobody expects walls of a plain process; and once is enough
+            self._told.add(text)
+            fact = msgspec.Raw(msgspec.json.encode({"box": box.name, "warning": text}))
+            self.router.spread(_OWN, "shoal.limit_unavailable", fact)
+            _log.warning("%s", text)
+
     @staticmethod
     def _assignment(box: Box, life: Incarnation, spec: BoxSpec, limits: BoxLimits) -> boxwire.AssignBox:
-        home = life.child.walls.home
+        home, holding = life.child.walls.home, life.child.walls.holding
+        counted = {"nproc": limits.pids} if holding is not None and holding.held["pids"] == "rlimit" else {}
         writable = tuple(mount.target for mount in spec.mounts if mount.writable)
         return boxwire.AssignBox(
             name=box.name,
             path=import_path(box.isolation, spec),
             env={"PATH": BOX_PATH, "HOME": home, "LANG": "C.UTF-8", **spec.env},
             cwd=place(life, spec.cwd),
-            rlimits={"nofile": limits.open_files, "core": 0},
+            rlimits={"nofile": limits.open_files, "core": 0, **counted},
             max_message=int(limits.max_message_mb * _MIB),
             in_flight=limits.in_flight,
             interleave=spec.interleave,
@@ -124,6 +148,7 @@ class House:
 
     def _ended(self, box: Box, life: Incarnation) -> None:
         code = life.ended.result()
+        self._watch.discard(life.child.walls)
         box._ended(life)
         self.audit.note("death", box.name, outcome=life.reason)
         fact = {"box": box.name, "exit_code": code, "reason": life.reason}
@@ -177,27 +202,28 @@ class House:
     def stats(self, box: Box, life: Incarnation | None) -> BoxStats:
         """Return what a box does and has taken."""
         member = None if life is None else life.member
+        walls = None if life is None else life.child.walls
+        holding = None if walls is None else walls.holding
+        used = _IDLE if walls is None or holding is None else holding.usage(walls.members(all_stats()))
         return BoxStats(
             state=box.state,
             isolation=box.isolation,
             pid=None if life is None else life.child.pid,
             incarnation=box.incarnation,
             uptime_s=0.0 if life is None else round(self.clock.monotonic() - life.began, 3),
-            cpu_s=0.0,
-            memory_bytes=0,
-            memory_peak_bytes=0,
-            pids=0,
+            **msgspec.structs.asdict(used),
             **msgspec.structs.asdict(Counts() if member is None else member.counts),
             mailbox=0 if member is None else len(member.mailbox),
             in_flight=0 if member is None else len(member.waits),
             last_seen=None if life is None else life.heartbeat.last_seen,
             rtt_ms=None if life is None else life.heartbeat.rtt_ms,
-            limits={},
+            limits={} if holding is None else dict(holding.held),
         )
 
     async def close(self) -> None:
         """End what runs beside the boxes, and wait until nothing of them is left on the machine."""
         await self.host.close()
+        self._watch.close()
         await self._starter.close()
         if self._running:
             await asyncio.wait(list(self._running))

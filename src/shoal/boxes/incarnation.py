@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +11,7 @@ import msgspec
 from shoal.boxes import boxwire, wire
 from shoal.boxes.child import ChildProcess
 from shoal.boxes.errands import Errands
+from shoal.boxes.exitcodes import program_code
 from shoal.boxes.faults import rebuild_error, to_record
 from shoal.boxes.heartbeat import Heartbeat
 from shoal.boxes.members import Member, Parcel
@@ -148,7 +148,7 @@ class Incarnation:
     def on_exit(self, code: int) -> None:
         """Settle everything that waits for it: it has ended."""
         self.heartbeat.stop()
-        code = self._code(code)
+        code = program_code(self.about.level, code, None if self.goodbye is None else self.goodbye.code)
         self.reason = self._reason(code)
         dead = self._dead(code)
         self._leave(self._stopped() if self.stopping or (self.goodbye is not None and code == 0) else dead)
@@ -162,13 +162,6 @@ class Incarnation:
     def _leave(self, error: ShoalError) -> None:
         if self.member.alive:
             self.about.router.leave(self.member, error)
-
-    def _code(self, code: int) -> int:
-        """Return -n for death by signal n. Sandboxes report that as 128 + n, which a program may also say itself."""
-        said = None if self.goodbye is None else self.goodbye.code
-        if self.about.level != "process" and 128 < code < 128 + signal.NSIG and said != code:
-            return 128 - code
-        return code
 
     def _reason(self, code: int) -> str:
         if self.child.violation is not None:

@@ -16,7 +16,8 @@ from typing import Protocol
 import msgspec
 
 from shoal.boxes.holding import Holding
-from shoal.boxes.procfs import ProcessStat
+from shoal.boxes.procfs import ProcessStat, started_at
+from shoal.boxes.reaper import kill_session
 from shoal.boxes.spec import BoxLimits, BoxSpec
 from shoal.boxes.state import note_process
 
@@ -24,6 +25,7 @@ __all__ = ["BOX_PATH", "Launch", "LaunchOrder", "Launcher", "Walls"]
 
 BOX_PATH = "/usr/local/bin:/usr/bin:/bin"
 """``PATH`` in a box."""
+_ROUNDS = 20
 
 
 class Launch(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,10 +72,12 @@ class Walls:
         self.home = home
         self.holding = holding
         self.pid: int | None = None
+        self._pid_started = 0
 
     def started(self, pid: int) -> None:
         """Learn the process id of the command, on the host. Of a box it is noted, for a sweep if this process is killed."""
         self.pid = pid
+        self._pid_started = started_at(pid)
         if self.holding is not None:
             note_process(self.holding.box_id, pid)
 
@@ -92,6 +96,7 @@ class Walls:
         self.signal(signal.SIGKILL)
         if self.holding is not None:
             self.holding.group.kill()
+            self._kill_session()
 
     def freeze(self) -> None:
         """Let every process in the box stand still between two instructions."""
@@ -103,9 +108,18 @@ class Walls:
         if self.holding is None or not self.holding.group.freeze(False):
             self.signal(signal.SIGCONT)
 
+    def _kill_session(self) -> None:
+        """End what its commands started in process groups of their own, where no group of the kernel holds them."""
+        if self.pid is None or self.holding is None or self.holding.group.held:
+            return
+        for _ in range(_ROUNDS):  # who forks meanwhile is found in the next round
+            if not kill_session(self.pid, self._pid_started):
+                break
+
     async def remove(self) -> None:
         """Take away what is left on the machine. Called once, when the command has been reaped. Never raises."""
         if self.holding is not None:
+            self._kill_session()
             await self.holding.remove()
 
 

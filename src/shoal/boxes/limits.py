@@ -13,7 +13,8 @@ from collections.abc import Callable
 import msgspec
 
 from shoal.boxes.cgroups import Group, Home, find_homes, group_prefix, sweep
-from shoal.boxes.procfs import Taken, taken_by_sessions
+from shoal.boxes.launch import Walls
+from shoal.boxes.procfs import Taken, all_stats, taken_by
 from shoal.errors import ResourceLimitExceededError
 from shoal.kernel.limits import ResourceLimit
 from shoal.kernel.ports import Clock, Timer
@@ -40,17 +41,15 @@ class Limited:
 
     def __init__(
         self,
-        pid: int,
+        walls: Walls,
         limits: ResourceLimit,
         group: Group,
-        send_signal: Callable[[int], None],
         on_warning: Callable[[str, float, float], None],
     ) -> None:
-        self.pid = pid
+        self.walls = walls
         self.group = group
         self.error: ResourceLimitExceededError | None = None
         self._limits = limits
-        self._signal = send_signal
         self._on_warning = on_warning
         self._warned: set[str] = set()
         self._percent = None if "cpu" in group.held else limits.max_cpu_percent_per_agent
@@ -58,6 +57,12 @@ class Limited:
         self._seen_cpu: float | None = None
         self._stopped = False
         self.frozen = False
+
+    def _signal(self, number: int) -> None:
+        if number == signal.SIGKILL:
+            self.walls.kill()
+        else:
+            self.walls.signal(number)
 
     @property
     def on_duty(self) -> bool:
@@ -98,8 +103,10 @@ class Limited:
     def thaw(self) -> None:
         """Continue after a freeze; the share's own stop ends with it."""
         self.frozen = False
-        self._stopped = False
-        self._signal(signal.SIGCONT)
+        self.walls.thaw()
+        if self._stopped:
+            self._stopped = False
+            self._signal(signal.SIGCONT)
 
     def verdict(self) -> ResourceLimitExceededError | None:
         """Return the limit that it was killed for, whoever did it, or None."""
@@ -117,39 +124,42 @@ class LimitKeeper:
         """Make groups below *homes* (default: where this machine allows it, found when first needed)."""
         self._clock = clock
         self._homes = homes
-        self._children: dict[int, Limited] = {}
+        self._children: set[Limited] = set()
         self._leftover: list[Group] = []
         self._timer: Timer | None = None
         self._last = 0.0
 
-    def hold(
-        self,
-        pid: int,
-        limits: ResourceLimit,
-        send_signal: Callable[[int], None],
-        on_warning: Callable[[str, float, float], None],
-    ) -> Limited:
-        """Begin to hold a child; ``on_warning(resource_type, current, limit)`` is called once for each at 80 %."""
-        if self._homes is None:
-            self._homes = find_homes()
-            sweep(self._homes)
-        group = Group.create(
-            self._homes,
-            f"{group_prefix()}-{pid}",
-            memory_mb=limits.max_memory_per_agent_mb,
-            cpu_percent=limits.max_cpu_percent_per_agent,
-        )
-        group.add(pid)
-        child = self._children[pid] = Limited(pid, limits, group, send_signal, on_warning)
+    def hold(self, walls: Walls, limits: ResourceLimit, on_warning: Callable[[str, float, float], None]) -> Limited:
+        """Begin to hold a started child; ``on_warning(resource_type, current, limit)`` is called once for each at 80 %.
+
+        A box has joined its own groups before it began; a plain process joins groups that are made now.
+        """
+        group = self._group(walls, limits) if walls.holding is None else walls.holding.group
+        child = Limited(walls, limits, group, on_warning)
+        self._children.add(child)
         if self._timer is None:
             self._last = self._clock.monotonic()
             self._schedule()
         return child
 
+    def _group(self, walls: Walls, limits: ResourceLimit) -> Group:
+        if self._homes is None:
+            self._homes = find_homes()
+            sweep(self._homes)
+        assert walls.pid is not None, "a child is held once it is started"
+        group = Group.create(
+            self._homes,
+            f"{group_prefix()}-{walls.pid}",
+            memory_mb=limits.max_memory_per_agent_mb,
+            cpu_percent=limits.max_cpu_percent_per_agent,
+        )
+        group.add(walls.pid)
+        return group
+
     def let_go(self, child: Limited) -> None:
-        """Stop holding a child that has ended, and remove its groups."""
-        self._children.pop(child.pid, None)
-        if not child.group.remove():
+        """Stop holding a child that has ended, and remove its groups; a box removes its own."""
+        self._children.discard(child)
+        if child.walls.holding is None and not child.group.remove():
             self._leftover.append(child.group)  # a process in it is still dying: the next sample tries again
 
     def close(self) -> None:
@@ -160,7 +170,7 @@ class LimitKeeper:
         self._sweep()
 
     def _schedule(self) -> None:
-        duty = any(child.on_duty for child in self._children.values())
+        duty = any(child.on_duty for child in self._children)
         self._timer = self._clock.call_later(DUTY_SECONDS if duty else SAMPLE_SECONDS, self._sample)
 
     def _sample(self) -> None:
@@ -168,8 +178,9 @@ class LimitKeeper:
         now = self._clock.monotonic()
         seconds, self._last = now - self._last, now
         try:
-            for pid, taken in taken_by_sessions(self._children).items():
-                self._children[pid].sampled(taken, seconds)
+            stats = all_stats()
+            for child in list(self._children):
+                child.sampled(taken_by(child.walls.members(stats)), seconds)
             self._sweep()
         finally:
             if self._children or self._leftover:

@@ -17,7 +17,7 @@ import cloudpickle  # type: ignore[import-untyped]
 from shoal.errors import ConfigError
 from shoal.kernel.behaviour import describe
 
-__all__ = ["culprit", "is_installed", "pack", "travels_by_value"]
+__all__ = ["culprit", "is_installed", "own_modules_by_value", "pack", "travels_by_value"]
 
 _INSTALLED = tuple(
     os.path.join(os.path.realpath(path), "")
@@ -25,11 +25,14 @@ _INSTALLED = tuple(
 )
 
 
+_BROUGHT_ALONG = ("cloudpickle", "msgspec", "shoal")
+
+
 def travels_by_value(module: ModuleType) -> bool:
     """Tell whether a module is the user's own: neither of the standard library, nor installed, nor Shoal's."""
     file = getattr(module, "__file__", None)
     name = module.__name__
-    if name == "shoal" or name.startswith("shoal.") or file is None:
+    if name.partition(".")[0] in _BROUGHT_ALONG or file is None:
         return False
     return not is_installed(file)
 
@@ -39,16 +42,16 @@ def is_installed(path: str) -> bool:
     return os.path.join(os.path.realpath(path), "").startswith(_INSTALLED)
 
 
-def pack(source: Any) -> bytes:
+def pack(source: Any, *, all_own: bool = False) -> bytes:
     """Return *source* (a class, function or object) for ``cloudpickle.loads`` in a child.
 
-    What it needs of its own module travels with it when that module is the user's own; everything else is imported
-    there, so the child needs the same import path.
+    What it needs of its own module travels with it when that module is the user's own (*all_own*: what it needs of any
+    of the user's modules); everything else is imported there, so the child needs the same import path for it.
 
     Raises:
         ConfigError: it cannot travel; the text names the object in it that cannot.
     """
-    with _by_value(_module(source)):
+    with own_modules_by_value() if all_own else _by_value(_module(source)):
         try:
             return bytes(cloudpickle.dumps(source))
         except Exception as error:
@@ -110,3 +113,29 @@ def _parts(source: Any) -> Mapping[str, Any]:
     if isinstance(source, (list, tuple)):
         return {f"[{place}]": part for place, part in enumerate(source)}
     return vars(source) if hasattr(source, "__dict__") else {}
+
+
+@contextlib.contextmanager
+def own_modules_by_value() -> Iterator[None]:
+    """Let everything travel that the user wrote and has imported: a box finds none of it."""
+    known = cloudpickle.list_registry_pickle_by_value()
+    own = [module for module in list(sys.modules.values()) if _is_own(module) and module.__name__ not in known]
+    for module in own:
+        cloudpickle.register_pickle_by_value(module)
+    try:
+        yield
+    finally:
+        for module in own:
+            cloudpickle.unregister_pickle_by_value(module)
+
+
+def _is_own(module: object) -> bool:
+    if not isinstance(module, ModuleType) or module.__name__ == "__main__":  # that one is always by value
+        return False
+    file = getattr(module, "__file__", None)
+    return file is not None and sys.modules.get(module.__name__) is module and _goes(module.__name__, file)
+
+
+@functools.lru_cache(maxsize=10_000)
+def _goes(name: str, file: str) -> bool:
+    return travels_by_value(sys.modules[name])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 
 import msgspec
 
@@ -15,7 +15,7 @@ __all__ = [
     "read_stat",
     "session_members",
     "started_at",
-    "taken_by_sessions",
+    "taken_by",
 ]
 
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -96,15 +96,10 @@ def descendants(root: int, stats: Iterable[ProcessStat]) -> list[ProcessStat]:
     return [stat for stat in found if stat.state not in "ZX"]
 
 
-def taken_by_sessions(sessions: Collection[int]) -> dict[int, Taken]:
-    """Return what each session takes, in one pass over all processes."""
-    found = {session: Taken() for session in sessions}
-    for name in os.listdir("/proc"):
-        if not name.isdigit():
-            continue
-        stat = read_stat(name)
-        if stat is not None and stat.session in found:
-            taken = found[stat.session]
-            taken.memory_mb += stat.memory_mb
-            taken.cpu_seconds += stat.cpu + stat.children_cpu
-    return found
+def taken_by(members: Iterable[ProcessStat]) -> Taken:
+    """Return what these processes take together."""
+    taken = Taken()
+    for stat in members:
+        taken.memory_mb += stat.memory_mb
+        taken.cpu_seconds += stat.cpu + stat.children_cpu
+    return taken

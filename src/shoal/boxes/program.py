@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from types import ModuleType
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import cloudpickle  # type: ignore[import-untyped]
 
-from shoal.boxes.pack import culprit, travels_by_value
+from shoal.boxes.pack import culprit, own_modules_by_value
 from shoal.errors import BoxProgramError
 
 __all__ = ["Program"]
@@ -42,7 +38,7 @@ class Program:
             BoxProgramError: something in it cannot travel (the text names it), or it is larger than *max_mib* MiB.
         """
         parts = {"task": self.task, "messages": self.messages, "events": self.events}
-        with _own_modules_by_value():
+        with own_modules_by_value():
             try:
                 packed = bytes(cloudpickle.dumps(parts))
             except Exception as error:
@@ -67,28 +63,3 @@ class Program:
             if function is not None and (where := culprit(function)) is not None:
                 return f"{what} {getattr(function, '__name__', function)!s}: {where}"
         return "its functions"
-
-
-@contextlib.contextmanager
-def _own_modules_by_value() -> Iterator[None]:
-    known = cloudpickle.list_registry_pickle_by_value()
-    own = [module for module in list(sys.modules.values()) if _is_own(module) and module.__name__ not in known]
-    for module in own:
-        cloudpickle.register_pickle_by_value(module)
-    try:
-        yield
-    finally:
-        for module in own:
-            cloudpickle.unregister_pickle_by_value(module)
-
-
-def _is_own(module: object) -> bool:
-    if not isinstance(module, ModuleType) or module.__name__ == "__main__":  # that one is always by value
-        return False
-    file = getattr(module, "__file__", None)
-    return file is not None and sys.modules.get(module.__name__) is module and _by_value(module.__name__, file)
-
-
-@functools.lru_cache(maxsize=10_000)
-def _by_value(name: str, file: str) -> bool:
-    return travels_by_value(sys.modules[name])

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from shoal.boxes.procfs import read_stat, session_members
 
-__all__ = ["Reaper", "kill_group", "kill_orphan"]
+__all__ = ["Reaper", "kill_group", "kill_orphan", "kill_session"]
 
 
 def kill_group(group: int, number: int = signal.SIGKILL) -> bool:
@@ -33,7 +33,18 @@ def kill_orphan(pid: int, pid_started: int) -> bool:
     stat = read_stat(pid)
     if stat is not None and stat.state != "Z":
         return stat.started == pid_started and stat.group == pid and kill_group(pid)
-    left = [member for member in session_members(pid) if member.started >= pid_started]
+    return kill_session(pid, pid_started)
+
+
+def kill_session(session: int, started: int) -> bool:
+    """Kill all processes of a session that began at *started*; True when there were some.
+
+    Nothing happens when its number belongs to a process that started at another time.
+    """
+    leader = read_stat(session)
+    if leader is not None and leader.started != started:
+        return False
+    left = [member for member in session_members(session) if member.started >= started]
     for member in left:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(member.pid, signal.SIGKILL)

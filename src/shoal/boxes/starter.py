@@ -11,16 +11,15 @@ import msgspec
 
 from shoal.boxes import wire
 from shoal.boxes.child import ChildProcess
-from shoal.boxes.launch import Launcher, LaunchOrder
+from shoal.boxes.launch import Launcher
 from shoal.boxes.spares import Spares
+from shoal.boxes.spawning import Spawner
 from shoal.boxes.spec import BoxLimits, BoxSpec
-from shoal.boxes.state import forget_directory, new_box_id, state_directory
 from shoal.errors import BoxStartError
 from shoal.kernel.ports import Clock
 
 __all__ = ["Starter"]
 
-_MIB = 1 << 20
 _LOADED = ("shoal_guest.box", "cloudpickle")  # so that a spare guest is warm
 
 
@@ -30,11 +29,11 @@ class Starter:
     def __init__(self, clock: Clock, warm: int, import_path: Callable[[str, BoxSpec], tuple[str, ...]]) -> None:
         """Keep *warm* spare children for each launch spec in use. *import_path* tells where a child imports from."""
         self._clock = clock
+        self._spawner = Spawner(clock)
         self._warm = warm
         self._import_path = import_path
         self._spares: dict[bytes, Spares] = {}
         self._places = asyncio.Semaphore(2 * (os.cpu_count() or 1))
-        self._removals: set[asyncio.Task[None]] = set()
 
     async def start(self, launcher: Launcher, spec: BoxSpec, limits: BoxLimits, seconds: float) -> ChildProcess:
         """Return a child that has said hello. Raises BoxStartError, BoxSpecError, IsolationUnavailableError."""
@@ -76,28 +75,12 @@ class Starter:
         return self._spares[key]
 
     def _spawn(self, launcher: Launcher, spec: BoxSpec, limits: BoxLimits) -> ChildProcess:
-        box_id = new_box_id()
-        walls = launcher.build(LaunchOrder(box_id=box_id, directory=state_directory(box_id), spec=spec, limits=limits))
-        max_frame = int(limits.max_message_mb * _MIB) + wire.ROOM
-        child = ChildProcess(walls, launcher.level, max_frame, self._clock)
-        self._remove_at_its_end(child, box_id)
-        child.channel.send(wire.encode_record(wire.Preload(path=self._import_path(launcher.level, spec), load=_LOADED)))
-        return child
-
-    def _remove_at_its_end(self, child: ChildProcess, box_id: str) -> None:
-        async def remove() -> None:
-            await asyncio.shield(child.reaped)
-            await child.walls.remove()
-            forget_directory(box_id)
-
-        removal = asyncio.get_running_loop().create_task(remove())
-        self._removals.add(removal)
-        removal.add_done_callback(self._removals.discard)
+        preload = wire.Preload(path=self._import_path(launcher.level, spec), load=_LOADED)
+        return self._spawner.spawn(launcher, spec, limits, preload)
 
     async def close(self) -> None:
         """End the spares, and wait until every child has ended and nothing of it is left on the machine."""
         idle = [child for spares in self._spares.values() for child in spares.close()]
         for child in idle:
             child.kill()
-        if self._removals:
-            await asyncio.wait(list(self._removals))
+        await self._spawner.close()

@@ -11,13 +11,14 @@ from typing import Annotated, Any
 import typer
 
 import shoal
-from shoal.cli import agents, db, doctor, events, export, metrics, run, tasks
+from shoal.cli import agents, boxes, db, doctor, events, export, metrics, run, tasks
+from shoal.cli.ending import INTERRUPTED
 from shoal.cli.options import EPILOG, SETTINGS
 from shoal.errors import MissingExtraError, ShoalError, StoreError
 
 __all__ = ["app", "carry_out", "shoal_command", "version"]
 
-WORK_FAILED, BAD_USAGE, STORE_TROUBLE, INTERRUPTED = 1, 2, 3, 130
+WORK_FAILED, BAD_USAGE, STORE_TROUBLE = 1, 2, 3
 
 app = typer.Typer(
     name="shoal", rich_markup_mode=None, add_completion=False, no_args_is_help=True, context_settings=SETTINGS,
@@ -29,6 +30,7 @@ app.add_typer(tasks.app, name="tasks", epilog=EPILOG)
 app.command("events", epilog=EPILOG)(events.events)
 app.command("metrics", epilog=EPILOG)(metrics.metrics)
 app.command("export", epilog=EPILOG)(export.export)
+app.add_typer(boxes.app, name="boxes", epilog=EPILOG)
 app.add_typer(db.app, name="db", epilog=EPILOG)
 app.command("doctor", epilog=EPILOG)(doctor.doctor)
 
@@ -97,6 +99,9 @@ def _take_debug(words: list[str]) -> bool:
 
 
 def _tell(error: Exception) -> int:
+    if type(error).__name__ == "NoArgsIsHelpError":  # a group of commands alone: its message is the whole help text
+        print(str(error), file=sys.stderr)
+        return BAD_USAGE
     text, note, code = _explain(error)
     if text:
         print(f"shoal: {' '.join(text.split())}", file=sys.stderr)

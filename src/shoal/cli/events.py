@@ -38,6 +38,7 @@ def events(
 ) -> None:
     """Show events, oldest first; with --follow also what comes, without gap or double.
 
+    For people, agents are shown by name, and what is empty as `-`, so that each line has the same columns.
     To go on later where this ended, give --follow the last id with --after: all that came since is shown first.
 
     \b
@@ -59,7 +60,7 @@ def filters_of(
     """Return what the options ask for. Raises AgentNotFoundError, ConfigError."""
     return EventFilter(
         event_type=None if type is None else str(type),
-        agent_id=None if agent is None else client.get_agent(agent).agent_id,
+        agent_id=None if agent is None else client.get_agent_status(agent).agent_id,
         task_id=task,
         min_severity=severity,
         since=None if since is None else moment(since),
@@ -77,41 +78,57 @@ async def _events(
     async with Client(store=url, read_only=True) as client:
         filters = filters_of(client, *wanted)
         if not follow:
-            _show_all(client.events.query(limit=limit, filters=filters)[::-1], json)
+            _show_all(client.events.query(limit=limit, filters=filters)[::-1], _Names(client), json)
             return
+        names = _Names(client)
         mark = filters.after_id
         if mark is None:  # the newest ones first, then on from there
             mark = client.store.events.last_id()
             before = [event for event in client.events.query(limit=limit, filters=filters) if event.event_id <= mark]
             for event in before[::-1]:
-                _show(event, json)
+                _show(event, names, json)
         async for event in client.events.follow(mark, filters):
-            _show(event, json)
+            _show(event, names, json)
 
 
-def _show_all(found: list[Event], json: bool) -> None:
+class _Names:
+    """The names of agents by id; of one registered meanwhile too."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._known: dict[str, str] = {}
+
+    def of(self, agent_id: str | None) -> str | None:
+        """Return an agent's name, or the id of one that is no longer known."""
+        if agent_id is not None and agent_id not in self._known:
+            self._known |= {agent.agent_id: agent.name for agent in self._client.list_agents()}
+            self._known.setdefault(agent_id, agent_id)
+        return None if agent_id is None else self._known[agent_id]
+
+
+def _show_all(found: list[Event], names: _Names, json: bool) -> None:
     if json:
         document(found)
         return
     columns = ("id", "time", "severity", "type", "agent", "task", "details")
-    table(columns, [_cells(event) for event in found], empty="no events")
+    table(columns, [_cells(event, names) for event in found], empty="no events")
 
 
-def _cells(event: Event) -> tuple[object, ...]:
+def _cells(event: Event, names: _Names) -> tuple[object, ...]:
     details = text_of(event.details) if event.details else ""
     return (
         event.event_id,
         local(event.timestamp),
         event.severity,
         event.event_type,
-        event.agent_id,
+        names.of(event.agent_id),
         event.task_id,
         details,
     )
 
 
-def _show(event: Event, json: bool) -> None:
+def _show(event: Event, names: _Names, json: bool) -> None:
     if json:
         line(msgspec.to_builtins(event))
     else:
-        print("  ".join(str(cell) for cell in _cells(event) if cell), flush=True)
+        print("  ".join("-" if cell in (None, "") else str(cell) for cell in _cells(event, names)), flush=True)

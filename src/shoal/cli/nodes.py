@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
+from shoal.kernel.agent import AgentInstance
 from shoal.kernel.ports import Node
 from shoal.kernel.takeover import process_start, this_boot
 
-__all__ = ["is_alive", "usage"]
+__all__ = ["is_alive", "is_gone", "usage"]
 
 
 def is_alive(node: Node, now: datetime) -> bool:
@@ -19,6 +21,11 @@ def is_alive(node: Node, now: datetime) -> bool:
     if node.host == this_boot():
         return process_start(node.pid) == node.pid_started
     return node.lease_until > now
+
+
+def is_gone(agent: AgentInstance, nodes: Iterable[Node], now: datetime) -> bool:
+    """Tell whether an agent counts as alive on a node that is no longer there."""
+    return agent.status.live and not any(node.node_id == agent.node_id and is_alive(node, now) for node in nodes)
 
 
 def usage(node: Node) -> dict[str, float | None]:

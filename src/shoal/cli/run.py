@@ -14,16 +14,25 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
+from shoal.cli.ending import INTERRUPTED, Interruption, end_now, left_behind, name_pool
 from shoal.cli.options import Json, Store, input_of, seconds, url_of
 from shoal.cli.show import line, text_of
 from shoal.errors import ConfigError, nearest
 from shoal.kernel.agent import Isolation
+from shoal.kernel.clock import RealClock
 from shoal.kernel.limits import ResourceLimit
 from shoal.kernel.task import Task, TaskSpec, TaskStatus
 from shoal.observe.log import configure_logging
 from shoal.runtime import AgentRuntime
 
 __all__ = ["Job", "load", "run"]
+
+_ISOLATION = (
+    "Where its code runs: inline, thread or process. The others come with sandboxes, and are refused until then."
+    "  [default: inline]"
+)
+_PATIENCE_SECONDS = 1.0
+"""What the end may take before it is said what is waited for."""
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,7 +55,7 @@ def run(
         list[str],
         typer.Argument(metavar="INPUT...", help='One task each: a JSON object; any other text is {"message": TEXT}.'),
     ],
-    isolation: Annotated[Isolation | None, typer.Option(help="Where its code runs.  [default: inline]")] = None,
+    isolation: Annotated[Isolation | None, typer.Option(help=_ISOLATION)] = None,
     concurrency: Annotated[int, typer.Option(min=1, help="How many tasks it works on at a time.")] = 1,
     timeout: Annotated[str | None, typer.Option(metavar="TIME", help="For each attempt, as 90s or 10m.")] = None,
     retries: Annotated[int, typer.Option(min=0, help="How often a task is tried again after an error.")] = 0,
@@ -59,8 +68,11 @@ def run(
     """Register an agent, submit a task for each INPUT, and print each result as it ends.
 
     With --json a line for each task: index (from 0, in the order given), task_id, status, output, error_type,
-    error_message, seconds. Ends with 1 when a task did not complete. Ctrl-C cancels what has not ended. Tasks that an
-    earlier run was killed over are still in the store: they are executed as well, without being shown.
+    error_message, seconds. Ends with 1 when a task did not complete. Tasks that an earlier run was killed over are
+    still in the store: they are executed as well, without being shown.
+
+    Ctrl-C cancels what has not ended and gives it cancel_grace_seconds (5) to clean up; once more ends at once. Code
+    that does not end when it is told to, as a plain function that blocks, is named on standard error and left.
 
     \b
     Example:
@@ -79,8 +91,11 @@ def run(
         json=json,
     )
     configure_logging("WARNING")
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_run(job))
+    with Interruption() as interruption, asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        try:
+            return runner.run(_run(job, interruption))
+        except asyncio.CancelledError:  # by Ctrl-C, before there was anything to cancel
+            return INTERRUPTED
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -140,33 +155,69 @@ def _where(error: BaseException, path: Path) -> str:
     return "" if number is None else f"Raised in line {number}. "
 
 
-async def _run(job: Job) -> int:
-    limits = ResourceLimit(max_task_queue_size=None)
-    async with AgentRuntime(store=job.url, resource_limits=limits) as runtime:
-        agent_id = await runtime.register_agent(
-            job.name,
-            job.source,
-            isolation=job.isolation,  # type: ignore[arg-type]
-            max_concurrent_tasks=job.concurrency,
-        )
-        await runtime.start_agent(agent_id)
-        spec = TaskSpec(name=job.name, agent=agent_id, timeout_seconds=job.timeout_seconds, max_retries=job.max_retries)
-        ids = await runtime.submit_tasks([msgspec.structs.replace(spec, input_data=given) for given in job.inputs])
-        order = {task_id: index for index, task_id in enumerate(ids)}
-        failed = 0
-        try:
-            with _progress(len(ids), shown=not job.json) as advance:
-                async for task in runtime.as_completed(ids):
-                    _show(order.pop(task.task_id), task, job.json)
-                    failed += task.status is not TaskStatus.COMPLETED
-                    advance()
-        except asyncio.CancelledError:
-            for task_id in order:
-                await runtime.cancel_task(task_id, "Interrupted")
-            raise
-        if failed and not job.json:
-            print(f"{failed} of {len(ids)} failed", file=sys.stderr)
-        return 1 if failed else 0
+async def _run(job: Job, interruption: Interruption) -> int:
+    interruption.cancels_this()
+    name_pool()
+    runtime = AgentRuntime(store=job.url, resource_limits=ResourceLimit(max_task_queue_size=None))
+    await runtime.start()
+    try:
+        code = await _work(job, runtime, interruption)
+    finally:
+        interruption.ending = True
+        await _stop(runtime, quiet=interruption.heard)
+    if left := await left_behind(runtime.settings.cancel_grace_seconds):
+        end_now(code, left)
+    return code
+
+
+async def _work(job: Job, runtime: AgentRuntime, interruption: Interruption) -> int:
+    agent_id = await runtime.register_agent(
+        job.name,
+        job.source,
+        isolation=job.isolation,  # type: ignore[arg-type]
+        max_concurrent_tasks=job.concurrency,
+    )
+    await runtime.start_agent(agent_id)
+    spec = TaskSpec(name=job.name, agent=agent_id, timeout_seconds=job.timeout_seconds, max_retries=job.max_retries)
+    ids = await runtime.submit_tasks([msgspec.structs.replace(spec, input_data=given) for given in job.inputs])
+    order = {task_id: index for index, task_id in enumerate(ids)}
+    interruption.standing = lambda: _standing(runtime, order)
+    failed = 0
+    try:
+        with _progress(len(ids), shown=not job.json) as advance:
+            async for task in runtime.as_completed(ids):
+                _show(order.pop(task.task_id), task, job.json)
+                failed += task.status is not TaskStatus.COMPLETED
+                advance()
+    except asyncio.CancelledError:
+        await runtime.tasks.cancel_many(list(order), "Interrupted")
+        for task_id, index in order.items():  # it may have ended in that moment
+            task = runtime.get_task_status(task_id)
+            if job.json or task.status is not TaskStatus.CANCELLED:
+                _show(index, task, job.json)
+        return INTERRUPTED
+    if failed and not job.json:
+        print(f"{failed} of {len(ids)} failed", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _standing(runtime: AgentRuntime, order: dict[str, int]) -> tuple[int, int]:
+    running = len(order.keys() & set(runtime.tasks.executing()))
+    return running, len(order) - running
+
+
+async def _stop(runtime: AgentRuntime, *, quiet: bool) -> None:
+    """Stop, which is bounded: what was told to end has its grace, and is left then."""
+
+    def say() -> None:
+        print("waiting for what still runs; Ctrl-C ends it now", file=sys.stderr, flush=True)
+
+    timer = None if quiet else RealClock().call_later(_PATIENCE_SECONDS, say)
+    try:
+        await runtime.stop()
+    finally:
+        if timer is not None:
+            timer.cancel()
 
 
 @contextlib.contextmanager

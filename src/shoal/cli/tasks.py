@@ -9,9 +9,11 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
+from shoal.cli.nodes import is_gone
 from shoal.cli.options import EPILOG, SETTINGS, Json, Store, input_of, seconds, url_of
 from shoal.cli.show import clip, document, facts, local, table, text_of
 from shoal.client import Client
+from shoal.kernel.clock import RealClock
 from shoal.kernel.task import Task, TaskStatus
 from shoal.kernel.tasks import TaskOptions
 
@@ -82,7 +84,6 @@ def list_(
 
 def _row(task: Task, names: dict[str, str]) -> tuple[object, ...]:
     agent_id = task.assigned_agent_id or task.agent
-    result = task.error_message if task.error_type else text_of(task.output_data) if task.done else task.progress_note
     return (
         task.task_id,
         clip(task.name, 30),
@@ -92,8 +93,15 @@ def _row(task: Task, names: dict[str, str]) -> tuple[object, ...]:
         names.get(agent_id or "", agent_id or task.capability or task.group),
         local(task.created_at),
         _took(task),
-        clip(result),
+        clip(_outcome(task)),
     )
+
+
+def _outcome(task: Task) -> str | None:
+    """Return what came of a task, or how far it is; a cancelled one has no result but a reason, if one was given."""
+    if task.status is TaskStatus.COMPLETED:
+        return text_of(task.output_data)
+    return task.error_message or (None if task.done else task.progress_note)
 
 
 def _took(task: Task) -> str:
@@ -108,28 +116,42 @@ def show(
     store: Store = None,
     json: Json = False,
 ) -> None:
-    """Show all that is known of one task; of a pending one also its place and why it does not run yet.
+    """Show all that is known of one task, with its recorded steps; of a pending one also why it does not run yet.
+
+    A running task whose node is gone runs no more: the next node to start takes it over.
 
     \b
     Example:
       shoal tasks show 0199d0a4-7d6c-7b3e-9a51-0c8b5a2f6e11
     """
 
-    async def read() -> tuple[Task, Any]:
-        async with Client(store=url_of(store), read_only=True) as client:
-            task = client.tasks.get(task_id)
-            position = client.queue.position(task_id) if task.status is TaskStatus.PENDING else None
-            return task, position
-
-    task, position = asyncio.run(read())
-    shown = {name: getattr(task, name) for name in task.__struct_fields__}
-    if position is not None:
-        shown["queue_position"] = msgspec.to_builtins(position)
+    shown = asyncio.run(_read(url_of(store), task_id))
     if json:
         document(shown)
-    else:
-        shown["retry"] = None if not task.retry.max_retries else shown["retry"]
-        facts(shown)
+        return
+    if not shown["retry"].max_retries:
+        del shown["retry"]
+    if shown["status"] is TaskStatus.COMPLETED:
+        shown["output_data"] = text_of(shown["output_data"])  # null is a result, too
+    shown["node"] = "gone: it runs no more" if shown.pop("node_gone") else None
+    facts(shown | {f"step {step['key']}": text_of(step["value"]) for step in shown.pop("steps")})
+
+
+async def _read(url: str, task_id: str) -> dict[str, Any]:
+    async with Client(store=url, read_only=True) as client:
+        task = client.tasks.get(task_id)
+        shown = {name: getattr(task, name) for name in task.__struct_fields__}
+        known = {agent.agent_id: agent for agent in client.list_agents()}
+        shown["agent_name"], shown["node_gone"] = None, False
+        if agent := known.get(task.assigned_agent_id or task.agent or ""):
+            shown["agent_name"] = agent.name
+            gone = is_gone(agent, client.list_nodes(), RealClock().now())
+            shown["node_gone"] = gone and task.status is TaskStatus.RUNNING
+        steps = client.store.journal.load(f"task:{task_id}").values()
+        shown["steps"] = [{"key": step.key, "value": step.value, "at": step.at} for step in steps]
+        if task.status is TaskStatus.PENDING:
+            shown["queue_position"] = msgspec.to_builtins(client.queue.position(task_id))
+        return shown
 
 
 @app.command("submit", epilog=EPILOG)
@@ -189,7 +211,7 @@ def cancel(
     store: Store = None,
     json: Json = False,
 ) -> int:
-    """Cancel tasks, with their children. Ends with 1 when one of them had already ended.
+    """Cancel tasks together, with their children. Ends with 1 when one of them had already ended.
 
     A running one is told to end by its node, at once where its bell is heard, at worst a second later.
 
@@ -200,13 +222,11 @@ def cancel(
 
     async def take() -> list[dict[str, object]]:
         async with Client(store=url_of(store)) as client:
-            for task_id in ids:
-                client.tasks.get(task_id)  # all are there, or none is cancelled
-            done: list[dict[str, object]] = []
-            for task_id in ids:
-                cancelled = await client.tasks.cancel(task_id, reason)
-                done.append({"task_id": task_id, "cancelled": cancelled, "status": client.tasks.get(task_id).status})
-            return done
+            cancelled = await client.tasks.cancel_many(ids, reason)
+            return [
+                {"task_id": task_id, "cancelled": ended, "status": client.tasks.get(task_id).status}
+                for task_id, ended in zip(ids, cancelled, strict=True)
+            ]
 
     done = asyncio.run(take())
     if json:
@@ -249,6 +269,5 @@ def _show_ended(tasks: list[Task], json: bool, *, many: bool) -> int:
         document(tasks if many else tasks[0])
     else:
         for task in tasks:
-            result = text_of(task.output_data) if task.status is TaskStatus.COMPLETED else task.error_message or ""
-            print(f"{task.task_id}  {task.status}  {result}")
+            print(f"{task.task_id}  {task.status}  {_outcome(task) or ''}".rstrip())
     return 0 if all(task.status is TaskStatus.COMPLETED for task in tasks) else 1

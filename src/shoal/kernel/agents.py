@@ -32,7 +32,10 @@ __all__ = ["AgentOptions", "Agents"]
 
 
 class AgentOptions(TypedDict, total=False):
-    """Options of ``register_agent``. Without ``isolation`` an agent is inline, or a process when it has hard limits."""
+    """Options of ``register_agent``. Without ``isolation`` an agent is inline, or a process when it has hard limits.
+
+    ``box`` is a ``BoxSpec``: more about the walls of an agent at level bubblewrap, gvisor or microvm.
+    """
 
     isolation: Literal["inline", "thread", "process", "bubblewrap", "gvisor", "microvm", "auto"] | None
     capabilities: tuple[str, ...] | list[str]
@@ -42,6 +45,7 @@ class AgentOptions(TypedDict, total=False):
     max_concurrent_tasks: int
     limits: ResourceLimit | None
     error_threshold: int | None
+    box: Any
 
 
 class Agents:
@@ -66,7 +70,8 @@ class Agents:
         check_name(name)
         check_source(source)
         chosen = self._options(options)
-        self._cells.hosts[chosen.isolation].check(source)
+        level = await self._cells.hosts[chosen.isolation].check(source, chosen.box)
+        chosen = msgspec.structs.replace(chosen, isolation=sys.intern(level))
         copy, _ = checked(dict(config or {}), "config", env.settings.max_payload_bytes)
         held = next((r for r in self._registrations.values() if r.name == name), None)
         if held is not None:

@@ -8,7 +8,7 @@ import functools
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from shoal.errors import AgentPauseError, AgentStartError, DeadAgentError
+from shoal.errors import AgentPauseError, AgentStartError, ConfigError, DeadAgentError
 from shoal.kernel.behaviour import Behaviour
 from shoal.kernel.context import AgentContext, current_invocation
 from shoal.kernel.gate import Gate, gated
@@ -25,8 +25,11 @@ class InlineHost:
         self._clock = clock
         self._pool = pool
 
-    def check(self, source: Any) -> None:
-        """Take any source: nothing travels."""
+    async def check(self, source: Any, box: Any = None) -> str:
+        """Take any source: nothing travels. Raises ConfigError for a *box*: there are no walls here."""
+        if box is not None:
+            raise ConfigError("box= is for agents with isolation='bubblewrap', 'gvisor', 'microvm' or 'auto'")
+        return "inline"
 
     async def start(self, spec: LaunchSpec, link: Link) -> Handle:
         """Begin to start an agent."""

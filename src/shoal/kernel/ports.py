@@ -924,8 +924,12 @@ class Handle(Protocol):
 class Host(Protocol):
     """Brings agents to life at one isolation level."""
 
-    def check(self, source: Any) -> None:
-        """Raise ConfigError when *source* cannot travel there; the text names the object in it that cannot."""
+    async def check(self, source: Any, box: Any = None) -> str:
+        """Return the level at which an agent would really run: this host's own, or what ``auto`` comes to.
+
+        *box* says more about its walls, None nothing. Raises ConfigError when *source* cannot travel there (the text names
+        the object in it that cannot), BoxSpecError, IsolationUnavailableError.
+        """
         ...
 
     async def start(self, spec: LaunchSpec, link: Link) -> Handle:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from concurrent.futures import Future
 from typing import Any
 
-from shoal.errors import AgentPauseError, DeadAgentError, LeaseLostError
+from shoal.errors import AgentPauseError, ConfigError, DeadAgentError, LeaseLostError
 from shoal.kernel.inline import InlineHandle
 from shoal.kernel.ports import Abilities, Clock, Exit, Handle, Invocation, LaunchSpec, Link, Usage
 from shoal.kernel.stepping import Watch, Watched, clean_up
@@ -27,8 +27,11 @@ class ThreadHost:
         self._clock = clock
         self._pool = pool
 
-    def check(self, source: Any) -> None:
-        """Take any source: nothing travels."""
+    async def check(self, source: Any, box: Any = None) -> str:
+        """Take any source: nothing travels. Raises ConfigError for a *box*: there are no walls here."""
+        if box is not None:
+            raise ConfigError("box= is for agents with isolation='bubblewrap', 'gvisor', 'microvm' or 'auto'")
+        return "thread"
 
     async def start(self, spec: LaunchSpec, link: Link) -> Handle:
         """Begin to start an agent."""

@@ -231,7 +231,7 @@ class WorkContract(BoxFrame):
             spec = BoxSpec(
                 files={"/work/in.txt": "text", "in.bin": b"\0\xff"},
                 collect=("/work/*.out",),
-                limits=BoxLimits(tmp_mib=100),
+                limits=BoxLimits(tmp_mib=100, best_effort=True),
             )
             box = await runtime.create_box("box", spec)
             await box.put_file("/work/data", data)

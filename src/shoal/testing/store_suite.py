@@ -13,6 +13,7 @@ your backend, new, empty and not yet opened::
     class TestAgents(store_suite.AgentsContract): ...
     class TestDependencies(store_suite.DependenciesContract): ...
     class TestEvents(store_suite.EventsContract): ...
+    class TestFailedMail(store_suite.FailedMailContract): ...
     class TestJournal(store_suite.JournalContract): ...
     class TestKV(store_suite.KVContract): ...
     class TestLeases(store_suite.LeasesContract): ...
@@ -28,6 +29,7 @@ from __future__ import annotations
 from shoal.testing.store_agents import AgentsContract
 from shoal.testing.store_dependencies import DependenciesContract
 from shoal.testing.store_events import EventsContract
+from shoal.testing.store_failed_mail import FailedMailContract
 from shoal.testing.store_kv import KVContract
 from shoal.testing.store_leases import JournalContract, LeasesContract
 from shoal.testing.store_mail import MailContract
@@ -38,6 +40,7 @@ __all__ = [
     "AgentsContract",
     "DependenciesContract",
     "EventsContract",
+    "FailedMailContract",
     "JournalContract",
     "KVContract",
     "LeasesContract",

@@ -6,9 +6,19 @@ import subprocess
 from pathlib import Path
 
 from shoal.boxes.cgroups import Group, Home, find_homes, group_prefix, sweep
+from shoal.boxes.launch import Launch, Walls
 from shoal.boxes.limits import Limited
-from shoal.boxes.procfs import Taken, read_stat, started_at, taken_by_sessions
+from shoal.boxes.procfs import Taken, all_stats, read_stat, started_at, taken_by
 from shoal.kernel.limits import ResourceLimit
+
+
+class Recorded(Walls):
+    def __init__(self, signals: list[int]) -> None:
+        super().__init__(Launch(command=()))
+        self._signals = signals
+
+    def signal(self, number: int) -> None:
+        self._signals.append(number)
 
 
 def limited(**limits: float) -> tuple[Limited, list[int], list[tuple[str, float, float]]]:
@@ -18,7 +28,7 @@ def limited(**limits: float) -> tuple[Limited, list[int], list[tuple[str, float,
     def warn(resource_type: str, current: float, limit: float) -> None:
         warnings.append((resource_type, current, limit))
 
-    child = Limited(1, ResourceLimit(**limits), Group({}), signals.append, warn)  # type: ignore[arg-type]
+    child = Limited(Recorded(signals), ResourceLimit(**limits), Group({}), warn)  # type: ignore[arg-type]
     return child, signals, warnings
 
 
@@ -67,7 +77,10 @@ def test_stat_is_read_of_processes_with_any_name(tmp_path: Path) -> None:
         assert stat is not None
         assert (stat.pid, stat.group, stat.session) == (process.pid, process.pid, process.pid)
         assert stat.started == started_at(process.pid) > 0
-        assert taken_by_sessions([process.pid])[process.pid].memory_mb > 0
+        walls = Walls(Launch(command=()))
+        walls.pid = process.pid
+        while taken_by(walls.members(all_stats())).memory_mb == 0:
+            assert process.poll() is None, "it has no memory for a moment while it starts"
     finally:
         process.kill()
         process.wait()

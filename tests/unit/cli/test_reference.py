@@ -29,6 +29,7 @@ def test_all_commands_are_there() -> None:
     assert {" ".join(words) for words in COMMANDS} == {
         "", "run", "agents", "events", "metrics", "export", "doctor", "version", "tasks", "tasks list", "tasks show",
         "tasks submit", "tasks cancel", "tasks wait", "db", "db info", "db migrate", "db prune",
+        "boxes", "boxes probe", "boxes build-image", "boxes run", "boxes exec",
     }  # fmt: skip
 
 

@@ -1,0 +1,123 @@
+"""autogen-core's distributed runtime: one gRPC host, two workers, each a process of its own, over loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from socket import socket
+
+from autogen_core import (
+    AgentId,
+    MessageContext,
+    RoutedAgent,
+    message_handler,
+    try_get_known_serializers_for_type,
+)
+from autogen_ext.runtimes.grpc import GrpcWorkerAgentRuntime, GrpcWorkerAgentRuntimeHost
+
+from benchmarks.common import run, spread
+
+__all__ = ["answering", "talk"]
+
+TEXT = "x" * 1024
+
+
+@dataclass
+class Text:
+    """A message with a text."""
+
+    value: str
+
+
+class Echo(RoutedAgent):
+    """Answers with what it was asked."""
+
+    @message_handler
+    async def on_text(self, message: Text, ctx: MessageContext) -> Text:
+        """Return the question."""
+        return message
+
+
+def talk(count: int) -> dict[str, float]:
+    """Return what a request to an agent of the other worker takes, one at a time."""
+    with closing(socket()) as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    started = [_side("hosting", address=address), _side("answering", address=address)]
+    try:
+        for each in started:
+            _told(each)
+        started.append(_side("asking", address=address, count=count))
+        return _told(started[-1])
+    finally:
+        for each in started:
+            each.kill()
+            each.wait()
+
+
+def _side(name: str, **arguments: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", f"from benchmarks.peers.autogen_grpc_ import {name}; {name}(**{arguments!r})"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def _told(side: subprocess.Popen[str]) -> dict[str, float]:
+    assert side.stdout is not None
+    return dict(json.loads(side.stdout.readline()))
+
+
+async def _until_alone() -> None:
+    parent = os.getppid()
+    print("{}", flush=True)
+    while os.getppid() == parent:  # noqa: ASYNC110 - nobody could set an event
+        await asyncio.sleep(1)
+
+
+def hosting(address: str) -> None:
+    """Carry what the workers say, until killed."""
+    run(_hosting(address))
+
+
+async def _hosting(address: str) -> None:
+    GrpcWorkerAgentRuntimeHost(address=address).start()
+    await _until_alone()
+
+
+async def _worker(address: str) -> GrpcWorkerAgentRuntime:
+    runtime = GrpcWorkerAgentRuntime(host_address=address)
+    runtime.add_message_serializer(try_get_known_serializers_for_type(Text))
+    await runtime.start()
+    return runtime
+
+
+def answering(address: str) -> None:
+    """Be the worker with the agent, until killed."""
+    run(_answering(address))
+
+
+async def _answering(address: str) -> None:
+    runtime = await _worker(address)
+    await Echo.register(runtime, "echo", lambda: Echo("echo"))
+    await _until_alone()
+
+
+def asking(address: str, count: int) -> None:
+    """Be the other worker: ask *count* times and print the times."""
+    run(_asking(address, count))
+
+
+async def _asking(address: str, count: int) -> None:
+    runtime = await _worker(address)
+    echo, seconds = AgentId("echo", "default"), []
+    for _ in range(count + count // 10):
+        begun = time.perf_counter()
+        await runtime.send_message(Text(TEXT), echo, sender=AgentId("asker", "default"))
+        seconds.append(time.perf_counter() - begun)
+    seconds = seconds[count // 10 :]
+    print(json.dumps({**spread(seconds), "per_s": len(seconds) / sum(seconds)}), flush=True)
+    await runtime.stop()

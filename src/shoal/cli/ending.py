@@ -1,0 +1,161 @@
+"""How a command ends that runs agents: by Ctrl-C, once and twice, and with code that does not end when it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import sysconfig
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import NoReturn, Self
+
+import shoal
+from shoal.kernel.clock import RealClock
+
+__all__ = ["INTERRUPTED", "Interruption", "end_now", "left_behind", "name_pool"]
+
+INTERRUPTED = 130
+
+_SETTLE_SECONDS = 0.5
+_LOOK_SECONDS = 0.02
+_SHOAL = str(Path(shoal.__file__).parent)
+_LIBRARIES = ("site-packages", "dist-packages")
+_STANDARD = ("<", sysconfig.get_paths()["stdlib"])
+
+
+class Interruption:
+    """SIGINT while agents run: the first asks for an orderly end, the second ends the process.
+
+    It is heard between two bytecodes of the main thread, so also while an agent's code holds up the event loop.
+
+    """
+
+    def __init__(self) -> None:
+        self.standing: Callable[[], tuple[int, int]] = lambda: (0, 0)  # how many tasks run, and how many wait
+        self.heard = False
+        self.ending = False  # the work is done: there is nothing to cancel, so the next signal is the last
+        self._cancel: Callable[[], object] = lambda: None
+        self._before: object = None
+
+    def __enter__(self) -> Self:
+        self._before = signal.signal(signal.SIGINT, self._hear)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        signal.signal(signal.SIGINT, self._before)  # type: ignore[arg-type]
+
+    def cancels_this(self) -> None:
+        """Let the first signal cancel the asyncio task that calls."""
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+        self._cancel = lambda: loop.call_soon_threadsafe(task.cancel)
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        if self.heard or self.ending:
+            _write("\x1b[?25h" if _on_terminal() else "")  # a progress bar hides the cursor
+            os._exit(INTERRUPTED)
+        self.heard = True
+        running, waiting = self.standing()
+        _write(f"stopping: {running} running, {waiting} waiting; once more to end now\n")
+        self._cancel()
+
+
+def _write(text: str) -> None:
+    """Write to standard error past its buffer, which whoever was interrupted may be writing to."""
+    os.write(2, (("\r\x1b[K" if _on_terminal() else "") + text).encode())
+
+
+def _on_terminal() -> bool:
+    return os.isatty(2)
+
+
+def name_pool() -> None:
+    """Give the running loop a pool for ``asyncio.to_thread`` whose threads are known by their name, as asyncio's are."""
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(thread_name_prefix="asyncio"))
+
+
+async def left_behind(grace: float) -> list[str]:
+    """Cancel what agents left on this loop, wait for it, and return where code is that still runs.
+
+    Args:
+        grace: what threads of ``asyncio.to_thread`` have to end, in seconds. Others were told to end before.
+    """
+    clock = RealClock()
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        try:
+            async with clock.timeout(_SETTLE_SECONDS):
+                await asyncio.wait(tasks)
+        except TimeoutError:
+            tasks = {task for task in tasks if not task.done()}
+        else:
+            tasks = set()
+    deadline = clock.monotonic() + grace
+    while _pool_threads() and clock.monotonic() < deadline:
+        await clock.sleep(_LOOK_SECONDS)
+    stuck = [_own_line(_stack(task)) or task.get_name() for task in tasks]
+    return [*stuck, *_pool_threads(), *filter(None, (_own_line(stack) for _, stack in _threads("shoal-")))]
+
+
+def _pool_threads() -> list[str]:
+    """Return what threads of ``asyncio.to_thread`` execute, which Python would wait for at its end."""
+    busy = [(name, stack) for name, stack in _threads("asyncio_") if stack and stack[0].f_code.co_name != "_worker"]
+    return [_own_line(stack) or name for name, stack in busy]
+
+
+def _threads(prefix: str) -> list[tuple[str, list[FrameType]]]:
+    """Return the threads of that name with their frames, the innermost first."""
+    frames = sys._current_frames()
+    there = [thread for thread in threading.enumerate() if thread.name.startswith(prefix)]
+    return [(thread.name, list(_callers(frames.get(thread.ident or 0)))) for thread in there]
+
+
+def _callers(frame: FrameType | None) -> Iterator[FrameType]:
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def _stack(task: asyncio.Task[object]) -> list[FrameType]:
+    """Return the frames of a suspended asyncio task, the innermost first."""
+    chain: list[FrameType] = []
+    waiting: object = task.get_coro()
+    while waiting is not None:
+        frame = getattr(waiting, "cr_frame", None) or getattr(waiting, "gi_frame", None)
+        if frame is not None:
+            chain.append(frame)
+        waiting = getattr(waiting, "cr_await", None) or getattr(waiting, "gi_yieldfrom", None)
+    return chain[::-1]
+
+
+def _own_line(frames: Iterable[FrameType]) -> str | None:
+    """Return the innermost line that is neither Shoal's nor Python's, of a library only when there is no other."""
+    library = None
+    for frame in frames:
+        name = frame.f_code.co_filename
+        of_library = any(word in name for word in _LIBRARIES)
+        if name.startswith(_SHOAL) or (name.startswith(_STANDARD) and not of_library):
+            continue
+        line = f"{Path(name).name}:{frame.f_lineno} in {frame.f_code.co_qualname}"
+        if not of_library:
+            return line
+        library = library or line
+    return library
+
+
+def end_now(code: int, left: list[str]) -> NoReturn:
+    """Say what still runs and end the process: joining threads, as Python does at its end, could take for ever."""
+    where = ", ".join(dict.fromkeys(left))
+    print(f"still running when this process ended: {where}", file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
