@@ -18,7 +18,7 @@ _TOGETHER_SECONDS = 4.0
 
 async def _need(level: str) -> None:
     """Raise with what the probe says where the level does not work."""
-    from shoal.boxes.probe import probe
+    from shoal.boxes.probing import probe
 
     found = (await probe(level))[level]
     if not found.works:

@@ -53,11 +53,10 @@ MEASUREMENTS = (
         figures={
             "p50_ms": "p50 ms", "p99_ms": "p99 ms", "per_s": "requests/s", "host_p50_ms": "p50 ms from the host",
             "host_p99_ms": "p99 ms from the host", "ten_per_s": "requests/s of ten pairs",
-            "many_s": "20 started, s",
         },
         entries=(
             *_ours("talk", _TALK),
-            Entry("ray", "benchmarks.peers.ray_:talk", {"count": 2000, "many": 20}, "an actor asks another"),
+            Entry("ray", "benchmarks.peers.ray_:talk", {"count": 2000, "many": 1}, "an actor asks another"),
             Entry("autogen-core gRPC", "benchmarks.peers.autogen_grpc_:talk", {"count": 2000}, "one host, two workers"),
             Entry("nats", "benchmarks.peers.nats_:talk", {"count": 5000, "lanes": 10}, "nats-py, request; no walls"),
         ),
@@ -96,7 +95,7 @@ MEASUREMENTS = (
         },
         entries=(
             *_ours("many", _MANY),
-            Entry("ray", "benchmarks.peers.ray_:talk", {"count": 100, "many": 20}, "20 actors"),
+            Entry("ray", "benchmarks.peers.ray_:starts", {"many": 20}, "20 actors"),
         ),
         bounds=(
             *_budget("per_s", least=True, process=50, bubblewrap=35, gvisor=5),

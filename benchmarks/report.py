@@ -42,8 +42,11 @@ aimed at.
 
 def report(measured: Sequence[tuple[Measurement, Results]], *, peers: Path, quick: bool) -> str:
     """Return the whole text."""
-    notes = Path(__file__).with_name("NOTES.md").read_text()
-    return "\n".join([HEAD, *_tables(measured, peers, quick)]) + "\n\n" + notes
+    return "\n".join([HEAD, *_tables(measured, peers, quick)]) + "\n\n" + _notes()
+
+
+def _notes() -> str:
+    return Path(__file__).with_name("NOTES.md").read_text()
 
 
 def _tables(measured: Sequence[tuple[Measurement, Results]], peers: Path, quick: bool) -> list[str]:
@@ -63,8 +66,8 @@ def add_section(measured: Sequence[tuple[Measurement, Results]], *, peers: Path,
     section = "\n".join([head, *_tables(measured, peers, quick)]) + "\n\n"
     text = path.read_text()
     text = re.sub(rf"^{re.escape(head)}.*?(?=^## )", "", text, flags=re.M | re.S)
-    before, notes, after = text.partition(NOTES_HEAD)
-    write(before + section + notes + after, path)
+    before = text.partition(NOTES_HEAD)[0]
+    write(before + section + _notes(), path)
 
 
 def _rows(measurement: Measurement, results: Results) -> list[str]:

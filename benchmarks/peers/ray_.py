@@ -28,6 +28,11 @@ def talk(count: int, many: int) -> dict[str, float]:
     return _in_a_room("talk_alone", count=count, many=many)
 
 
+def starts(many: int) -> dict[str, float]:
+    """Measure only the start of *many* actors."""
+    return {"many_s": talk(100, many)["many_s"]}
+
+
 def _in_a_room(function: str, **given: int) -> dict[str, float]:
     """Measure in a network namespace of its own, which has nothing but the loopback interface."""
     if shutil.which("unshare") is None or shutil.which("ip") is None:

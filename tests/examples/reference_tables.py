@@ -16,6 +16,21 @@ from typing import Any
 import msgspec
 
 from shoal import errors
+from shoal.boxes import (
+    Audit,
+    AuditRecord,
+    Box,
+    BoxLimits,
+    BoxPolicy,
+    BoxRuntime,
+    BoxSpec,
+    BoxStats,
+    ExecResult,
+    LogLine,
+    Mount,
+    ProbeResult,
+)
+from shoal.boxes import guest as shoal_guest
 from shoal.config import Config, _allowed
 from shoal.kernel.agents import AgentOptions
 from shoal.kernel.context import Metrics
@@ -47,6 +62,7 @@ RECORDS = (
     *(Task, TaskSpec, RetryPolicy, AgentInstance, RestartPolicy, ResourceLimit, Capacity, QueuePosition),
     *(AgentMessage, DeadLetter, Event, EventFilter, SharedValue),
 )
+BOX_RECORDS = (Mount, BoxPolicy, ExecResult, LogLine, BoxStats, AuditRecord, ProbeResult)
 SECTION = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.S)
 
 
@@ -119,21 +135,26 @@ def signature(name: str, thing: Any) -> str:
     """Return a call as a reader writes it: names and defaults, without types."""
     if isinstance(thing, property):
         return name
+    word = "await " if inspect.iscoroutinefunction(thing) else ""
+    return f"{word}{name}({', '.join(_parameters(thing, skip=1))})"
+
+
+def _parameters(thing: Any, *, skip: int) -> list[str]:
     parts, keywords = [], False
-    for parameter in list(inspect.signature(thing).parameters.values())[1:]:
+    for parameter in list(inspect.signature(thing).parameters.values())[skip:]:
         if parameter.kind is parameter.KEYWORD_ONLY and not keywords:
             parts.append("*")
             keywords = True
         if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
             stars = "**" if parameter.kind is parameter.VAR_KEYWORD else "*"
             parts.append(stars + parameter.name)
+            keywords = True
         elif parameter.default is parameter.empty:
             parts.append(parameter.name)
         else:
             default = parameter.default
             parts.append(f"{parameter.name}={str(default) if isinstance(default, bool) else repr(default)}")
-    word = "await " if inspect.iscoroutinefunction(thing) else ""
-    return f"{word}{name}({', '.join(parts)})"
+    return parts
 
 
 def options(cls: Any) -> Callable[[], str]:
@@ -144,24 +165,63 @@ def options(cls: Any) -> Callable[[], str]:
     return make
 
 
-def records() -> str:
-    rows = []
-    for cls in RECORDS:
-        fields = [
-            field.name
-            if field.required or field.default_factory is not msgspec.NODEFAULT
-            else f"{field.name}={_plain(field.default)}"
-            for field in msgspec.structs.fields(cls)
-        ]
-        shown = ", ".join(f"`{field}`" for field in fields)
-        rows.append((f"`{cls.__name__}`", shown, first_sentence(cls)))
-    return table(("record", "fields", "is"), rows)
+def records(classes: Iterable[type[msgspec.Struct]]) -> Callable[[], str]:
+    def make() -> str:
+        rows = []
+        for cls in classes:
+            fields = [
+                field.name
+                if field.required or field.default_factory is not msgspec.NODEFAULT
+                else f"{field.name}={_plain(field.default)}"
+                for field in msgspec.structs.fields(cls)
+            ]
+            shown = ", ".join(f"`{field}`" for field in fields)
+            rows.append((f"`{cls.__name__}`", shown, first_sentence(cls)))
+        return table(("record", "fields", "is"), rows)
+
+    return make
 
 
 def _plain(value: object) -> str:
     return (
         f"{value.__class__.__name__}()" if isinstance(value, msgspec.Struct) else repr(getattr(value, "value", value))
     )
+
+
+# -- boxes
+
+
+def fields(cls: type[msgspec.Struct]) -> Callable[[], str]:
+    """The fields of a record whose docstring explains each under ``Args``."""
+
+    def make() -> str:
+        meanings = _explained(cls)
+        defaults = msgspec.structs.asdict(cls())
+        rows = [(f"`{name}`", f"`{value!r}`", meanings[name]) for name, value in defaults.items()]
+        return table(("field", "default", "meaning"), rows)
+
+    return make
+
+
+def state_of_a_box() -> str:
+    return table(("attribute", "is"), [(f"`{name}`", text) for name, text in _explained(Box).items()])
+
+
+def _explained(cls: type) -> dict[str, str]:
+    found = re.findall(r"^ {4}([a-z_]+): (.+(?:\n {8,}.+)*)", inspect.cleandoc(cls.__doc__ or ""), re.M)
+    return {name: " ".join(text.replace("``", "`").split()) for name, text in found}
+
+
+def guest() -> str:
+    rows = []
+    for name in shoal_guest.__all__:
+        thing = getattr(shoal_guest, name)
+        if inspect.isfunction(thing):
+            word = "await " if inspect.iscoroutinefunction(thing) else ""
+            does = re.sub(r" Raises [^.]*\.", "", first_sentence(thing))
+            raised = dict.fromkeys(re.findall(r"\b[A-Z]\w+Error\b", (thing.__doc__ or "").partition("Raises")[2]))
+            rows.append((f"`{word}{name}({', '.join(_parameters(thing, skip=0))})`", does, ", ".join(raised)))
+    return table(("verb", "does", "raises"), rows)
 
 
 MAKERS: dict[str, Callable[[], str]] = {
@@ -174,7 +234,15 @@ MAKERS: dict[str, Callable[[], str]] = {
     "shared": verbs(SharedStore),
     "agent_options": options(AgentOptions),
     "task_options": options(TaskOptions),
-    "records": records,
+    "records": records(RECORDS),
+    "boxes": verbs(BoxRuntime),
+    "box": verbs(Box),
+    "box_state": state_of_a_box,
+    "box_spec": fields(BoxSpec),
+    "box_limits": fields(BoxLimits),
+    "box_records": records(BOX_RECORDS),
+    "audit": verbs(Audit),
+    "guest": guest,
 }
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.examples.programs import HANG_SECONDS, ROOT, play
+from tests.support.levels import need
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```(?P<kind>[a-z ]*)\n(?P<body>.*?)^```$(?:\n\s*^```text\n(?P<printed>.*?)^```$)?", re.M | re.S)
@@ -36,6 +37,8 @@ def blocks(kind: str) -> list[object]:
 
 @pytest.mark.parametrize(("body", "printed"), blocks("python"))
 def test_a_program_prints_what_the_page_says(body: str, printed: str | None, tmp_path: Path) -> None:
+    if "BoxRuntime(" in body:
+        need("bubblewrap")
     program = tmp_path / "program.py"
     program.write_text(body)
     assert play(program, tmp_path).out == (printed or "")

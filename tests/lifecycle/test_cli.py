@@ -261,7 +261,7 @@ def test_run_refuses_what_is_no_agent(tmp_path: Path) -> None:
     refused(shoal(tmp_path, "run", "a.py:where"), 2, "INPUT")
     refused(shoal(tmp_path, "run", "a.py:AGENTS", "x"), 2, "AGENTS")
     refused(shoal(tmp_path, "run", "a.py:os", "x"), 2)
-    refused(shoal(tmp_path, "run", "a.py:where", "x", "--isolation", "gvisor"), 2, "gvisor")
+    refused(shoal(tmp_path, "run", "a.py:where", "x", "--isolation", "gviser"), 2, "gviser", "'gvisor'", "'process'")
 
 
 def test_ctrl_c_cancels_what_has_not_ended(tmp_path: Path) -> None:

@@ -7,7 +7,9 @@ import os
 
 import pytest
 
-from shoal.boxes.probe import probe
+from shoal.boxes.probing import probe
+from shoal.boxes.vmimage import BUILD_COMMAND, build_image
+from shoal.errors import IsolationUnavailableError
 
 __all__ = ["need", "unavailable"]
 
@@ -21,7 +23,13 @@ def unavailable(level: str, reason: str) -> None:
 
 
 def need(level: str) -> None:
-    """Go on only when the level works here."""
+    """Go on only when the level works here. What machines start from is built when it is missing."""
     result = asyncio.run(probe(level))[level]
+    if not result.works and BUILD_COMMAND in result.reason:
+        try:
+            build_image()
+        except IsolationUnavailableError as error:
+            unavailable(level, str(error))
+        result = asyncio.run(probe(level, fresh=True))[level]
     if not result.works:
         unavailable(level, result.reason)

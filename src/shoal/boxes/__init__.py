@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from shoal.boxes.box import Box
     from shoal.boxes.logs import LogLine
     from shoal.boxes.policy import BoxPolicy
-    from shoal.boxes.probe import ProbeResult, probe
+    from shoal.boxes.probing import ProbeResult, probe
     from shoal.boxes.results import BoxStats, ExecResult
     from shoal.boxes.runtime import BoxRuntime
     from shoal.boxes.spec import BoxLimits, BoxSpec, Mount
@@ -27,8 +27,8 @@ _HOME = {
     "ExecResult": "results",
     "LogLine": "logs",
     "Mount": "spec",
-    "ProbeResult": "probe",
-    "probe": "probe",
+    "ProbeResult": "probing",
+    "probe": "probing",
 }
 
 __all__ = [

@@ -14,6 +14,7 @@ from shoal.kernel.ports import Clock
 __all__ = ["Audit", "AuditRecord"]
 
 _KEPT = 10_000
+_NAME = 200  # letters that are kept of what a box calls its event
 _log = logging.getLogger(__name__)
 
 
@@ -65,6 +66,8 @@ class Audit:
     def note(self, kind: str, sender: str, **fields: object) -> None:
         """Record what has happened now."""
         self._count += 1
+        if len(str(fields.get("name", ""))) > _NAME:
+            fields["name"] = str(fields["name"])[:_NAME]
         record = AuditRecord(at=self._clock.now(), seq=self._count, kind=kind, sender=sender, **fields)  # type: ignore[arg-type]
         self._kept.append(record)
         for listener in list(self._listeners):

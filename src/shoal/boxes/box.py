@@ -7,11 +7,8 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import msgspec
-
 from shoal.boxes import boxwire
 from shoal.boxes.chatting import ChatAnswer, chat_answer
-from shoal.boxes.errands import Errands
 from shoal.boxes.house import place
 from shoal.boxes.incarnation import Incarnation
 from shoal.boxes.logs import LogLine, Logs
@@ -198,29 +195,24 @@ class Box:
             timeout: seconds until its whole process group is killed, which raises TimeoutError.
             max_output: the most bytes that are kept of each of stdout and stderr.
         """
-        errands = (await self._alive()).errands
+        life = await self._alive()
         data = stdin.encode() if isinstance(stdin, str) else stdin or b""
-        place = None if cwd is None else self._place(cwd)
-        work = errands.run(command, data, env or {}, place, max_output)
+        where = None if cwd is None else place(life, cwd)
+        work = life.errands.run(command, data, env or {}, where, max_output)
         return await self._house.command(self, command, work, timeout)
 
     async def put_file(self, path: str, data: bytes) -> None:
         """Write a file below ``/work``, ``/tmp`` or a writable mount; 64 MiB at most."""
-        await self._errands().put(self._place(path), data)
+        await self._here().errands.put(place(self._here(), path), data)
 
     async def get_file(self, path: str) -> bytes:
         """Read a file below ``/work``, ``/tmp`` or a writable mount; 64 MiB at most."""
-        return await self._errands().get(self._place(path))
+        return await self._here().errands.get(place(self._here(), path))
 
-    def _errands(self) -> Errands:
+    def _here(self) -> Incarnation:
         if self._life is None:
             raise BoxNotRunningError(self.name)
-        return self._life.errands
-
-    def _place(self, path: str) -> str:
-        if self._life is None:
-            raise BoxNotRunningError(self.name)
-        return place(self._life, path)
+        return self._life
 
     async def chat(self, message: str, **kw: Any) -> str | ChatAnswer | Any:
         """Ask it as a member of a pattern: sends ``{"message": message, **kw}``.
@@ -285,7 +277,7 @@ class Box:
         goodbye = life.goodbye
         if goodbye is not None:
             self.error = None if goodbye.error is None else goodbye.error.text
-            self.result = msgspec.json.decode(goodbye.result)
+            self.result = life.result
             self.outputs = {path: life.errands.output(number) for path, number in goodbye.outputs.items()}
 
     # -- what it shows

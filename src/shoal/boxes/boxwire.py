@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from shoal.boxes.wire import NOTHING, ErrorRecord, Hello, Loaded, Ping, Pong, Preload, Stop, WireRecord
+from shoal.boxes.wire import NOTHING, ErrorRecord, Hello, Loaded, Number, Ping, Pong, Preload, Stop, WireRecord
 
 __all__ = [
     "Answer",
@@ -76,21 +76,21 @@ class Send(WireRecord, frozen=True, kw_only=True):
     and not by a coroutine beside others. ``timeout`` is in seconds, None for none.
     """
 
-    id: int
+    id: Number
     target: str
     data: msgspec.Raw = NOTHING
     timeout: float | None = 30.0
-    handling: int | None = None
+    handling: Number | None = None
     blocks: bool = True
 
 
 class Publish(WireRecord, frozen=True, kw_only=True):
     """An event of the box; ``answer`` has the number of subscribers that took it."""
 
-    id: int
+    id: Number
     event: str
     data: msgspec.Raw = NOTHING
-    handling: int | None = None
+    handling: Number | None = None
 
 
 class Reply(WireRecord, frozen=True, kw_only=True):
@@ -100,7 +100,7 @@ class Reply(WireRecord, frozen=True, kw_only=True):
     deep), and reaches the asker as it is.
     """
 
-    id: int
+    id: Number
     data: msgspec.Raw = NOTHING
     error: ErrorRecord | None = None
     own: bool = False
@@ -109,7 +109,7 @@ class Reply(WireRecord, frozen=True, kw_only=True):
 class Handled(WireRecord, frozen=True, kw_only=True):
     """Event ``id`` is handled; ``error`` is what its handlers raised, the first of them."""
 
-    id: int
+    id: Number
     error: ErrorRecord | None = None
 
 
@@ -125,8 +125,8 @@ class LogRecord(WireRecord, frozen=True, kw_only=True):
 class ExecEnd(WireRecord, frozen=True, kw_only=True):
     """A command has ended and its streams are whole; ``error`` when it could not be started."""
 
-    id: int
-    exit_code: int = 0
+    id: Number
+    exit_code: Number = 0
     truncated: bool = False
     error: ErrorRecord | None = None
 
@@ -134,8 +134,8 @@ class ExecEnd(WireRecord, frozen=True, kw_only=True):
 class File(WireRecord, frozen=True, kw_only=True):
     """The answer to ``putfile`` and ``getfile``; ``size`` bytes came as stream ``id``."""
 
-    id: int
-    size: int = 0
+    id: Number
+    size: Number = 0
     error: ErrorRecord | None = None
 
 
@@ -145,9 +145,9 @@ class Exit(WireRecord, frozen=True, kw_only=True):
     ``error`` is what the task raised; ``result`` its value when that is JSON.
     """
 
-    code: int
+    code: Number
     result: msgspec.Raw = NOTHING
-    outputs: dict[str, int] = msgspec.field(default_factory=dict)
+    outputs: dict[str, Number] = msgspec.field(default_factory=dict)
     error: ErrorRecord | None = None
 
 

@@ -100,7 +100,12 @@ class ChildProcess:
             self._violated(str(error))
         else:
             # As a rule it is ending; who only closed its channel can never be spoken to again.
-            self._clock.call_later(_CLOSED_BUT_ALIVE, self.kill)
+            self._clock.call_later(_CLOSED_BUT_ALIVE, self._kill_who_closed)
+
+    def _kill_who_closed(self) -> None:
+        if self.channel.torn and not self.reaped.done():
+            self._violated("half a frame, and then the end of the channel")
+        self.kill()
 
     def _violated(self, text: str) -> None:
         self.violation = self.violation or f"protocol: {text}"

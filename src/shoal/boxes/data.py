@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from shoal.errors import PayloadError
 
-__all__ = ["MAX_DEPTH", "check_raw"]
+__all__ = ["MAX_DEPTH", "check_raw", "decoded"]
 
 MAX_DEPTH = 128
 
@@ -21,6 +23,15 @@ def check_raw(data: msgspec.Raw) -> None:
             raise PayloadError(f"data is not UTF-8: {error}", path="data") from None
     if text.count(b"[") + text.count(b"{") > MAX_DEPTH and _depth(text) > MAX_DEPTH:
         raise PayloadError(f"data is nested deeper than {MAX_DEPTH} levels", path="data")
+
+
+def decoded(data: msgspec.Raw) -> Any:
+    """Return the value of what a box sent. Raises PayloadError, also for numbers of thousands of digits."""
+    check_raw(data)
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise PayloadError(f"data cannot be read: {error}", path="data") from None
 
 
 def _depth(text: bytes) -> int:

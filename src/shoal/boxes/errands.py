@@ -19,6 +19,7 @@ __all__ = ["FILE_LIMIT", "Errands"]
 
 FILE_LIMIT = 64 << 20
 """Bytes of a file that goes into a box or comes out of it, and of all collected outputs together."""
+_OUTPUTS = 100_000
 _FILES = 1 << 40  # streams of files are numbered from here, out of the way of the commands' two
 
 
@@ -44,6 +45,7 @@ class Errands:
         self._files: dict[int, asyncio.Future[boxwire.File]] = {}
         self._incoming: dict[int, bytearray] = {}
         self._outputs: dict[int, bytearray] = {}
+        self._collected = 0
         self._limits: dict[int, int] = {}
 
     def stream(self, data: bytes) -> int:
@@ -153,7 +155,10 @@ class Errands:
             self._grow(target, block.data, self._limits[number >> 1])
         elif self._collects and number >= _FILES:
             target = self._outputs.setdefault(number, bytearray())
-            self._grow(target, block.data, FILE_LIMIT - sum(map(len, self._outputs.values())) + len(target))
+            self._collected += len(block.data)
+            if self._collected > FILE_LIMIT or len(self._outputs) > _OUTPUTS:
+                raise ProtocolError(f"outputs of over {FILE_LIMIT} bytes, or more than {_OUTPUTS} of them")
+            target += block.data
         elif number < _FILES and number >> 1 >= 1:
             return  # of a command that nobody waits for any more
         else:

@@ -48,7 +48,7 @@ def rebuild_error(record: ErrorRecord) -> Exception:
         error = cls.__new__(cls)
         error.args = (record.text,)
         for name, value in record.attributes.items():
-            if not name.startswith("_"):
+            if not name.startswith("_") and not hasattr(BaseException, name):
                 error.__dict__[name] = _frozen(value)
         error.__dict__["traceback_text"] = record.traceback
     else:

@@ -12,13 +12,13 @@ from typing import Any
 
 import msgspec
 
-from shoal.boxes.data import check_raw
+from shoal.boxes.data import check_raw, decoded
 from shoal.boxes.faults import rebuild_error, to_record
 from shoal.boxes.members import Member, Parcel
 from shoal.boxes.policy import event_matches
 from shoal.boxes.router import HOST, Router
 from shoal.boxes.wire import NOTHING, ErrorRecord
-from shoal.errors import MessageTooLargeError, ResponseTimeoutError, ShoalError
+from shoal.errors import MessageTooLargeError, PayloadError, ResponseTimeoutError, ShoalError
 from shoal.kernel.payload import checked
 
 __all__ = ["HostSide"]
@@ -97,7 +97,10 @@ class HostSide:
         if answer is None or answer.done():
             return
         if error is None:
-            answer.set_result(msgspec.json.decode(data))
+            try:
+                answer.set_result(decoded(data))
+            except PayloadError as fault:
+                answer.set_exception(fault)
         else:
             answer.set_exception(rebuild_error(error))
 
@@ -105,9 +108,7 @@ class HostSide:
 
     def give(self, parcel: Parcel) -> None:
         """Begin to handle a message or an event."""
-        data = msgspec.json.decode(parcel.data)
-        work = self._message(parcel, data) if parcel.event is None else self._event(parcel, parcel.event, data)
-        self._start(work)
+        self._start(self._message(parcel) if parcel.event is None else self._event(parcel, parcel.event))
 
     def withdraw(self, number: int) -> None:
         """A handler that runs goes on."""
@@ -117,8 +118,13 @@ class HostSide:
         self._running.add(running)
         running.add_done_callback(self._running.discard)
 
-    async def _message(self, parcel: Parcel, data: Any) -> None:
+    async def _message(self, parcel: Parcel) -> None:
         _handling.set(parcel.number)
+        try:
+            data = decoded(parcel.data)
+        except PayloadError as error:
+            self._router.reply(self.member, parcel.number, NOTHING, to_record(error), own=True)
+            return
         first: BaseException | None = None
         for handler in list(self._messages):
             try:
@@ -139,7 +145,13 @@ class HostSide:
         else:
             self._router.reply(self.member, number, raw, None, own=False)
 
-    async def _event(self, parcel: Parcel, event: str, data: Any) -> None:
+    async def _event(self, parcel: Parcel, event: str) -> None:
+        try:
+            data = decoded(parcel.data)
+        except PayloadError as error:
+            _log.warning("the event %.200r of %s: %s", event, parcel.sender, error)
+            self._router.handled(self.member, parcel.number)
+            return
         for pattern, handler in list(self._events):
             if event_matches(pattern, event):
                 try:

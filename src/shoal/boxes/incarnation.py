@@ -10,6 +10,7 @@ import msgspec
 
 from shoal.boxes import boxwire, wire
 from shoal.boxes.child import ChildProcess
+from shoal.boxes.data import decoded
 from shoal.boxes.errands import Errands
 from shoal.boxes.exitcodes import program_code
 from shoal.boxes.faults import rebuild_error, to_record
@@ -18,13 +19,15 @@ from shoal.boxes.members import Member, Parcel
 from shoal.boxes.router import Router
 from shoal.boxes.spec import BoxLimits
 from shoal.boxes.wire import NOTHING, ErrorRecord
-from shoal.errors import BoxStoppedError, DeadAgentError, ShoalError
+from shoal.errors import BoxStoppedError, DeadAgentError, PayloadError, ProtocolError, ShoalError
 from shoal.kernel.ports import Clock
 
 __all__ = ["Incarnation", "Surroundings"]
 
 _MIB = 1 << 20
 _UNREAD = 1 << 20  # bytes that a box leaves unread before nothing more is read from it
+_STREAMS = {"stdout": "stdout", "stderr": "stderr"}
+_SUBSCRIPTIONS = 1000
 _EXIT_TAKES = 1.0  # seconds that a box has to end after it said so
 
 
@@ -69,21 +72,20 @@ class Incarnation:
         self.ready: asyncio.Future[None] = loop.create_future()
         self.ended: asyncio.Future[int] = loop.create_future()
         self.goodbye: boxwire.Exit | None = None
+        self.result: Any = None
         self.stopping = False
         self.reason = ""
         self._actions: dict[type, Callable[[Any], None]] = {
             wire.Block: self.errands.block,
             wire.Loaded: lambda record: None,
             wire.Pong: self.heartbeat.answered,
-            boxwire.Handlers: lambda record: about.router.settle(
-                self.member, record.messages, record.events, record.complete
-            ),
+            boxwire.Handlers: self._subscribed,
             boxwire.BoxReady: self._became_ready,
             boxwire.Send: self._sent,
             boxwire.Publish: self._published,
             boxwire.Reply: self._replied,
             boxwire.Handled: lambda record: about.router.handled(self.member, record.id),
-            boxwire.LogRecord: lambda record: about.on_line(record.stream, record.text),
+            boxwire.LogRecord: lambda record: about.on_line(_STREAMS.get(record.stream, "log"), record.text),
             boxwire.ExecEnd: self.errands.ended,
             boxwire.File: self.errands.filed,
             boxwire.Exit: self._said_exit,
@@ -126,7 +128,16 @@ class Incarnation:
             self.ready.set_exception(rebuild_error(record.error))
             self.ready.exception()
 
+    def _subscribed(self, record: boxwire.Handlers) -> None:
+        if len(record.events) > _SUBSCRIPTIONS:
+            raise ProtocolError(f"{len(record.events)} subscriptions, allowed are {_SUBSCRIPTIONS}")
+        self.about.router.settle(self.member, record.messages, record.events, record.complete)
+
     def _said_exit(self, record: boxwire.Exit) -> None:
+        try:
+            self.result = decoded(record.result)
+        except PayloadError as error:
+            raise ProtocolError(f"the result: {error}") from None
         self.goodbye = record
         self._leave(self._stopped() if record.code == 0 or self.stopping else self._dead(record.code))
         self.about.clock.call_later(_EXIT_TAKES, self._kill_if_there)
@@ -143,7 +154,10 @@ class Incarnation:
         """Act on a frame. Raises ProtocolError."""
         record = wire.decode_record(kind, body, boxwire.from_box)
         self.heartbeat.seen()
-        self._actions[type(record)](record)
+        action = self._actions.get(type(record))
+        if action is None:
+            raise ProtocolError(f"a second {type(record).__name__.lower()}")
+        action(record)
 
     def on_exit(self, code: int) -> None:
         """Settle everything that waits for it: it has ended."""

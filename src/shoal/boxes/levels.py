@@ -38,7 +38,7 @@ async def resolve_level(level: str) -> str:
     """
     if level == "process":
         return level
-    from shoal.boxes.probe import probe, strongest
+    from shoal.boxes.probing import probe, strongest
 
     if level == "auto":
         return await strongest()

@@ -41,6 +41,7 @@ __all__ = ["HOST", "OWN_EVENTS", "Router"]
 HOST = "host"
 OWN_EVENTS = "shoal."
 """Events whose names begin so are the runtime's own."""
+_LONGEST = 101  # letters of a name: one more than a box can have
 
 
 class Router:
@@ -110,6 +111,7 @@ class Router:
         """
         if send_id in sender.waits:
             raise ProtocolError(f"request {send_id} is still open")
+        target = target[:_LONGEST]
         parent = self._parent(sender, handling)
         try:
             receiver = self._receiver(sender, target, data)
@@ -247,7 +249,7 @@ class Router:
 
     def spread(self, sender: str, event: str, data: msgspec.Raw) -> int:
         """Put an event that is allowed into the mailboxes of its subscribers; returns how many took it."""
-        size = len(data)
+        size = len(data) + len(event)
         taken = 0
         for member in self._subscribers(sender, event):
             if member.has_room(size):

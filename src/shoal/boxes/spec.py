@@ -13,10 +13,23 @@ __all__ = ["BoxLimits", "BoxSpec", "Mount"]
 class BoxLimits(msgspec.Struct, frozen=True, kw_only=True):
     """How much a box may take.
 
-    Sizes named ``_mib`` and ``_mb`` are in MiB; ``cpus`` is a number of cores (0.5 is half of one; None: no limit);
-    ``tmp_mib`` holds for each of ``/tmp`` and ``/work``; ``log_lines`` and ``log_mib`` bound what is kept of its output.
-    Memory is the resident memory of all its processes. A limit that was asked for and cannot be held on this machine is a
-    ``LimitUnavailableError``, with ``best_effort=True`` a warning; a default that cannot be held only warns.
+    A limit that was asked for and cannot be held on this machine is a ``LimitUnavailableError``, with ``best_effort=True`` a
+    warning; a default that cannot be held only warns.
+
+    Args:
+        memory_mib: resident memory of all its processes, in MiB.
+        cpus: cores; 0.5 is half of one, None is no limit.
+        pids: processes and threads.
+        tmp_mib: size of each of ``/tmp`` and ``/work``, in MiB.
+        open_files: open files of each process.
+        max_message_mb: size of a message, an event or an answer, in MiB.
+        max_program_mib: size of a packed program, in MiB.
+        mailbox_messages: messages and events that wait for it.
+        mailbox_mib: their size together, in MiB.
+        in_flight: its own requests that wait for an answer.
+        log_lines: lines of its output that are kept.
+        log_mib: their size together, in MiB.
+        best_effort: whether a limit that cannot be held is a warning and no error.
     """
 
     memory_mib: float = 512

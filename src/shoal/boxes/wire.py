@@ -8,7 +8,7 @@ else. Unknown fields are ignored, unknown types are a violation. Values that the
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
@@ -36,6 +36,7 @@ __all__ = [
     "NOTHING",
     "Loaded",
     "Metric",
+    "Number",
     "Ping",
     "Pong",
     "Preload",
@@ -69,6 +70,8 @@ ROOM = 64 * 1024
 """Bytes that a frame may have beside the largest message."""
 
 NOTHING = msgspec.Raw(b"null")
+Number = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
+"""What a child may send: JSON knows larger numbers, which could not be written back."""
 
 
 class WireRecord(msgspec.Struct, frozen=True, tag_field="type", tag=str.lower):
@@ -97,10 +100,10 @@ class Hello(WireRecord, frozen=True, kw_only=True):
     protocol: tuple[int, int]
     guest: str
     python: str
-    pid: int
-    uid: int | None = None
+    pid: Number
+    uid: Number | None = None
     capabilities: str = ""
-    seccomp: int | None = None
+    seccomp: Number | None = None
 
 
 class Loaded(WireRecord, frozen=True):
@@ -128,7 +131,7 @@ class Done(WireRecord, frozen=True, kw_only=True):
 class Call(WireRecord, frozen=True, kw_only=True):
     """The agent asks its runtime for something: a verb of ``AgentContext``, from within ``invocation``."""
 
-    id: int
+    id: Number
     verb: str
     invocation: str | None = None
     args: dict[str, Any] = {}
@@ -137,7 +140,7 @@ class Call(WireRecord, frozen=True, kw_only=True):
 class Uncall(WireRecord, frozen=True, kw_only=True):
     """Nobody waits for that call any more."""
 
-    id: int
+    id: Number
 
 
 class Watch(WireRecord, frozen=True, kw_only=True):
@@ -157,14 +160,14 @@ class Metric(WireRecord, frozen=True, kw_only=True):
 class Held(WireRecord, frozen=True, kw_only=True):
     """The answer to ``hold``; ``error`` says why it could not be."""
 
-    id: int
+    id: Number
     error: ErrorRecord | None = None
 
 
 class Pong(WireRecord, frozen=True, kw_only=True):
     """The answer to ``ping``."""
 
-    id: int
+    id: Number
 
 
 FromGuest = Hello | Loaded | Ready | Done | Call | Uncall | Watch | Metric | Held | Pong

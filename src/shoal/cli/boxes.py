@@ -49,7 +49,7 @@ def probe(json: Json = False) -> int:
     Example:
       shoal boxes probe
     """
-    from shoal.boxes.probe import probe as probe_levels
+    from shoal.boxes import probe as probe_levels
 
     found = asyncio.run(probe_levels())
     if json:

@@ -28,7 +28,7 @@ from shoal.runtime import AgentRuntime
 __all__ = ["Job", "load", "run"]
 
 _ISOLATION = (
-    "Where its code runs: inline, thread or process. The others come with sandboxes, and are refused until then."
+    "Where its code runs; auto: behind the strongest walls that this machine has (`shoal boxes probe`)."
     "  [default: inline]"
 )
 _PATIENCE_SECONDS = 1.0

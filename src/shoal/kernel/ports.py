@@ -418,8 +418,7 @@ class Mail(Protocol):
         """Hand out up to *limit* messages in order, oldest first, and count the delivery.
 
         A durable one stays until ``ack`` and is handed out once per holder: again after ``nack``, or when its node is
-        lost. Another is removed. Expired ones become dead letters (``message_expired``). Raises LeaseLostError when
-        *node_id* was lost.
+        lost. Another is removed. Expired ones become dead letters. Raises LeaseLostError when *node_id* was lost.
         """
         ...
 
@@ -430,8 +429,7 @@ class Mail(Protocol):
     def nack(
         self, recipient_id: str, message_id: str, error: str, *, now: datetime, retry_at: datetime, max_deliveries: int
     ) -> Awaitable[bool]:
-        """Make it due again at *retry_at*, or the time that makes *max_deliveries* a dead letter
-        (``message_dead_lettered``): then True. What was handed out and given back otherwise does not count."""
+        """Make it due again at *retry_at*, or a dead letter at the nack number *max_deliveries*: then True."""
         ...
 
     def release(self, recipient_id: str, node_id: str, *, now: datetime) -> Awaitable[int]:
@@ -445,8 +443,7 @@ class Mail(Protocol):
     def redeliver(self, message_id: str, *, now: datetime) -> Awaitable[list[str]]:
         """Turn dead letters of this message into mail again, durable, with a fresh count; return the recipients.
 
-        Those of agents that are known no more stay. Raises LookupError when there is none, or only such (then
-        AgentNotFoundError).
+        Those of agents that are known no more stay. Raises LookupError when there is none, or only such.
         """
         ...
 

@@ -41,10 +41,14 @@ class User:
 
     def command(self, name: str, level: str, argument: str = "", *, apart: bool = False) -> list[str]:
         """Return what runs a scenario; *apart*: in mount and host-name namespaces of its own."""
+        return self.module(MODULE, name, level, argument, apart=apart)
+
+    def module(self, module: str, *args: str, apart: bool) -> list[str]:
+        """Return what runs a module of the tests; *apart* as above."""
         if self._other is not None:
-            command = self._other.command(MODULE, name, level, argument)
+            command = self._other.command(module, *args)
         else:
-            command = [sys.executable, "-m", MODULE, name, level, argument]
+            command = [sys.executable, "-m", module, *args]
         if not apart:
             return command
         if self.is_root:
@@ -54,8 +58,12 @@ class User:
 
     def ask(self, name: str, level: str, argument: str = "", *, apart: bool = False, **env: str) -> dict[str, Any]:
         """Run a scenario to its end and return what it says."""
+        return self.hear(self.command(name, level, argument, apart=apart), **env)
+
+    def hear(self, command: list[str], **env: str) -> dict[str, Any]:
+        """Run a command to its end and return what it says."""
         done = subprocess.run(
-            self.command(name, level, argument, apart=apart),
+            command,
             env={**self.env, **env},
             cwd="/" if self._other is not None else REPOSITORY,
             capture_output=True,

@@ -21,7 +21,7 @@ import msgspec
 
 from shoal.boxes import BoxRuntime
 from shoal.boxes.holding import BoxWatch, Holding, box_homes
-from shoal.boxes.probe import probe, strongest
+from shoal.boxes.probing import probe, strongest
 from shoal.boxes.procfs import all_stats, descendants
 from shoal.boxes.spec import BoxLimits, BoxSpec, Mount
 from shoal.boxes.state import sweep_state

@@ -51,6 +51,11 @@ class Channel:
         """How many bytes the other side has not taken yet."""
         return len(self._outgoing)
 
+    @property
+    def torn(self) -> bool:
+        """Whether a frame has come in part."""
+        return self._splitter.torn
+
     def send(self, data: bytes) -> None:
         """Write *data*, now or when the other side takes it. After the end it is dropped. On the loop's thread only."""
         if self.closed:

@@ -110,7 +110,7 @@ def rebuild_error(record: dict[str, Any]) -> BoxError:
     if cls is RequestFailedError:
         error.__dict__.update(error_type=name, error_message=text, traceback=traceback)
     for key, value in record.get("attributes", {}).items():
-        if not key.startswith("_"):
+        if not key.startswith("_") and not hasattr(BaseException, key):
             error.__dict__[key] = tuple(value) if isinstance(value, list) else value
     for note in record.get("notes", ()):
         error.add_note(note)

@@ -48,6 +48,11 @@ class Splitter:
             self._at = 0
         self._buffer += data
 
+    @property
+    def torn(self) -> bool:
+        """Whether there is a piece of a frame, of which the rest has not come."""
+        return len(self._buffer) > self._at
+
     def next(self) -> tuple[int, bytes] | None:
         """Return the next whole frame as (kind, body), None when there is none yet. Raises FrameError, for good."""
         if self._error is not None:

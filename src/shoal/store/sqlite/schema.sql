@@ -125,9 +125,9 @@ CREATE TABLE mail (
     ttl_left INTEGER,                   -- time left to live while its recipient is paused; expires_at is NULL then
     due_at INTEGER,                     -- not before this time, after a failed delivery
     deliveries INTEGER NOT NULL DEFAULT 0,  -- how often it was handed out
-    failures INTEGER NOT NULL DEFAULT 0,    -- how often it was tried then, and not handled
     node_id TEXT,                       -- who holds it now
     done_at INTEGER,                    -- acknowledged or given up
+    failures INTEGER NOT NULL DEFAULT 0,    -- how often it was tried after a hand-out, and not handled
     UNIQUE (recipient_id, message_id)
 );
 

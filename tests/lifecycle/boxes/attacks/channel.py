@@ -18,12 +18,13 @@ from typing import Any
 from shoal import errors
 from shoal.boxes import BoxRuntime
 from shoal.boxes.box import Box
-from shoal.boxes.procfs import all_stats
+from shoal.boxes.procfs import ProcessStat, all_stats
 from shoal.errors import DeadAgentError
 
 HOSTILE = Path(__file__).with_name("hostile.py")
 LIVES = {"foreign_answers", "forged_sender", "digits_to_host", "odd_timeouts", "long_names", "long_log_streams"}
 WITHIN = 20.0
+AT_ONCE = 4
 
 
 def memory_mib() -> float:
@@ -46,7 +47,7 @@ async def ask(runtime: BoxRuntime, target: str, seconds: float = WITHIN) -> Any:
     try:
         return await runtime.request(target, 1, timeout=seconds)
     except (errors.ShoalError, TimeoutError) as error:
-        return [isinstance(error, DeadAgentError), str(error), repr(error)]
+        return [isinstance(error, DeadAgentError), f"{type(error).__name__}: {error}"]
 
 
 async def killed(runtime: BoxRuntime, box: Box) -> dict[str, Any]:
@@ -61,22 +62,22 @@ async def killed(runtime: BoxRuntime, box: Box) -> dict[str, Any]:
 async def lives(runtime: BoxRuntime, box: Box, name: str) -> dict[str, Any]:
     """A box that goes on: what it was told."""
     if name == "foreign_answers":
-        answers = [await ask(runtime, box.name) for _ in range(5)]
+        answers = [await ask(runtime, box.name) for _ in range(4)]
         return {"told": answers, "late": box.stats().late_replies, "state": box.state}
     return {"told": await told(box, 1 if name in ("forged_sender", "long_names", "long_log_streams") else 2)}
 
 
-async def one(runtime: BoxRuntime, name: str) -> dict[str, Any]:
+async def one(runtime: BoxRuntime, name: str, level: str) -> dict[str, Any]:
     """Start a box, have it attack, and see what becomes of it and of the others."""
-    name, _, argument = name.partition(":")
-    box = await runtime.create_box(f"{name}.{argument or 'x'}")
-    before = memory_mib()
+    box = await runtime.create_box(name)
+    before, began = memory_mib(), time.monotonic()
     with contextlib.suppress(DeadAgentError):  # it may be gone before it is seen to have begun
-        await box.run_script(HOSTILE, name, argument)
+        await box.run_script(HOSTILE, name, level)
     found = await (lives(runtime, box, name) if name in LIVES else killed(runtime, box))
     found["grown"] = memory_mib() - before
     found["witness"] = await ask(runtime, "witness", 5.0)
-    await runtime.remove_box(box.name)
+    await box.stop(grace=0.1)
+    found["took"] = time.monotonic() - began
     return found
 
 
@@ -91,7 +92,7 @@ def sleeps(sender: str, data: Any) -> Any:
 
 
 async def main(level: str, names: list[str]) -> dict[str, Any]:
-    """Attack one after the other in one runtime."""
+    """Attack in one runtime, a few at once."""
     faults: list[str] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(repr(context)))
     before = {stat.pid for stat in all_stats()}
@@ -102,17 +103,22 @@ async def main(level: str, names: list[str]) -> dict[str, Any]:
             box = await runtime.create_box(name)
             box.on_message(handler)
             await box.run()
-        for name in names:
-            report[name] = await one(runtime, name)
-            report[name]["faults"] = faults[:]
-            faults.clear()
+        at_once = asyncio.Semaphore(AT_ONCE)
+
+        async def in_turn(name: str) -> None:
+            async with at_once:
+                report[name] = await one(runtime, name, level)
+
+        await asyncio.gather(*map(in_turn, names))
         await runtime.boxes["sleeper"].stop(grace=0.1)
-    report["left"] = [stat.pid for stat in all_stats() if stat.pid not in before and below_us(stat.parent)]
+    report["faults"] = faults
+    report["left"] = [stat.pid for stat in all_stats() if is_left(stat) and stat.pid not in before]
     return report
 
 
-def below_us(parent: int) -> bool:
-    return parent in (1, os.getpid())
+def is_left(stat: ProcessStat) -> bool:
+    """Whether it could be of a box: alive, and ours or nobody's."""
+    return stat.state not in "ZX" and stat.parent in (1, os.getpid())
 
 
 if __name__ == "__main__":

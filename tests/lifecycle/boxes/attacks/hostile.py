@@ -179,7 +179,8 @@ def foreign_answers() -> None:
     say_raw(b'{"type":"reply","id":%d,"data":1%s}' % (third["id"], b"0" * 5000))
     fourth = hear("message")
     attributes = {"args": 1, "codes": [1], "with_traceback": 2, "faults": {}, "add_note": 3}
-    say(type="reply", id=fourth["id"], own=True, error={"type": ARGUMENT, "text": "x", "attributes": attributes})
+    fault = {"type": "BoxWaitTimeoutError", "text": "x", "notes": ["n"]}
+    say(type="reply", id=fourth["id"], own=True, error={**fault, "attributes": attributes})
 
 
 def forged_sender() -> None:
@@ -226,18 +227,27 @@ def closes() -> None:
     stay()
 
 
+def escape() -> None:
+    """Leave the process group, and where there are walls the session."""
+    if ARGUMENT == "process":
+        os.setpgid(0, 0)
+    else:
+        os.setsid()
+
+
 def says_exit() -> None:
     """Say that it ends, and stay, with a child."""
     if os.fork():
         say(type="exit", code=0)
-    os.setsid()
+    else:
+        escape()
     stay()
 
 
 def forks_and_leaves() -> None:
     for _ in range(3):
         if os.fork() == 0:
-            os.setsid()
+            escape()
             stay()
     os._exit(5)
 

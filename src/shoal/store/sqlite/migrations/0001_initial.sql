@@ -139,8 +139,7 @@ CREATE TABLE mail (
     expires_at INTEGER,
     ttl_left INTEGER,                   -- time left to live while its recipient is paused; expires_at is NULL then
     due_at INTEGER,                     -- not before this time, after a failed delivery
-    deliveries INTEGER NOT NULL DEFAULT 0,  -- how often it was handed out
-    failures INTEGER NOT NULL DEFAULT 0,    -- how often it was tried then, and not handled
+    deliveries INTEGER NOT NULL DEFAULT 0,
     node_id TEXT,                       -- who holds it now
     done_at INTEGER,                    -- acknowledged or given up
     UNIQUE (recipient_id, message_id)
