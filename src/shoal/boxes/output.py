@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+import contextlib
+import fcntl
 import os
 import sys
 from collections import deque
@@ -12,6 +14,7 @@ from collections.abc import Callable
 __all__ = ["Output", "relay"]
 
 _READ = 64 * 1024
+_PIPE = 4096  # bytes that a child can print ahead: who prints empty lines must not keep others waiting for long
 _LINE = 64 * 1024
 _KEPT_LINES = 20
 _KEPT_TEXT = 4096
@@ -35,6 +38,8 @@ class Output:
         self, loop: asyncio.AbstractEventLoop, fd: int, stream: str, on_line: Callable[[str, str], None]
     ) -> None:
         os.set_blocking(fd, False)
+        with contextlib.suppress(OSError):  # no pipe
+            fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _PIPE)
         self._loop = loop
         self._fd = fd
         self._stream = stream

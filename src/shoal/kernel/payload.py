@@ -20,6 +20,8 @@ encode = _encoder.encode
 decode = _decoder.decode
 """Decode JSON bytes."""
 _long_number = re.compile(rb"-\d{19}|\d{20}").search  # perhaps an integer beyond 64 bits, perhaps only text
+_ONE_DIGIT = bytes(ord("0") if chr(code) in "0123456789" else ord(" ") for code in range(256))
+_LONG_RUN = b"0" * 19
 
 
 def checked(
@@ -57,9 +59,14 @@ def _there_and_back(value: object) -> tuple[object, bytes] | None:
     try:
         raw = _encoder.encode(value)
         copy = _decoder.decode(raw)
-        return (copy, raw) if copy == value and not _long_number(raw) else None
+        return (copy, raw) if copy == value and not _has_long_number(raw) else None
     except (TypeError, ValueError, OverflowError, RecursionError, UnicodeError, msgspec.MsgspecError):
         return None
+
+
+def _has_long_number(raw: bytes) -> bool:
+    # Most have no long run of digits. Seeing that takes 1 us for each KB this way, and 14 with the expression.
+    return _LONG_RUN in raw.translate(_ONE_DIGIT) and _long_number(raw) is not None
 
 
 def _walk(value: object, path: str, depth: int) -> None:

@@ -19,7 +19,7 @@ def publishes() -> None:
 def threads() -> None:
     def send() -> None:
         for number in range(max(1, COUNT // 300)):
-            shoal_guest.send_message("answerer", number)
+            shoal_guest.send_message("sink", number)
 
     started = []
     for _ in range(300):

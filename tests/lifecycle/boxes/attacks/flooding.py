@@ -20,8 +20,11 @@ ASKS = 60
 
 async def pair(runtime: BoxRuntime) -> Box:
     """A box that times its requests to another."""
-    talker, answerer = await runtime.create_box("talker"), await runtime.create_box("answerer")
-    answerer.on_message(lambda sender, data: data)
+    talker = await runtime.create_box("talker")
+    for name in ("answerer", "sink"):
+        box = await runtime.create_box(name)
+        box.on_message(lambda sender, data: data)
+        await box.run()
 
     @talker.on_message
     def times(sender: str, count: Any) -> Any:
@@ -37,7 +40,6 @@ async def pair(runtime: BoxRuntime) -> Box:
             time.sleep(0.005)
         return sorted(taken)[int(count * 0.95)]
 
-    await answerer.run()
     await talker.run()
     return talker
 
