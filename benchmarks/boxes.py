@@ -10,7 +10,7 @@ LEVELS = ("process", "bubblewrap", "gvisor", "microvm")
 def _ours(function: str, arguments: dict[str, dict[str, object]]) -> tuple[Entry, ...]:
     return tuple(
         Entry(f"shoal, {level}", f"benchmarks.box_runs:{function}", {"level": level, **arguments[level]}, note)
-        for level, note in zip(LEVELS, ("", "", "", "no KVM needed: interpreted where there is none"), strict=True)
+        for level, note in zip(LEVELS, ("", "", "", "QEMU; interpreted where KVM does not work"), strict=True)
         if level in arguments
     )
 

@@ -85,7 +85,21 @@ def hosting(address: str) -> None:
 
 async def _hosting(address: str) -> None:
     GrpcWorkerAgentRuntimeHost(address=address).start()
+    await _reachable(address)
     await _until_alone()
+
+
+async def _reachable(address: str) -> None:
+    name, _, port = address.partition(":")
+    for _ in range(100):
+        try:
+            _, writer = await asyncio.open_connection(name, int(port))
+        except ConnectionRefusedError:
+            await asyncio.sleep(0.1)
+        else:
+            writer.close()
+            return
+    raise TimeoutError(f"nobody listens on {address}")
 
 
 async def _worker(address: str) -> GrpcWorkerAgentRuntime:
@@ -103,6 +117,7 @@ def answering(address: str) -> None:
 async def _answering(address: str) -> None:
     runtime = await _worker(address)
     await Echo.register(runtime, "echo", lambda: Echo("echo"))
+    await asyncio.sleep(1)  # the host learns of it in its own time
     await _until_alone()
 
 

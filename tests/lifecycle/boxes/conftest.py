@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +58,9 @@ class User:
 
     def ask(self, name: str, level: str, argument: str = "", *, apart: bool = False, **env: str) -> dict[str, Any]:
         """Run a scenario to its end and return what it says."""
-        return self.hear(self.command(name, level, argument, apart=apart), **env)
+        return self.hear(self.command(name, level, argument, apart=apart), env)
 
-    def hear(self, command: list[str], **env: str) -> dict[str, Any]:
+    def hear(self, command: list[str], env: Mapping[str, str], seconds: float = SECONDS) -> dict[str, Any]:
         """Run a command to its end and return what it says."""
         done = subprocess.run(
             command,
@@ -68,7 +68,7 @@ class User:
             cwd="/" if self._other is not None else REPOSITORY,
             capture_output=True,
             text=True,
-            timeout=SECONDS,
+            timeout=seconds,
             check=False,
         )
         assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"

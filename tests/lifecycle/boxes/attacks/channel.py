@@ -1,4 +1,4 @@
-"""Boxes that misuse their channel, beside others that go on: ``python -m tests.lifecycle.boxes.attacks.channel LEVEL NAME...``.
+"""Boxes that misuse their channel, beside others: ``python -m tests.lifecycle.boxes.attacks.channel LEVEL NAME...``.
 
 Prints one line of JSON: what came of each attack.
 """

@@ -13,6 +13,7 @@ from shoal.boxes.procfs import all_stats
 from tests.lifecycle.boxes.conftest import User
 
 PACKAGE = "tests.lifecycle.boxes.attacks"
+SECONDS = 1800 if os.environ.get("SHOAL_LONG") == "full" else 90
 Report = dict[str, Any]
 Attacked = Callable[..., Report]
 
@@ -34,9 +35,8 @@ def attacked(user: User, reports: dict[tuple[str, ...], Report]) -> Attacked:
         if key not in reports:
             user.need(level)
             before = host_facts()
-            reports[key] = user.hear(
-                user.module(f"{PACKAGE}.{module}", level, *args, apart=True), SHOAL_TEST_MARKER="secret"
-            )
+            command = user.module(f"{PACKAGE}.{module}", level, *args, apart=True)
+            reports[key] = user.hear(command, {"SHOAL_TEST_MARKER": "secret"}, SECONDS)
             assert host_facts() == before
         return reports[key]
 

@@ -44,18 +44,22 @@ async def pair(runtime: BoxRuntime) -> Box:
     return talker
 
 
-async def during(runtime: BoxRuntime, name: str, *args: str, script: Path = HOSTILE) -> dict[str, Any]:
-    """Let a box flood while the pair talks; what the pair and this process had of it."""
+async def during(runtime: BoxRuntime, name: str, *args: str, script: Path = HOSTILE, whole: bool = False) -> Any:
+    """Let a box flood while the pair talks, to its end where *whole*; what the pair and this process had of it."""
     box = await runtime.create_box(name)
-    before, highest = memory_mib(), 0.0
+    before, highest, slowest = memory_mib(), 0.0, 0.0
     await box.run_script(script, *args)
-    asked = asyncio.create_task(runtime.request("talker", ASKS, timeout=60))
-    while not asked.done():
-        await asyncio.sleep(0.02)
-        highest = max(highest, memory_mib())
-    counts = box.stats()
+    while True:
+        asked = asyncio.create_task(runtime.request("talker", ASKS, timeout=60))
+        while not asked.done():
+            await asyncio.sleep(0.02)
+            highest = max(highest, memory_mib())
+        slowest = max(slowest, await asked * 1000)
+        if not whole or box.state != "running" or box.logs("stdout"):
+            break
+    published = box.stats().events_out
     await box.stop(grace=0.2)
-    return {"p95_ms": await asked * 1000, "grown": highest - before, "published": counts.events_out, "state": box.state}
+    return {"p95_ms": slowest, "grown": highest - before, "published": published}
 
 
 async def never_reads(runtime: BoxRuntime) -> dict[str, Any]:
@@ -84,7 +88,8 @@ async def main(level: str, count: str) -> dict[str, Any]:
         await runtime.request("talker", 5)
         report = {
             "quiet": {"p95_ms": await runtime.request("talker", ASKS) * 1000},
-            "frames": await during(runtime, "raw", "floods", count),
+            "frames": await during(runtime, "frames", "floods_and_reads", count, whole=True),
+            "unread": await during(runtime, "unread", "floods", count),
             "lines": await during(runtime, "lines", "lines", count, script=FLOODER),
             "publishes": await during(runtime, "loop", "publishes", count, script=FLOODER),
             "threads": await during(runtime, "threads", "threads", count, script=FLOODER),

@@ -11,6 +11,7 @@ import signal
 import stat
 import struct
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -277,10 +278,25 @@ def floods() -> None:
     """Publish without waiting for an answer, and never read one."""
     record = frame(json.dumps({"type": "publish", "id": 1, "event": "noise", "data": "x" * 100}).encode())
     count = SIXTY_FOUR_KIB // len(record)
-    for _ in range(int(ARGUMENT) // count):
+    for _ in range(int(ARGUMENT) // count + 1):
         put(record * count)
     print("told done", flush=True)
-    stay()
+
+
+def floods_and_reads() -> None:
+    """Publish without waiting for an answer, and throw the answers away."""
+    threading.Thread(target=read_all, daemon=True).start()
+    floods()
+
+
+def read_all() -> None:
+    while True:
+        select.select([CHANNEL], [], [])
+        try:
+            if not os.read(CHANNEL, 1 << 20):
+                os._exit(99)
+        except BlockingIOError:
+            continue
 
 
 if __name__ == "__main__":

@@ -26,7 +26,9 @@ def test_the_stats_tell_what_holds_each_limit_and_what_is_taken(report: Report) 
     limits = report["limits"]
     assert limits.keys() == HOLDERS.keys()
     loose = {"tmp_mib", "pids"} if report["level"] == "process" else set()
-    wrong = {name: by for name, by in limits.items() if by not in HOLDERS[name] and not (name in loose and by == "none")}
+    wrong = {
+        name: by for name, by in limits.items() if by not in HOLDERS[name] and not (name in loose and by == "none")
+    }
     assert wrong == {}
     pids, memory, peak = report["seen"]
     assert 1 <= pids < 8 and 5 < memory <= peak < 200

@@ -86,7 +86,7 @@ async def attacked(level: str, directory: Path, port: int, abstract: str) -> dic
         box = await runtime.create_box("a", BoxSpec(mounts=mounts, limits=BoxLimits(tmp_mib=16)))
         other = await runtime.create_box("b")
         pid = other.stats().pid
-        host = {
+        host: dict[str, Any] = {
             "secret": str(directory / "secret"),
             "marker": "SHOAL_TEST_MARKER",
             "word": "lifecycle.boxes",

@@ -1,0 +1,62 @@
+"""Nothing of boxes is left: after many were stopped, and when their host is killed."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from shoal.boxes.procfs import started_at
+from tests.lifecycle.boxes.attacks.conftest import PACKAGE, host_facts
+from tests.lifecycle.boxes.conftest import REPOSITORY, User
+from tests.support.processes import gone
+
+BOXES = {"process": 20, "bubblewrap": 20, "gvisor": 20, "microvm": 2}
+DEATH = 2.0
+FEW = {"process": 1, "bubblewrap": 1, "gvisor": 10}  # of how many rounds one is done
+
+
+@pytest.mark.spec("B41")
+@pytest.mark.parametrize("level", BOXES)
+def test_kill_9_of_the_host(user: User, level: str) -> None:
+    user.need(level)
+    before = host_facts()
+    command = user.module(f"{PACKAGE}.many", "stay", level, str(BOXES[level]), apart=False)
+    place = REPOSITORY if user.is_root else Path("/")
+    with subprocess.Popen(command, env=user.env, cwd=place, stdout=subprocess.PIPE) as host:
+        assert host.stdout is not None
+        told = json.loads(host.stdout.readline())
+        assert len(told["pids"]) >= 2 * BOXES[level] and len(told["directories"]) == 1
+        host.send_signal(signal.SIGKILL)
+    if level != "process":  # commands of a plain process live until the next start
+        await_death(told["pids"])
+    user.hear(user.module(f"{PACKAGE}.many", "sweep", level, "0", apart=False), {})
+    await_death(told["pids"])
+    assert [path for path in told["groups"] if Path(path).exists()] == []
+    after = user.hear(user.module(f"{PACKAGE}.many", "sweep", "process", "0", apart=False), {})
+    assert after == {} and host_facts() == before
+
+
+def await_death(processes: list[tuple[int, int]]) -> None:
+    deadline = time.monotonic() + DEATH
+    while left := [pid for pid, started in processes if started_at(pid) == started and not gone(pid)]:
+        assert time.monotonic() < deadline, f"still there: {left}"
+        time.sleep(0.01)
+
+
+@pytest.mark.long
+@pytest.mark.spec("B42")
+@pytest.mark.parametrize("level", FEW)
+def test_boxes_started_and_stopped(level: str, rounds: Callable[[int, int], int], tmp_path: Path) -> None:
+    user = User("this user", None)
+    user.need(level)
+    count = rounds(1000, 60) // FEW[level]
+    command = user.module(f"{PACKAGE}.many", "cycles", level, str(count), apart=True)
+    told = user.hear(command, {"TMPDIR": str(tmp_path)}, seconds=1200)  # where nobody else makes files
+    assert told["after"] == told["before"]
+    assert told["at the end"]["processes"] == 0 and told["at the end"]["directories"] == [], told
