@@ -50,7 +50,7 @@ def install_tester(tester: Box) -> None:
     @tester.on_message
     def test(sender, data):
         names = {}
-        exec(data["code"], names)  # noqa: S102 - in a box of its own: that is what it is for
+        exec(data["code"], names)
         results, failures = {}, []
         for argument, expected in data["cases"]:
             found = results[str(argument)] = names[data["function"]](argument)
@@ -75,9 +75,8 @@ async def main(isolation: str) -> None:
             await coder.run()
             assert await coder.wait() == 0, coder.error
             review = coder.result
-            print(
-                f"approved {review['approved']}: {review.get('reason') or 'fibonacci(20) == %d' % review['results']['20']}"
-            )
+            told = review.get("reason") or f"fibonacci(20) == {review['results']['20']}"
+            print(f"approved {review['approved']}: {told}")
 
 
 if __name__ == "__main__":

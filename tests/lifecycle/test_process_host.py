@@ -67,6 +67,9 @@ class FakeRuntime:
     def is_stopping(self) -> bool:
         return self.stop
 
+    def give_back(self, invocation_id: str | None, taken: Any) -> None:
+        self.calls.append(("give_back", invocation_id, {"taken": taken}))
+
     def metric(self, kind: str, name: str, value: float) -> None:
         self.metrics.append((kind, name, value))
 

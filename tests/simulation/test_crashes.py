@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from shoal import AgentRuntime, BaseAgent, ResourceLimit, RetryPolicy, Task, TaskSpec, TaskStatus
+from shoal.errors import AgentNameTakenError
 from shoal.testing.clock import VirtualClock, run_virtual
 from shoal.testing.faults import Faults, SimulatedCrash
 
@@ -72,8 +73,7 @@ async def live(world: World, clock: VirtualClock, faults: Faults) -> None:
     async with AgentRuntime(world.path, ResourceLimit(), settings, clock=clock) as runtime:
         runtime.store.database.faults = faults  # type: ignore[attr-defined]
         for name, source in (("w1", worker(world)), ("w2", worker(world)), ("ear", listener(world))):
-            await runtime.register_agent(name, source)
-            await runtime.start_agent(name)
+            await take_up(runtime, clock, name, source)
         await submit(world, runtime)
         for number in range(3):
             if (text := f"message {number}") not in world.sent:
@@ -88,6 +88,18 @@ async def live(world: World, clock: VirtualClock, faults: Faults) -> None:
         while set(world.handled) != world.sent:
             await clock.sleep(1)
         check_store(world, runtime)
+
+
+async def take_up(runtime: AgentRuntime, clock: VirtualClock, name: str, source: type[BaseAgent]) -> None:
+    """Register and start an agent. The crashed node's process is there (it is this one): its name is free a lease later."""
+    while True:
+        try:
+            await runtime.register_agent(name, source)
+        except AgentNameTakenError:
+            await clock.sleep(1)
+        else:
+            break
+    await runtime.start_agent(name)
 
 
 async def submit(world: World, runtime: AgentRuntime) -> None:

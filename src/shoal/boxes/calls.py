@@ -14,8 +14,8 @@ from shoal.boxes.faults import to_record
 from shoal.boxes.guest.channel import Channel
 from shoal.boxes.settings import HandleSettings
 from shoal.errors import ProtocolError
-from shoal.kernel.context import RESULTS, current_invocation
-from shoal.kernel.ports import Invocation, Link, Timer
+from shoal.kernel.context import RESULTS, TAKING, current_invocation
+from shoal.kernel.ports import Invocation, RuntimeLink, Timer
 
 __all__ = ["VERBS", "Calls"]
 
@@ -27,7 +27,7 @@ class Calls:
     """Carries out the calls of one child on its Link and tells it when it is to stop."""
 
     def __init__(
-        self, link: Link, channel: Channel, open_invocations: Mapping[str, Invocation], settings: HandleSettings
+        self, link: RuntimeLink, channel: Channel, open_invocations: Mapping[str, Invocation], settings: HandleSettings
     ) -> None:
         """Stop reading from the child while ``settings.at_once`` of its calls are open."""
         self._link = link
@@ -36,6 +36,7 @@ class Calls:
         self._clock = settings.clock
         self._at_once = settings.at_once
         self._open: dict[int, asyncio.Task[None]] = {}
+        self._under_way: dict[int, tuple[str | None, Any]] = {}  # mail in results that the child may yet give up
         self._watched: set[str | None] = set()
         self._timer: Timer | None = None
 
@@ -45,7 +46,10 @@ class Calls:
             raise ProtocolError(f"unknown verb {record.verb[:80]!r}")
         if record.id in self._open:
             raise ProtocolError(f"call {record.id} is open already")
-        self._open[record.id] = asyncio.get_running_loop().create_task(self._answer(record))
+        for number in record.taken:
+            self._under_way.pop(number, None)
+        call = self._open[record.id] = asyncio.get_running_loop().create_task(self._answer(record))
+        call.add_done_callback(lambda _: self._ended(record.id))
         if len(self._open) >= self._at_once:
             self._channel.pause()
 
@@ -57,19 +61,31 @@ class Calls:
             args = _typed(record.args)
             value = await self._link.call(record.verb, invocation, args)
             result = wire.encode_record(wire.Result(id=record.id, data=value))
+            if record.verb in TAKING and value:
+                self._keep(record.id, invocation, value)
         except asyncio.CancelledError as error:
             if asyncio.current_task().cancelling():  # type: ignore[union-attr]
                 raise
             result = wire.encode_record(wire.Result(id=record.id, error=to_record(error)))
         except Exception as error:  # noqa: BLE001 - it is raised in the child
             result = wire.encode_record(wire.Result(id=record.id, error=to_record(error)))
-        finally:
-            del self._open[record.id]
-            self._channel.resume()
         self._channel.send(result)
 
+    def _ended(self, number: int) -> None:
+        del self._open[number]
+        self._channel.resume()
+
+    def _keep(self, number: int, invocation_id: str | None, taken: Any) -> None:
+        """Remember what a call took until the child has it; of a child that never says so, only the last ones."""
+        self._under_way[number] = (invocation_id, taken)
+        if len(self._under_way) > self._at_once:
+            del self._under_way[next(iter(self._under_way))]
+
     def uncall(self, record: wire.Uncall) -> None:
-        """Cancel a call that nobody waits for any more."""
+        """Cancel a call that nobody waits for any more; what it took and is under way to the child goes back."""
+        if record.id in self._under_way:
+            self._link.give_back(*self._under_way.pop(record.id))
+            return
         call = self._open.get(record.id)
         if call is not None:
             call.cancel()

@@ -25,7 +25,7 @@ from shoal.errors import (
     ProcessError,
     ProtocolError,
 )
-from shoal.kernel.ports import Abilities, Exit, Invocation, LaunchSpec, Link, Usage
+from shoal.kernel.ports import Abilities, Exit, Invocation, LaunchSpec, RuntimeLink, Usage
 
 __all__ = ["ChildHandle"]
 
@@ -37,7 +37,12 @@ class ChildHandle:
     """One agent in one child. ``exited`` tells how it ended, after its last frames and output."""
 
     def __init__(
-        self, spec: LaunchSpec, link: Link, child: ChildProcess, settings: HandleSettings, limited: Limited | None
+        self,
+        spec: LaunchSpec,
+        link: RuntimeLink,
+        child: ChildProcess,
+        settings: HandleSettings,
+        limited: Limited | None,
     ) -> None:
         loop = asyncio.get_running_loop()
         self._spec = spec

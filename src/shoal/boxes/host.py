@@ -28,7 +28,7 @@ from shoal.boxes.spec import BoxLimits, BoxSpec
 from shoal.boxes.speccheck import check_spec
 from shoal.errors import BoxError, BoxSpecError, ProcessError
 from shoal.kernel.limits import ResourceLimit
-from shoal.kernel.ports import Clock, Handle, Host, LaunchSpec, Link
+from shoal.kernel.ports import Clock, Handle, Host, LaunchSpec, RuntimeLink
 
 __all__ = ["AutoHost", "ChildHost", "HostCallbacks", "StartedChild"]
 
@@ -125,7 +125,7 @@ class ChildHost:
         # A process finds the user's own modules where the runtime does; a box of walls has to be given them.
         return pack(source, all_own=self._level != "process")
 
-    async def start(self, spec: LaunchSpec, link: Link) -> Handle:
+    async def start(self, spec: LaunchSpec, link: RuntimeLink) -> Handle:
         """Begin to start an agent. Raises ConfigError (its source cannot travel), ProcessError (nothing starts)."""
         program = self._pack(spec.source)
         box = spec.box if spec.box is not None else BoxSpec()
@@ -239,7 +239,7 @@ class AutoHost:
         """Return the level that was chosen. Raises as that one's host, and IsolationUnavailableError when no walls stand."""
         return await self._hosts[await resolve_level("auto")].check(source, box)
 
-    async def start(self, spec: LaunchSpec, link: Link) -> Handle:
+    async def start(self, spec: LaunchSpec, link: RuntimeLink) -> Handle:
         """Begin to start an agent there."""
         return await self._hosts[await resolve_level("auto")].start(spec, link)
 

@@ -74,7 +74,7 @@ class BoxRuntime:
         if isinstance(warm, bool) or not isinstance(warm, int) or warm < 0:
             raise BoxSpecError(f"warm must be a whole number from 0 up, not {warm!r:.80}")
         self._policy = check_policy(policy)
-        self._logs = logs
+        self._logs: LogsMode = logs
         self._warm = warm
         self._clock: Clock = clock or RealClock()
         self._boxes: dict[str, Box] = {}

@@ -18,43 +18,11 @@ from shoal.kernel.message import AgentMessage
 from shoal.kernel.task import RetryPolicy, Task
 
 __all__ = [
-    "ARGUMENT_TYPES",
-    "PROTOCOL",
-    "ROOM",
-    "Assign",
-    "Block",
-    "Call",
-    "Cancel",
-    "Done",
-    "ErrorRecord",
-    "FromGuest",
-    "Held",
-    "Hello",
-    "Hold",
-    "Interrupt",
-    "Invoke",
-    "NOTHING",
-    "Loaded",
-    "Metric",
-    "Number",
-    "Ping",
-    "Pong",
-    "Preload",
-    "Program",
-    "Ready",
-    "Release",
-    "Result",
-    "Stop",
-    "Stopping",
-    "ToGuest",
-    "Uncall",
-    "Watch",
-    "WireRecord",
-    "decode_record",
-    "encode_record",
-    "from_guest",
-    "to_guest",
-]
+    "ARGUMENT_TYPES", "Assign", "Block", "Call", "Cancel", "Done", "ErrorRecord", "FromGuest", "Held", "Hello",
+    "Hold", "Interrupt", "Invoke", "Loaded", "Metric", "NOTHING", "Number", "PROTOCOL", "Ping", "Pong", "Preload",
+    "Program", "ROOM", "Ready", "Release", "Result", "Stop", "Stopping", "ToGuest", "Uncall", "Watch", "WireRecord",
+    "decode_record", "encode_record", "from_guest", "to_guest",
+]  # fmt: skip
 
 PROTOCOL = (1, 0)
 """Major and minor version. Another major version cannot be talked to."""
@@ -135,10 +103,11 @@ class Call(WireRecord, frozen=True, kw_only=True):
     verb: str
     invocation: str | None = None
     args: dict[str, Any] = {}
+    taken: tuple[Number, ...] = ()  # earlier calls that took mail, and whose results the agent has
 
 
 class Uncall(WireRecord, frozen=True, kw_only=True):
-    """Nobody waits for that call any more."""
+    """Nobody waits for that call any more. When its result is under way, what it took is given back."""
 
     id: Number
 

@@ -15,6 +15,7 @@ from shoal.kernel.agent import AgentStatus
 from shoal.kernel.event import EventType, Fact
 from shoal.kernel.message import AgentMessage, check_message_type, check_seconds
 from shoal.kernel.probes import Probes
+from shoal.kernel.redelivery import put_back
 from shoal.kernel.undelivered import not_running
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ class Asking:
                     self._hoping.setdefault(agent_id, {})[future] = left
                 self._check_hope(cell, correlation_id, future)
             with cell.time.limit(timeout):
-                return await future
+                return await _kept(future, cell)
         except TimeoutError as error:
             if isinstance(error, ShoalError):
                 raise
@@ -164,6 +165,16 @@ class Asking:
         self._post.note(
             Fact(event_type=EventType.DEADLOCK_DETECTED, node_id=self._env.node_id, details={"cycle": list(cycle)})
         )
+
+
+async def _kept(future: Hope, cell: Cell) -> AgentMessage:
+    """Wait for a message that leaves the mailbox when it comes; who is cancelled in that moment has not had it."""
+    try:
+        return await future
+    except asyncio.CancelledError:
+        if future.done() and not future.cancelled() and future.exception() is None:
+            put_back(cell, [future.result()])
+        raise
 
 
 async def _ask_here(

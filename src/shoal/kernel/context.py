@@ -15,7 +15,7 @@ from shoal.kernel.ports import Invocation, Link, SharedValue, Step
 from shoal.kernel.shared_store import SharedStore
 from shoal.kernel.task import Task
 
-__all__ = ["RESULTS", "AgentContext", "Metrics", "convert_result", "current_invocation"]
+__all__ = ["RESULTS", "TAKING", "AgentContext", "Metrics", "convert_result", "current_invocation"]
 
 current_invocation: ContextVar[Invocation | None] = ContextVar("shoal_invocation", default=None)
 """The entry into the agent's code that is under way in this asyncio task or thread."""
@@ -43,6 +43,9 @@ RESULTS: dict[str, Any] = {
     "shared_changes": tuple[list[SharedValue], int],
 }
 """The type of each verb's result, for those who receive it over a wire; a verb that is not listed returns None."""
+
+TAKING = frozenset({"receive_messages", "wait_for_response"})
+"""The verbs that take mail. Who carries their result keeps it until the agent has it, or else gives it back."""
 
 
 class Metrics:

@@ -12,7 +12,7 @@ from shoal.errors import AgentPauseError, AgentStartError, ConfigError, DeadAgen
 from shoal.kernel.behaviour import Behaviour
 from shoal.kernel.context import AgentContext, current_invocation
 from shoal.kernel.gate import Gate, gated
-from shoal.kernel.ports import Abilities, Clock, Exit, Handle, Invocation, LaunchSpec, Link, Usage
+from shoal.kernel.ports import Abilities, Clock, Exit, Handle, Invocation, LaunchSpec, Link, RuntimeLink, Usage
 from shoal.kernel.threads import DaemonPool, Interrupted
 
 __all__ = ["InlineHandle", "InlineHost"]
@@ -31,7 +31,7 @@ class InlineHost:
             raise ConfigError("box= is for agents with isolation='bubblewrap', 'gvisor', 'microvm' or 'auto'")
         return "inline"
 
-    async def start(self, spec: LaunchSpec, link: Link) -> Handle:
+    async def start(self, spec: LaunchSpec, link: RuntimeLink) -> Handle:
         """Begin to start an agent."""
         return InlineHandle(spec, link, self._clock, self._pool)
 

@@ -11,6 +11,7 @@ from shoal.kernel.entry import Entry
 from shoal.kernel.message import AgentMessage, check_topic
 from shoal.kernel.payload import checked
 from shoal.kernel.ports import Step
+from shoal.kernel.redelivery import put_back
 from shoal.kernel.shared import Shared
 from shoal.kernel.task import Task
 
@@ -59,6 +60,20 @@ class CellLink:
             return False
         invocation = current_invocation.get()
         return cell.closing or self._env.status != "running" or (invocation is not None and cell.stops(invocation))
+
+    def give_back(self, invocation_id: str | None, taken: AgentMessage | list[AgentMessage]) -> None:
+        """Put mail back that the agent was given and never had (``RuntimeLink``)."""
+        cell = self.cell
+        if cell is None:
+            return
+        messages = taken if isinstance(taken, list) else [taken]
+        entry = cell.entries.get(invocation_id or "")
+        if invocation_id in cell.void:  # its durable mail was given back with the attempt
+            messages = [message for message in messages if not message.durable]
+        elif entry is not None and entry.attempt is not None:
+            ids = {message.message_id for message in messages}
+            entry.attempt.pulled = [message for message in entry.attempt.pulled if message.message_id not in ids]
+        put_back(cell, messages)
 
     def metric(self, kind: str, name: str, value: float) -> None:
         """Note a number of the agent's own."""

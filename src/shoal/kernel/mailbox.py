@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from shoal.errors import MailboxFullError
@@ -96,6 +96,15 @@ class Mailbox:
             else:
                 taken.append(message)
         return taken
+
+    def put_back(self, messages: Sequence[AgentMessage]) -> None:
+        """Take messages that a reader was given and never had: they come before all others, however full it is."""
+        kept = [message for message in messages if message.correlation_id is None or not self._answer(message)]
+        if kept and self._messages is _EMPTY:
+            self._messages = deque()
+        self._messages.extendleft(reversed(kept))
+        for _ in kept:
+            self._wake()
 
     def next_for_handler(self) -> AgentMessage | None:
         """Take the first message that is no response: those wait for whoever asks for them."""

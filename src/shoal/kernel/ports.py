@@ -865,6 +865,17 @@ class Link(Protocol):
         ...
 
 
+class RuntimeLink(Link, Protocol):
+    """The end of a Link at the runtime, on its loop."""
+
+    def give_back(self, invocation_id: str | None, taken: AgentMessage | list[AgentMessage]) -> None:
+        """Take back what a verb had taken for an agent that gave the call up before it had the result.
+
+        It is the agent's first mail again, in its order; it does not count as taken by its task. Never raises.
+        """
+        ...
+
+
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
     """What a process takes: resident memory in MB, CPU time in seconds."""
 
@@ -929,7 +940,7 @@ class Host(Protocol):
         """
         ...
 
-    async def start(self, spec: LaunchSpec, link: Link) -> Handle:
+    async def start(self, spec: LaunchSpec, link: RuntimeLink) -> Handle:
         """Begin to start an agent. Raises ConfigError when its source cannot travel there."""
         ...
 

@@ -15,7 +15,7 @@ from shoal.kernel.ports import Outcome, Return, Settlement
 if TYPE_CHECKING:
     from shoal.kernel.cell import Cell
 
-__all__ = ["again", "fetch_when_due", "with_mail"]
+__all__ = ["again", "fetch_when_due", "put_back", "with_mail"]
 
 MAX_DELIVERIES = 5
 FIRST_RETRY_SECONDS = 0.5
@@ -69,3 +69,12 @@ async def again(cell: Cell, message: AgentMessage, why: str) -> None:
         error = RequestFailedError(f"{cell.name!r} failed: {why}", error_type="", error_message=why)
         cell.post.asking.unanswered(message, error)
     fetch_when_due(cell, given)
+
+
+def put_back(cell: Cell, messages: Sequence[AgentMessage]) -> None:
+    """Take back messages that the agent was given and never had: they are the next in its mailbox."""
+    cell.inbox.mailbox.put_back(messages)
+    if cell.dead:
+        cell.post.undelivered.abandoned(cell, "stopped")
+    elif not cell.paused:
+        cell.inbox.pump()

@@ -27,8 +27,8 @@ class Takeover:
     A lease ends by the wall clock, which can jump (a time server, a machine that was suspended), and nobody can renew his
     while the store is held up. What was renewed in time then looks over. So a lease that has ended proves nothing in
     the first lease interval, by the monotonic clock, after this node saw its wall clock jump or could not renew its own
-    lease: whoever lives renews his within that interval. Of another process of this machine that is there, it proves
-    nothing in the first lease interval of this node, either: the jump may have come before this node did.
+    lease: whoever lives renews his within that interval. Of a process of this machine that is there, it proves nothing
+    in the first lease interval of this node, either: the jump may have come before this node did.
     """
 
     def __init__(
@@ -79,11 +79,11 @@ class Takeover:
         elif abs(ahead - self._ahead) > lease / 4 or env.lease_over():
             self._judge_from = self._judge_here_from = steady + lease
         self._ahead = ahead
-        return [node.node_id for node in others if steady < self._judged_from(node, here)]
-
-    def _judged_from(self, node: Node, here: str) -> float:
-        other_process = node.host == here and node.pid != os.getpid()
-        return self._judge_here_from if other_process else self._judge_from
+        return [
+            node.node_id
+            for node in others
+            if steady < (self._judge_here_from if node.host == here else self._judge_from)
+        ]
 
     async def _kill_orphans(self, children: Sequence[Child], reachable: set[str]) -> None:
         facts = [

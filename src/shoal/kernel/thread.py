@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any
 
-from shoal.errors import AgentPauseError, ConfigError, DeadAgentError, LeaseLostError
+from shoal.errors import AgentPauseError, ConfigError, DeadAgentError
+from shoal.kernel.hop import HopLink
 from shoal.kernel.inline import InlineHandle
-from shoal.kernel.ports import Abilities, Clock, Exit, Handle, Invocation, LaunchSpec, Link, Usage
+from shoal.kernel.ports import Abilities, Clock, Exit, Handle, Invocation, LaunchSpec, RuntimeLink, Usage
 from shoal.kernel.stepping import Watch, Watched, clean_up
 from shoal.kernel.threads import DaemonPool, Interrupted
 
@@ -33,7 +34,7 @@ class ThreadHost:
             raise ConfigError("box= is for agents with isolation='bubblewrap', 'gvisor', 'microvm' or 'auto'")
         return "thread"
 
-    async def start(self, spec: LaunchSpec, link: Link) -> Handle:
+    async def start(self, spec: LaunchSpec, link: RuntimeLink) -> Handle:
         """Begin to start an agent."""
         return ThreadHandle(spec, link, self._clock, self._pool)
 
@@ -44,19 +45,19 @@ class ThreadHost:
 class ThreadHandle:
     """A living agent: an InlineHandle on a loop of its own, in a daemon thread.
 
-    Invariant: what the abandoned thread still does has no effect, since ``_HopLink`` refuses every call after ``kill``.
+    Invariant: what the abandoned thread still does has no effect, since ``HopLink`` refuses every call after ``kill``.
     """
 
     process_id: int | None = None
 
-    def __init__(self, spec: LaunchSpec, link: Link, clock: Clock, pool: DaemonPool) -> None:
+    def __init__(self, spec: LaunchSpec, link: RuntimeLink, clock: Clock, pool: DaemonPool) -> None:
         self._spec = spec
         self._clock = clock
         self._pool = pool
         self._home = asyncio.get_running_loop()
         self.exited: asyncio.Future[Exit] = self._home.create_future()
         self._loop = asyncio.new_event_loop()
-        self._hop = _HopLink(link, self._home, self._loop)
+        self._hop = HopLink(link, self._home, self._loop)
         self._outcomes: dict[str, asyncio.Future[Any]] = {}
         self._tasks: dict[str, asyncio.Task[Any]] = {}  # by invocation; belongs to the agent's loop
         self._holding: Future[None] | None = None
@@ -237,49 +238,6 @@ class ThreadHandle:
     def usage(self) -> Usage | None:
         """Return None: it has no process of its own."""
         return None
-
-
-class _HopLink:
-    """The runtime's link for the agent's loop: verbs hop to the runtime's loop, and come back with their result."""
-
-    def __init__(self, link: Link, home: asyncio.AbstractEventLoop, loop: asyncio.AbstractEventLoop) -> None:
-        self._link = link
-        self._home = home
-        self._loop = loop
-        self.open = threading.Event()  # cleared while the agent is held
-        self.open.set()
-        self.held = False  # its own thread stands in ``is_stopping``
-        self.abandoned = False
-        self.thread_id = 0
-
-    def call(self, verb: str, invocation_id: str | None, args: Mapping[str, Any]) -> Awaitable[Any]:
-        """Carry out a verb on the runtime's loop."""
-        self._refuse_abandoned()
-
-        async def carry_out() -> Any:
-            self._refuse_abandoned()  # again: it may have been killed on the way
-            return await self._link.call(verb, invocation_id, args)
-
-        return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(carry_out(), self._home), loop=self._loop)
-
-    def is_stopping(self) -> bool:
-        """Tell whether the work is to end; the agent's own thread waits here while it is held."""
-        if not self.open.is_set() and threading.get_ident() == self.thread_id:
-            self.held = True
-            try:
-                self.open.wait()
-            finally:
-                self.held = False
-        return self.abandoned or self._link.is_stopping()
-
-    def metric(self, kind: str, name: str, value: float) -> None:
-        """Note a number; an abandoned agent's no longer counts."""
-        if not self.abandoned:
-            self._link.metric(kind, name, value)
-
-    def _refuse_abandoned(self) -> None:
-        if self.abandoned:
-            raise LeaseLostError("This attempt was abandoned: what it still does is void")
 
 
 async def _call(fn: Callable[[], None]) -> None:

@@ -17,6 +17,7 @@ from shoal.errors import AgentStartError, VersionConflictError
 from shoal.kernel.agent import BaseAgent
 from shoal.kernel.clock import RealClock
 from shoal.kernel.failure import Failure
+from shoal.kernel.message import AgentMessage
 from shoal.kernel.ports import Handle, Host, Invocation, LaunchSpec
 from shoal.kernel.task import Task
 
@@ -49,6 +50,10 @@ class RecordingLink:
     def is_stopping(self) -> bool:
         """Tell what the test has set."""
         return self.stop
+
+    def give_back(self, invocation_id: str | None, taken: AgentMessage | list[AgentMessage]) -> None:
+        """Remember mail that came back."""
+        self.calls.append(("give_back", invocation_id, {"taken": taken}))
 
     def metric(self, kind: str, name: str, value: float) -> None:
         """Remember a number."""

@@ -38,6 +38,7 @@ RECORDS = [
     wire.Done(id="a", data=msgspec.Raw(b'{"x":[1,2]}')),
     wire.Done(id="b", error=wire.ErrorRecord(type="ValueError", text="no")),
     wire.Call(id=1, verb="progress", invocation="a", args={"fraction": 0.5}),
+    wire.Call(id=2, verb="receive_messages", taken=(1, -1)),
     wire.Uncall(id=1),
     wire.Metric(kind="count", name="n", value=2.0),
     wire.Held(id=3),

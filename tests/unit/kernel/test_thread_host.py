@@ -43,6 +43,9 @@ class RecordingLink:
     def is_stopping(self) -> bool:
         return self.stopping
 
+    def give_back(self, invocation_id: str | None, taken: Any) -> None:
+        raise NotImplementedError
+
     def metric(self, kind: str, name: str, value: float) -> None:
         self.numbers.append((kind, name, value))
 

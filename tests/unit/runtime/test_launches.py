@@ -17,6 +17,13 @@ from shoal.kernel.threads import DaemonPool
 from shoal.testing.clock import VirtualClock, run_virtual
 
 
+class InTheLoop(InlineHost):
+    """Runs on the loop what is registered as a process."""
+
+    async def check(self, source: Any, box: Any = None) -> str:
+        return "process"
+
+
 class Probe:
     """A machine whose use a test sets."""
 
@@ -42,8 +49,8 @@ class Machine(AgentRuntime):
     def _load(self) -> Load:
         return Load(self.probe)
 
-    def _process_host(self, env: Env) -> Any:
-        return InlineHost(env.clock, DaemonPool(1))
+    def _child_hosts(self, env: Env) -> dict[str, Any]:
+        return {"process": InTheLoop(env.clock, DaemonPool(1))}
 
 
 class Worker(BaseAgent):

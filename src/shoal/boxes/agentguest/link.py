@@ -14,7 +14,7 @@ from shoal.boxes import wire
 from shoal.boxes.faults import rebuild_error
 from shoal.boxes.guest.channel import Channel
 from shoal.errors import MessageTooLargeError
-from shoal.kernel.context import convert_result, current_invocation
+from shoal.kernel.context import TAKING, convert_result, current_invocation
 from shoal.kernel.message import AgentMessage
 from shoal.kernel.payload import checked
 
@@ -35,6 +35,7 @@ class WireLink:
         self._places = asyncio.Semaphore(256)
         self._numbers = itertools.count(1)
         self._open: dict[int, asyncio.Future[wire.Result]] = {}
+        self._taken: list[int] = []  # calls whose mail the agent has, and the runtime has not heard so
         self._watched: set[str | None] = set()
         self._stopping: set[str | None] = set()
 
@@ -47,11 +48,29 @@ class WireLink:
         """Carry out a verb at the runtime."""
         if threading.get_ident() == self._thread:
             return self._call(verb, invocation_id, args)
-        # A thread with an event loop of its own: the call is made on the channel's loop.
-        crossing = asyncio.run_coroutine_threadsafe(self._call(verb, invocation_id, args), self._loop)
-        return asyncio.wrap_future(crossing)
+        return self._cross(verb, invocation_id, args)
 
-    async def _call(self, verb: str, invocation_id: str | None, args: Mapping[str, Any]) -> Any:
+    async def _cross(self, verb: str, invocation_id: str | None, args: Mapping[str, Any]) -> Any:
+        """Call from a thread with an event loop of its own: the call is made on the channel's loop."""
+        taken: list[int] = []
+        crossing = asyncio.run_coroutine_threadsafe(self._call(verb, invocation_id, args, taken), self._loop)
+        try:
+            value = await asyncio.wrap_future(crossing)
+        except asyncio.CancelledError:
+            self._loop.call_soon_threadsafe(self._give_up, taken)
+            raise
+        if taken:
+            self._loop.call_soon_threadsafe(self._taken.extend, taken)
+        return value
+
+    def _give_up(self, numbers: list[int]) -> None:
+        for number in numbers:
+            self._send(wire.Uncall(id=number))
+
+    async def _call(
+        self, verb: str, invocation_id: str | None, args: Mapping[str, Any], taken: list[int] | None = None
+    ) -> Any:
+        """Call on the channel's loop. The number of one that took mail is added to *taken*, or noted as with the agent."""
         plain = {name: checked(value, name)[0] for name, value in _plain(args).items()}
         size = len(msgspec.json.encode(plain))
         if size > self._max_message + wire.ROOM // 2:
@@ -59,7 +78,8 @@ class WireLink:
         async with self._places:
             number = next(self._numbers)
             answer = self._open[number] = self._loop.create_future()
-            self._send(wire.Call(id=number, verb=verb, invocation=invocation_id, args=plain))
+            had, self._taken[:] = tuple(self._taken), ()
+            self._send(wire.Call(id=number, verb=verb, invocation=invocation_id, args=plain, taken=had))
             try:
                 result = await answer
             except asyncio.CancelledError:
@@ -69,6 +89,8 @@ class WireLink:
                 del self._open[number]
         if result.error is not None:
             raise rebuild_error(result.error)
+        if verb in TAKING and result.data:
+            (self._taken if taken is None else taken).append(number)
         return convert_result(verb, result.data)
 
     def answered(self, record: wire.Result) -> None:

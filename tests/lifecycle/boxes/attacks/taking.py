@@ -52,7 +52,11 @@ async def memory(runtime: BoxRuntime) -> dict[str, Any]:
 
     @box.on_message
     def handle(sender: str, data: Any) -> Any:
-        return len([b"x" * (8 << 20) for _ in range(128)])
+        import time
+
+        kept = [b"x" * (8 << 20) for _ in range(128)]
+        time.sleep(20)  # who only looks now and then must see it
+        return len(kept)
 
     await box.run()
     began = time.monotonic()

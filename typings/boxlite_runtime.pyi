@@ -1,0 +1,1 @@
+from shoal_guest import *  # noqa: F403
