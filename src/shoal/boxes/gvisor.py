@@ -28,7 +28,8 @@ __all__ = ["PLATFORMS", "GvisorLauncher"]
 
 PLATFORMS = ("systrap", "ptrace")
 """How runsc catches system calls, the fastest first. With KVM it hangs on machines that only seem to have it."""
-_LEAST_PIDS = 256  # threads of its own kernel count, too; with fewer it dies without a word
+_LEAST_PIDS = 256
+_OWN_THREADS = 192  # of its own kernel, which count, too; when they run out it dies without a word
 _HELD = {"tmp_mib": "tmpfs", "pids": "sampling"}
 _TRIAL_SECONDS = 5.0
 
@@ -76,7 +77,7 @@ class GvisorLauncher:
         runsc = _runsc(self._root, str(state), self.platform or PLATFORMS[-1], network=order.spec.network)
         command = (*runsc, "run", "--bundle", str(order.directory), order.box_id)
         limits = msgspec.structs.replace(order.limits, pids=max(order.limits.pids, _LEAST_PIDS))
-        holding = Holding(order.box_id, limits, others=_HELD)
+        holding = Holding(order.box_id, limits, extra_pids=_OWN_THREADS, others=_HELD)
         launch = Launch(command=holding.joined(command), env=_env())
         return _GvisorWalls(launch, order, holding, _runsc(self._root, str(state)))
 
