@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import os
@@ -61,7 +62,11 @@ def node(tmp_path: Path) -> Iterator[Script]:
 
 
 def has_open(pid: int, file: Path) -> bool:
-    return any(os.path.realpath(link) == str(file) for link in Path(f"/proc/{pid}/fd").iterdir())
+    links = []
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            links.append(os.readlink(link))
+    return str(file) in links
 
 
 def waits(task: Task) -> float:
