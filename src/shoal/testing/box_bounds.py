@@ -27,7 +27,6 @@ __all__ = ["BoundsContract"]
 class BoundsContract(BoxFrame):
     """Refusals, time-outs, deaths, bad data."""
 
-    @pytest.mark.spec("B5", "B23")
     def test_five_refusals_have_five_classes(self) -> None:
         async def body(runtime: BoxRuntime) -> None:
             asker, mute = await runtime.create_box("asker"), await runtime.create_box("mute")
@@ -65,7 +64,6 @@ class BoundsContract(BoxFrame):
 
         self.check(body)
 
-    @pytest.mark.spec("B8")
     def test_nothing_printed_is_a_frame(self) -> None:
         async def body(runtime: BoxRuntime) -> None:
             box = await runtime.create_box("box")
@@ -89,7 +87,6 @@ class BoundsContract(BoxFrame):
 
         self.check(body)
 
-    @pytest.mark.spec("B9")
     def test_death_in_a_handler_is_told(self) -> None:
         async def body(runtime: BoxRuntime) -> None:
             box = await runtime.create_box("box")
@@ -110,7 +107,6 @@ class BoundsContract(BoxFrame):
 
         self.check(body)
 
-    @pytest.mark.spec("B10")
     def test_an_answer_that_is_not_json(self) -> None:
         async def body(runtime: BoxRuntime) -> None:
             box = await runtime.create_box("box")
@@ -163,7 +159,6 @@ class BoundsContract(BoxFrame):
 
         self.check(body)
 
-    @pytest.mark.spec("B17")
     def test_a_time_out_is_the_senders(self) -> None:
         async def body(runtime: BoxRuntime) -> None:
             box = await runtime.create_box("box")

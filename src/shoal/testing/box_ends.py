@@ -18,13 +18,15 @@ from shoal.errors import (
 )
 from shoal.testing.box_frame import BoxFrame, until
 
-__all__ = ["EndsContract"]
+__all__ = ["EXITS", "EndsContract"]
+
+EXITS = [("return", 0), ("raise", 1), ("exit 7", 7), ("exit 139", 139), ("kill 9", -9), ("segfault", -11)]
+"""How a program ends, and the exit code of its box."""
 
 
 class EndsContract(BoxFrame):
     """Ends of boxes."""
 
-    @pytest.mark.spec("B15")
     def test_events_before_an_exit_are_delivered(self) -> None:
         async def body(runtime: BoxRuntime) -> None:
             hearer, teller = await runtime.create_box("hearer"), await runtime.create_box("teller")
@@ -50,7 +52,6 @@ class EndsContract(BoxFrame):
 
         self.check(body, limits=BoxLimits(log_lines=20_000))
 
-    @pytest.mark.spec("B19")
     def test_wait_all(self) -> None:
         async def body(runtime: BoxRuntime) -> None:
             assert await runtime.wait_all() == []
@@ -78,11 +79,7 @@ class EndsContract(BoxFrame):
 
         self.check(body)
 
-    @pytest.mark.spec("B27")
-    @pytest.mark.parametrize(
-        ("how", "code"),
-        [("return", 0), ("raise", 1), ("exit 7", 7), ("exit 139", 139), ("kill 9", -9), ("segfault", -11)],
-    )
+    @pytest.mark.parametrize(("how", "code"), EXITS)
     def test_exit_codes(self, how: str, code: int) -> None:
         async def body(runtime: BoxRuntime) -> None:
             box = await runtime.create_box("box")
@@ -112,7 +109,6 @@ class EndsContract(BoxFrame):
 
         self.check(body)
 
-    @pytest.mark.spec("B43")
     def test_stopping(self) -> None:
         async def body(runtime: BoxRuntime) -> None:
             idle, deaf, polite = [await runtime.create_box(name) for name in ("idle", "deaf", "polite")]
@@ -149,7 +145,6 @@ class EndsContract(BoxFrame):
 
         self.check(body)
 
-    @pytest.mark.spec("B43")
     def test_what_was_taken_before_a_stop_is_handled(self) -> None:
         async def body(runtime: BoxRuntime) -> None:
             box = await runtime.create_box("box")
@@ -192,7 +187,6 @@ class EndsContract(BoxFrame):
 
         self.check(body)
 
-    @pytest.mark.spec("B11")
     def test_stop_in_a_handler_answers_first_and_tells_the_others(self) -> None:
         async def body(runtime: BoxRuntime) -> None:
             box = await runtime.create_box("box")

@@ -22,7 +22,6 @@ __all__ = ["HostContract"]
 class HostContract(BoxFrame):
     """The host among its boxes."""
 
-    @pytest.mark.spec("B34")
     def test_the_host_takes_part(self) -> None:
         async def body(runtime: BoxRuntime) -> None:
             box = await runtime.create_box("box")
@@ -58,7 +57,6 @@ class HostContract(BoxFrame):
 
         self.check(body)
 
-    @pytest.mark.spec("B5")
     def test_the_host_is_refused_with_the_same_classes(self) -> None:
         async def body(runtime: BoxRuntime) -> None:
             mute = await runtime.create_box("mute")
@@ -79,7 +77,6 @@ class HostContract(BoxFrame):
 
         self.check(body)
 
-    @pytest.mark.spec("B33")
     def test_the_audit_of_ten_messages(self) -> None:
         async def body(runtime: BoxRuntime) -> None:
             box = await runtime.create_box("box")

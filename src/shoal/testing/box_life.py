@@ -22,7 +22,6 @@ __all__ = ["LifeContract"]
 class LifeContract(BoxFrame):
     """Starts and ends."""
 
-    @pytest.mark.spec("B12")
     def test_one_name_is_one_box(self) -> None:
         async def body(runtime: BoxRuntime) -> None:
             made = await asyncio.gather(*(runtime.create_box("x") for _ in range(20)), return_exceptions=True)
@@ -37,7 +36,6 @@ class LifeContract(BoxFrame):
 
         self.check(body)
 
-    @pytest.mark.spec("B14")
     def test_wait_and_run_again(self) -> None:
         async def body(runtime: BoxRuntime) -> None:
             box = await runtime.create_box("box")
@@ -61,7 +59,6 @@ class LifeContract(BoxFrame):
 
         self.check(body)
 
-    @pytest.mark.spec("B18")
     def test_the_task_runs_before_the_handlers(self) -> None:
         async def body(runtime: BoxRuntime) -> None:
             box = await runtime.create_box("box")
@@ -82,7 +79,6 @@ class LifeContract(BoxFrame):
 
         self.check(body)
 
-    @pytest.mark.spec("B20")
     def test_eight_starts_at_once(self) -> None:
         async def body(runtime: BoxRuntime) -> None:
             for _ in range(self.rounds(50, 3)):
@@ -92,7 +88,6 @@ class LifeContract(BoxFrame):
 
         self.check(body)
 
-    @pytest.mark.spec("B44")
     def test_cancelling_leaves_nothing_behind(self) -> None:
         async def body(runtime: BoxRuntime) -> None:
             for step in range(self.rounds(60, 12)):
@@ -125,7 +120,6 @@ class LifeContract(BoxFrame):
 
         self.check(body)
 
-    @pytest.mark.spec("B50")
     def test_two_runtimes_do_not_see_each_other(self) -> None:
         async def body(runtime: BoxRuntime) -> None:
             async with self.runtime() as other:

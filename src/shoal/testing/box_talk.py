@@ -20,7 +20,6 @@ __all__ = ["TalkContract"]
 class TalkContract(BoxFrame):
     """Questions, answers, events."""
 
-    @pytest.mark.spec("B2")
     def test_a_box_asks_another(self) -> None:
         async def body(runtime: BoxRuntime) -> None:
             receiver, sender = await runtime.create_box("receiver"), await runtime.create_box("sender")
@@ -42,7 +41,6 @@ class TalkContract(BoxFrame):
 
         self.check(body)
 
-    @pytest.mark.spec("B24")
     def test_both_names_are_one_module(self) -> None:
         async def body(runtime: BoxRuntime) -> None:
             box = await runtime.create_box("box")
@@ -71,7 +69,6 @@ class TalkContract(BoxFrame):
 
         self.check(body)
 
-    @pytest.mark.spec("B4")
     def test_the_first_handler_that_does_not_raise_answers(self) -> None:
         async def body(runtime: BoxRuntime) -> None:
             box = await runtime.create_box("box")
@@ -93,7 +90,6 @@ class TalkContract(BoxFrame):
 
         self.check(body)
 
-    @pytest.mark.spec("B6")
     def test_what_arrives_during_a_wait_is_delivered_once_and_in_order(self) -> None:
         async def body(runtime: BoxRuntime) -> None:
             busy, slow = await runtime.create_box("busy"), await runtime.create_box("slow")
@@ -129,7 +125,6 @@ class TalkContract(BoxFrame):
 
         self.check(body)
 
-    @pytest.mark.spec("B7")
     def test_call_backs_are_answered(self) -> None:
         async def body(runtime: BoxRuntime) -> None:
             names = ["a", "b", "c"]
@@ -152,7 +147,6 @@ class TalkContract(BoxFrame):
 
         self.check(body)
 
-    @pytest.mark.spec("B7")
     def test_two_tasks_that_call_each_other(self) -> None:
         async def body(runtime: BoxRuntime) -> None:
             for name, other in (("a", "b"), ("b", "a")):
@@ -189,7 +183,6 @@ class TalkContract(BoxFrame):
         for _ in range(self.rounds(20, 3)):
             self.check(body)
 
-    @pytest.mark.spec("B26")
     def test_what_two_boxes_print_is_relayed_in_causal_order(self) -> None:
         lines: list[str] = []
 
@@ -216,7 +209,6 @@ class TalkContract(BoxFrame):
 
         self.check(body, logs=lambda line: lines.append(line.text))
 
-    @pytest.mark.spec("B52")
     def test_answers_never_cross(self) -> None:
         async def body(runtime: BoxRuntime) -> None:
             asker, box = await runtime.create_box("asker"), await runtime.create_box("box")
@@ -256,7 +248,6 @@ class TalkContract(BoxFrame):
 
         self.check(body)
 
-    @pytest.mark.spec("B3", "B24")
     def test_the_documents_own_example_with_a_closure(self) -> None:
         async def body(runtime: BoxRuntime) -> None:
             receiver = await runtime.create_box(name="receiver")

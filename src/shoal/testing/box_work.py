@@ -44,7 +44,6 @@ print("served")
 class WorkContract(BoxFrame):
     """Programs, commands, files, output."""
 
-    @pytest.mark.spec("B13")
     def test_large_closures(self) -> None:
         async def body(runtime: BoxRuntime) -> None:
             limits = BoxLimits(memory_mib=1500, max_program_mib=300)
@@ -73,7 +72,6 @@ class WorkContract(BoxFrame):
 
         self.check(body)
 
-    @pytest.mark.spec("B21")
     def test_commands_beside_a_program_that_computes(self) -> None:
         async def body(runtime: BoxRuntime) -> None:
             box = await runtime.create_box("box")
@@ -104,7 +102,6 @@ class WorkContract(BoxFrame):
 
         self.check(body)
 
-    @pytest.mark.spec("B22")
     def test_scripts(self) -> None:
         async def body(runtime: BoxRuntime) -> None:
             with tempfile.TemporaryDirectory() as directory:
@@ -128,7 +125,6 @@ class WorkContract(BoxFrame):
 
         self.check(body)
 
-    @pytest.mark.spec("B25")
     def test_handlers_of_a_module_that_only_the_host_has(self) -> None:
         async def body(runtime: BoxRuntime) -> None:
             with tempfile.TemporaryDirectory() as directory:
@@ -151,7 +147,6 @@ class WorkContract(BoxFrame):
 
         self.check(body)
 
-    @pytest.mark.spec("B26")
     def test_output_is_kept_to_the_last_line(self) -> None:
         async def body(runtime: BoxRuntime) -> None:
             box = await runtime.create_box("box")
@@ -179,7 +174,6 @@ class WorkContract(BoxFrame):
 
         self.check(body)
 
-    @pytest.mark.spec("B28")
     def test_wait_returns_after_all_output(self) -> None:
         async def body(runtime: BoxRuntime) -> None:
             box = await runtime.create_box("box")
@@ -197,7 +191,6 @@ class WorkContract(BoxFrame):
 
         self.check(body)
 
-    @pytest.mark.spec("B31")
     def test_the_environment(self) -> None:
         async def body(runtime: BoxRuntime) -> None:
             box = await runtime.create_box("box", BoxSpec(env={"OWN": "1"}), env={"ALSO": "2"})
@@ -224,7 +217,6 @@ class WorkContract(BoxFrame):
         finally:
             del os.environ["SHOAL_TEST_MARKER"]
 
-    @pytest.mark.spec("B35")
     def test_files(self) -> None:
         async def body(runtime: BoxRuntime) -> None:
             size = self.rounds(64, 8) * _MIB
