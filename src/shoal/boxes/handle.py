@@ -25,7 +25,7 @@ from shoal.errors import (
     ProcessError,
     ProtocolError,
 )
-from shoal.kernel.ports import Abilities, Exit, Invocation, LaunchSpec, RuntimeLink, Usage
+from shoal.kernel.ports import Abilities, Exit, Invocation, LaunchSpec, ResourceUsage, RuntimeLink
 
 __all__ = ["ChildHandle"]
 
@@ -269,12 +269,12 @@ class ChildHandle:
         self._ending = True
         self._child.kill()
 
-    def usage(self) -> Usage | None:
+    def usage(self) -> ResourceUsage | None:
         """Return what all processes of the child take together, None once it has ended."""
         if self.exited.done():
             return None
         taken = taken_by(self._child.walls.members(all_stats()))
-        return Usage(memory_mb=taken.memory_mb, cpu_seconds=taken.cpu_seconds)
+        return ResourceUsage(memory_mb=taken.memory_mb, cpu_seconds=taken.cpu_seconds)
 
 
 def _look_at(call: asyncio.Task[None]) -> None:

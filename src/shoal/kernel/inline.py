@@ -12,7 +12,7 @@ from shoal.errors import AgentPauseError, AgentStartError, ConfigError, DeadAgen
 from shoal.kernel.behaviour import Behaviour
 from shoal.kernel.context import AgentContext, current_invocation
 from shoal.kernel.gate import Gate, gated
-from shoal.kernel.ports import Abilities, Clock, Exit, Handle, Invocation, LaunchSpec, Link, RuntimeLink, Usage
+from shoal.kernel.ports import Abilities, Clock, Exit, Handle, Invocation, LaunchSpec, Link, ResourceUsage, RuntimeLink
 from shoal.kernel.threads import DaemonPool, Interrupted
 
 __all__ = ["InlineHandle", "InlineHost"]
@@ -167,7 +167,7 @@ class InlineHandle:
         if not self.exited.done():
             self.exited.set_result(Exit(reason="stopped"))
 
-    def usage(self) -> Usage | None:
+    def usage(self) -> ResourceUsage | None:
         """Return None: it has no process of its own."""
         return None
 

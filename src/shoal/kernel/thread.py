@@ -12,7 +12,7 @@ from typing import Any
 from shoal.errors import AgentPauseError, ConfigError, DeadAgentError
 from shoal.kernel.hop import HopLink
 from shoal.kernel.inline import InlineHandle
-from shoal.kernel.ports import Abilities, Clock, Exit, Handle, Invocation, LaunchSpec, RuntimeLink, Usage
+from shoal.kernel.ports import Abilities, Clock, Exit, Handle, Invocation, LaunchSpec, ResourceUsage, RuntimeLink
 from shoal.kernel.stepping import Watch, Watched, clean_up
 from shoal.kernel.threads import DaemonPool, Interrupted
 
@@ -235,7 +235,7 @@ class ThreadHandle:
             self._inner.kill()
         self._loop.stop()
 
-    def usage(self) -> Usage | None:
+    def usage(self) -> ResourceUsage | None:
         """Return None: it has no process of its own."""
         return None
 

@@ -1,0 +1,115 @@
+"""The store of nodes, their children and leases on names."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+from datetime import datetime
+from typing import Protocol
+
+import msgspec
+
+from shoal.kernel.ports.tasks import Ended
+
+__all__ = ["Child", "Lease", "Leases", "Node", "Rescue"]
+
+
+class Node(msgspec.Struct, frozen=True, kw_only=True):
+    """One running runtime. ``pid`` and ``pid_started`` (clock ticks since boot) identify its process on ``host``."""
+
+    node_id: str
+    runtime_id: str
+    name: str
+    host: str
+    pid: int
+    pid_started: int
+    started_at: datetime
+    lease_until: datetime
+    lost: bool = False
+
+
+class Child(msgspec.Struct, frozen=True, kw_only=True):
+    """A process that a node started, so that whoever finds the node dead can end it."""
+
+    node_id: str
+    pid: int
+    pid_started: int
+    agent_id: str | None = None
+
+
+class Rescue(msgspec.Struct, frozen=True, kw_only=True):
+    """What a rescue did: nodes found dead, tasks put back, tasks failed for too many losses, agents that failed."""
+
+    nodes: tuple[str, ...] = ()
+    requeued: tuple[str, ...] = ()
+    ended: tuple[Ended, ...] = ()
+    agents: tuple[str, ...] = ()
+    children: tuple[Child, ...] = ()
+
+
+class Lease(msgspec.Struct, frozen=True, kw_only=True):
+    """A claim on a name that ends by itself. ``token`` rises with every new holder."""
+
+    name: str
+    owner: str
+    token: int
+    until: datetime
+
+
+class Leases(Protocol):
+    """Who is alive, and who holds which name."""
+
+    def join(self, node: Node, *, now: datetime) -> Awaitable[None]:
+        """Make a node known. Raises ConfigError when a live node has that name."""
+        ...
+
+    def heartbeat(self, node_id: str, *, until: datetime) -> bool:
+        """Let a node's lease end at *until*; False when it was already lost.
+
+        The one write that blocks; from any thread but the loop's.
+        """
+        ...
+
+    def leave(self, node_id: str, *, now: datetime) -> Awaitable[None]:
+        """Forget a node that ended in order.
+
+        What it still holds goes back, for the store may have refused to hear of it: its running tasks are pending again
+        (``task_interrupted``, no interruption counted), its agents stopped (``agent_stopped``; paused and failed ones stay
+        so).
+        """
+        ...
+
+    def rescue(
+        self, dead: Sequence[str], *, now: datetime, max_interruptions: int, spared: Sequence[str] = ()
+    ) -> Awaitable[Rescue]:
+        """Take over what nodes of *dead* held, and nodes whose lease has ended at *now*, but for those of *spared*.
+
+        Running tasks go back to pending in their place (``task_interrupted``), or fail with TaskInterruptedError when
+        they were lost *max_interruptions* times in a row. Their agents become failed, paused ones stay paused. Taken
+        mail is given back. One ``node_lost`` each. The nodes' fences are void from here on.
+        """
+        ...
+
+    def adopt(self, child: Child) -> Awaitable[None]:
+        """Remember a child process."""
+        ...
+
+    def disown(self, node_id: str, pid: int) -> Awaitable[None]:
+        """Forget a child process that was reaped."""
+        ...
+
+    def acquire(self, name: str, owner: str, *, now: datetime, until: datetime) -> Awaitable[Lease | None]:
+        """Take a free (or ended) name, or prolong one's own; None when another holds it."""
+        ...
+
+    def renew(self, lease: Lease, *, now: datetime, until: datetime) -> Awaitable[Lease]:
+        """Prolong. Raises LeaseLostError when it ended or went to another."""
+        ...
+
+    def release(self, lease: Lease, *, now: datetime) -> Awaitable[bool]:
+        """Give it up; False when it was no longer held."""
+        ...
+
+    # readers
+    def nodes(self) -> list[Node]:
+        """Return the nodes that are known."""
+        ...

@@ -1,0 +1,56 @@
+"""The store: everything durable, by noun."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Protocol
+
+from shoal.kernel.ports.agents import AgentStore
+from shoal.kernel.ports.events import Events
+from shoal.kernel.ports.journal import Journal
+from shoal.kernel.ports.kv import KV
+from shoal.kernel.ports.leases import Leases
+from shoal.kernel.ports.mail import Mail
+from shoal.kernel.ports.tasks import TaskStore
+
+__all__ = ["Store"]
+
+
+class Store(Protocol):
+    """Everything durable, by noun."""
+
+    url: str
+    tasks: TaskStore
+    agents: AgentStore
+    mail: Mail
+    journal: Journal
+    events: Events
+    kv: KV
+    leases: Leases
+
+    async def open(self) -> None:
+        """Open, create or migrate. Raises StoreError with what is wrong; a foreign or newer file is left untouched."""
+        ...
+
+    async def close(self) -> None:
+        """Write what was accepted, then close. Nothing is accepted afterwards."""
+        ...
+
+    def on_commit(self, callback: Callable[[], object]) -> Callable[[], None]:
+        """Call *callback* on the loop after commits of this process that wrote events or shared values;
+        returns an undo."""
+        ...
+
+    def changed(self) -> bool:
+        """Tell whether another process has committed since the last call."""
+        ...
+
+    def info(self) -> dict[str, object]:
+        """Return facts for people: url, schema version, size in bytes, rows by table, durability."""
+        ...
+
+    def prune(self, before: datetime, *, limit: int = 1000) -> Awaitable[dict[str, int]]:
+        """Remove up to *limit* each of finished tasks (no unfinished task depends on), events and dead
+        letters older than *before*, and of nodes found dead before then."""
+        ...
