@@ -13,6 +13,17 @@ if TYPE_CHECKING:
     from shoal import errors
     from shoal.boxes import BoxLimits, BoxRuntime, BoxSpec
     from shoal.boxes import probe as probe_isolation
+    from shoal.client import open_store
+    from shoal.llm import (
+        LockManager,
+        MessageStore,
+        ThreadSafeMessageStore,
+        ThreadStore,
+        UserContextStore,
+        get_lock,
+        thread_safe_tool,
+        with_lock,
+    )
     from shoal.runtime import (
         AgentContext,
         AgentInstance,
@@ -59,6 +70,8 @@ __all__ = [
     "Event",
     "EventFilter",
     "EventType",
+    "LockManager",
+    "MessageStore",
     "QueuePosition",
     "ResourceLimit",
     "RestartPolicy",
@@ -70,13 +83,33 @@ __all__ = [
     "Task",
     "TaskSpec",
     "TaskStatus",
+    "ThreadSafeMessageStore",
+    "ThreadStore",
+    "UserContextStore",
     "__version__",
     "errors",
+    "get_lock",
+    "open_store",
     "probe_isolation",
+    "thread_safe_tool",
+    "with_lock",
 ]
 
 _BOXES = {"BoxLimits": "BoxLimits", "BoxRuntime": "BoxRuntime", "BoxSpec": "BoxSpec", "probe_isolation": "probe"}
-_RUNTIME = frozenset(__all__) - {"__version__", "errors", *_BOXES}
+_CLIENT = frozenset({"open_store"})
+_LLM = frozenset(
+    {
+        "LockManager",
+        "MessageStore",
+        "ThreadSafeMessageStore",
+        "ThreadStore",
+        "UserContextStore",
+        "get_lock",
+        "thread_safe_tool",
+        "with_lock",
+    }
+)
+_RUNTIME = frozenset(__all__) - {"__version__", "errors", *_BOXES, *_CLIENT, *_LLM}
 
 
 def __getattr__(name: str) -> Any:
@@ -87,6 +120,10 @@ def __getattr__(name: str) -> Any:
         return getattr(importlib.import_module("shoal.runtime"), name)
     if name in _BOXES:
         return getattr(importlib.import_module("shoal.boxes"), _BOXES[name])
+    if name in _LLM:
+        return getattr(importlib.import_module("shoal.llm"), name)
+    if name in _CLIENT:
+        return getattr(importlib.import_module("shoal.client"), name)
     if name in errors.__all__ and name[0].isupper():
         return getattr(errors, name)
     raise AttributeError(f"module 'shoal' has no attribute {name!r}")

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from shoal.bus import open_bus
 from shoal.config import load_config, meeting_place, store_file, store_url
@@ -22,12 +22,12 @@ from shoal.kernel.clock import RealClock
 from shoal.kernel.env import Env
 from shoal.kernel.limits import ResourceLimit
 from shoal.kernel.node import Node
-from shoal.kernel.ports import Clock
+from shoal.kernel.ports import Clock, Store
 from shoal.kernel.ports import Node as NodeRecord
 from shoal.kernel.verbs import Verbs
-from shoal.store import open_store
+from shoal.store import open_store as build_store
 
-__all__ = ["Client"]
+__all__ = ["Client", "OpeningStore", "open_store"]
 
 READER_POLL_SECONDS = 0.1
 """How often a client that only reads, and so hears no bell, looks whether something was committed."""
@@ -69,14 +69,14 @@ class Client(Verbs):
         self._limits.validate()
         self._bus_url = bus or os.environ.get("SHOAL_BUS") or "local://"
         open_bus(self._bus_url, clock=self._clock)
-        open_store(self.url)
+        build_store(self.url)
         self._rooms: Node | None = None
         self._undo: list[Callable[[], object]] = []
 
     async def open(self) -> None:
         """Open the store, and the bus unless it only reads. Raises StoreError, ConfigError (no such store)."""
         _check_there(self.url)
-        store = open_store(self.url, durability=self._settings.durability, read_only=self.read_only)
+        store = build_store(self.url, durability=self._settings.durability, read_only=self.read_only)
         folder = None if self.read_only else meeting_place(self.url)
         bus = open_bus(self._bus_url, clock=self._clock, folder=folder)
         env = Env(clock=self._clock, store=store, bus=bus, settings=self._settings, limits=self._limits)
@@ -90,7 +90,11 @@ class Client(Verbs):
             raise
         env.status = "running"
         rooms = self._rooms = Node(env, {}, name=env.node_id)
-        self._undo = [store.on_commit(rooms.events.wake), bus.hear("ended", rooms.tasks.waiting.ended)]
+        self._undo = [
+            store.on_commit(rooms.events.wake),
+            store.on_commit(rooms.runs.wake),
+            bus.hear("ended", rooms.tasks.waiting.ended),
+        ]
         env.every(READER_POLL_SECONDS if self.read_only else self._settings.poll_seconds, self._poll, "poll")
 
     async def _poll(self) -> None:
@@ -98,6 +102,7 @@ class Client(Verbs):
         rooms = self._here
         if rooms.env.store.changed():
             rooms.events.wake()
+            rooms.runs.wake()
             await rooms.tasks.waiting.look()
 
     async def close(self) -> None:
@@ -161,3 +166,41 @@ def _check_there(url: str) -> None:
             f"there is no store at {file.absolute()}",
             note="A runtime creates it when it starts. Name another with --store or SHOAL_STORE, or start a runtime.",
         )
+
+
+class OpeningStore:
+    """A store that is about to be opened: ``await`` it, or ``async with`` it and have it closed."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def __await__(self) -> Generator[Any, None, Store]:
+        return self._open().__await__()
+
+    async def _open(self) -> Store:
+        await self._store.open()
+        return self._store
+
+    async def __aenter__(self) -> Store:
+        return await self._open()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._store.close()
+
+
+def open_store(url: str, *, durability: str = "full") -> OpeningStore:
+    """Open the store at *url*, for what takes one: conversations, locks.
+
+    ``store = await open_store(url)`` is closed by ``await store.close()``, that of ``async with open_store(url)`` by itself.
+
+    Args:
+        url: ``sqlite:///FILE``, which is created when it is not there, or ``sqlite://:memory:``.
+        durability: ``full``: what is acknowledged survives a power cut; ``normal``: it survives the end of the process.
+
+    Raises:
+        ConfigError: unknown scheme or durability, or no file is named.
+        StoreError: it cannot be opened; a foreign or newer file is left untouched.
+    """
+    return OpeningStore(build_store(url, durability=durability))

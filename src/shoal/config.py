@@ -17,7 +17,7 @@ import msgspec
 from shoal.errors import ConfigError, nearest
 from shoal.kernel.settings import Settings as Config
 
-__all__ = ["Config", "load_config", "meeting_place", "store_file", "store_url", "validate"]
+__all__ = ["Config", "load_config", "meeting_place", "output_folder", "store_file", "store_url", "validate"]
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "durability": ("full", "normal"),
@@ -196,3 +196,9 @@ def meeting_place(url: str) -> Path | None:
     """Return the private folder beside the SQLite file where nodes on the same file meet, None for one in memory."""
     file = store_file(url)
     return None if file is None else file.with_name(f".{file.name}.nodes")
+
+
+def output_folder(url: str) -> Path | None:
+    """Return the private folder where what agents within walls print is kept, each by its id; None for one in memory."""
+    place = meeting_place(url)
+    return None if place is None else place / "output"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -17,27 +16,33 @@ from types import TracebackType
 from typing import Any, Self, Unpack
 
 from shoal.bus import open_bus
-from shoal.config import Config, load_config, meeting_place, store_url
+from shoal.config import Config, load_config, meeting_place, output_folder, store_url
 from shoal.errors import ConfigError, RuntimeNotStartedError, RuntimeStateError
+from shoal.hosts import child_hosts
 from shoal.kernel.agent import AgentInstance, AgentProtocol, AgentSource, AgentStatus, BaseAgent, RestartPolicy
 from shoal.kernel.agents import AgentOptions, Agents
+from shoal.kernel.budget import Budget
 from shoal.kernel.clock import RealClock
 from shoal.kernel.context import AgentContext
 from shoal.kernel.env import Env
-from shoal.kernel.event import Event, EventFilter, EventType, Fact, Severity
+from shoal.kernel.event import Event, EventFilter, EventType, Severity
 from shoal.kernel.groups import Groups
 from shoal.kernel.inline import InlineHost
 from shoal.kernel.limits import Capacity, ResourceLimit, check_limits
 from shoal.kernel.load import Load, MachineProbe
 from shoal.kernel.message import AgentMessage, DeadLetter
 from shoal.kernel.node import Node
-from shoal.kernel.ports import Bus, Child, Clock, Host, SharedValue, Store
+from shoal.kernel.ports import Bus, Clock, Host, SharedValue, Store
 from shoal.kernel.post import Post
+from shoal.kernel.remote import RemoteAgent
+from shoal.kernel.run import RunOptions
+from shoal.kernel.runhandle import RunHandle
 from shoal.kernel.shared_store import SharedStore
 from shoal.kernel.task import QueuePosition, RetryPolicy, Task, TaskSpec, TaskStatus
 from shoal.kernel.thread import ThreadHost
 from shoal.kernel.threads import DaemonPool
 from shoal.kernel.verbs import Verbs
+from shoal.serving import until_signalled
 from shoal.store import open_store
 
 __all__ = [
@@ -168,7 +173,7 @@ class AgentRuntime(Verbs):
         pool = DaemonPool(self.settings.threads)
         hosts: dict[str, Host] = {"inline": InlineHost(self._clock, pool)}
         hosts["thread"] = ThreadHost(self._clock, pool)
-        hosts |= self._child_hosts(env)
+        hosts |= child_hosts(env)
         from shoal.boxes.reaper import kill_orphan
 
         self._set(self._status)
@@ -176,45 +181,6 @@ class AgentRuntime(Verbs):
 
     def _load(self) -> Load:
         return Load(MachineProbe())
-
-    def _child_hosts(self, env: Env) -> dict[str, Host]:
-        from shoal.boxes.host import AutoHost, ChildHost, HostCallbacks, StartedChild
-        from shoal.boxes.levels import LEVELS
-        from shoal.boxes.limits import LimitWarning
-
-        async def remember(child: StartedChild) -> None:
-            await env.store.leases.adopt(
-                Child(node_id=env.node_id, pid=child.pid, pid_started=child.pid_started, agent_id=child.agent_id)
-            )
-
-        async def forget(child: StartedChild) -> None:
-            await env.store.leases.disown(env.node_id, child.pid)
-
-        async def warn(warning: LimitWarning) -> None:
-            details: dict[str, object] = {
-                "resource_type": warning.resource_type,
-                "current": warning.current,
-                "limit": warning.limit,
-            }
-            fact = Fact(event_type=EventType.RESOURCE_LIMIT_WARNING, agent_id=warning.agent_id, details=details)
-            await env.store.events.append([fact], now=env.clock.now())
-
-        callbacks = HostCallbacks(
-            adopted=lambda child: env.spawn(remember(child), "remember a child"),
-            disowned=lambda child: env.spawn(forget(child), "forget a child"),
-            warning=lambda warning: env.spawn(warn(warning), "limit warning"),
-        )
-        hosts: dict[str, Host] = {
-            level: ChildHost(
-                self._clock,
-                level,
-                callbacks=callbacks,
-                warm_processes=self.settings.warm_processes,
-                max_message_mb=self.settings.max_payload_mb,
-            )
-            for level in LEVELS
-        }
-        return {**hosts, "auto": AutoHost(hosts)}
 
     def _set(self, status: RuntimeStatus) -> None:
         self._status = status
@@ -258,28 +224,12 @@ class AgentRuntime(Verbs):
 
     async def serve(self) -> None:
         """Work until SIGINT or SIGTERM, then stop; a second signal stops at once."""
-        loop = asyncio.get_running_loop()
-        first, second = asyncio.Event(), asyncio.Event()
+        await until_signalled(self.stop, self._hurry)
 
-        def heard() -> None:
-            (second if first.is_set() else first).set()
-
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, heard)
-        try:
-            await first.wait()
-            stopping = asyncio.create_task(self.stop(), name="stop")
-            hurry = asyncio.create_task(second.wait(), name="second signal")
-            await asyncio.wait([stopping, hurry], return_when=asyncio.FIRST_COMPLETED)
-            if not stopping.done():
-                stopping.cancel()
-                await asyncio.wait([stopping])
-                self._set(RuntimeStatus.RUNNING)
-                await self.stop(graceful=False)
-            hurry.cancel()
-        finally:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.remove_signal_handler(number)
+    async def _hurry(self) -> None:
+        """Stop at once, though a stop is under way."""
+        self._set(RuntimeStatus.RUNNING)
+        await self.stop(graceful=False)
 
     # -- nouns
 
@@ -309,6 +259,54 @@ class AgentRuntime(Verbs):
         """Small durable values shared by all."""
         return SharedStore(self._here.shared.by("runtime"))
 
+    # -- runs
+
+    def run(
+        self,
+        pattern: Any,
+        input: Any,
+        *,
+        run_id: str | None = None,
+        budget: Budget | None = None,
+        context: str = "",
+        user_id: str = "default",
+        options: RunOptions | None = None,
+    ) -> RunHandle[Any]:
+        """Start a run of a pattern or an agent, or go on with one, and return the handle on it; ``await`` it.
+
+        Its input is on disk before its first step, and what is recorded is never done again: the same id gives the result
+        of a finished run, and goes on with one that was killed, cancelled, or stopped by a budget or an approval.
+
+        Args:
+            pattern: a pattern, or anything that can ``chat``.
+            input: what it is run on, a JSON value.
+            run_id: 1 to 200 characters without ``/``; default made up.
+            budget: what it may use; of a known run, the new limits.
+            context: stands before the input, or goes to patterns that take one.
+            user_id: for whom.
+            options: see ``RunOptions``.
+
+        Raises:
+            PayloadError: the input is no JSON value. TypeError, ValueError: *pattern* cannot be run.
+            Awaiting the handle: RunActiveError (another node carries it out), RunConflictError (another pattern or input),
+            RunChangedError (the program has changed), what an agent raised.
+        """
+        from shoal.orchestration.solo import runnable
+
+        given: dict[str, Any] = {"run_id": run_id, "budget": budget, "context": context, "user_id": user_id}
+        return self._here.runs.start(runnable(pattern), input, options=options, **given)
+
+    def agent(self, name_or_id: str, timeout: float | None = None) -> RemoteAgent:
+        """Return a proxy by which patterns chat with a registered agent, wherever it runs.
+
+        Args:
+            name_or_id: of the agent.
+            timeout: seconds for each answer, None: no limit.
+
+        Raises AgentNotFoundError.
+        """
+        return RemoteAgent(self._here, name_or_id, timeout)
+
     # -- agents
 
     async def register_agent(
@@ -333,8 +331,12 @@ class AgentRuntime(Verbs):
         return await self._here.agents.register(name, agent_class, config, **options)
 
     async def unregister_agent(self, agent_id: str) -> None:
-        """Forget a stopped or failed agent and cancel the tasks that target it."""
-        await self._here.agents.unregister(agent_id)
+        """Forget a stopped or failed agent and what it printed, and cancel the tasks that target it."""
+        from shoal.boxes.keeping import forget_output
+
+        known = self.get_agent_status(agent_id).agent_id
+        await self._here.agents.unregister(known)
+        forget_output(output_folder(self.url), known)
 
     async def start_agent(self, agent_id: str) -> None:
         """Bring an agent to life. Raises AgentLimitError (it is queued then), AgentStartError, ProcessError."""
@@ -394,15 +396,8 @@ class AgentRuntime(Verbs):
     ) -> str:
         """Send to agents, by id or name, as ``runtime``; return the message's id. See ``AgentContext.send_message``."""
         self._here.env.check_running()
-        return await self._here.post.send(
-            None,
-            recipient_ids,
-            message_type,
-            data,
-            correlation_id=correlation_id,
-            ttl_seconds=ttl_seconds,
-            durable=durable,
-        )
+        given: dict[str, Any] = {"correlation_id": correlation_id, "ttl_seconds": ttl_seconds, "durable": durable}
+        return await self._here.post.send(None, recipient_ids, message_type, data, **given)
 
     async def request(
         self, recipient: str, message_type: str, data: Any, timeout_seconds: float | None = 30.0

@@ -45,6 +45,9 @@ CyclicDependencyError: TaskError ValueError: task_id cycle
 IdempotencyConflictError: TaskError ValueError: task_id key
 WaitTimeoutError: TaskError TimeoutError: task_id pending
 LeaseLostError: ShoalError RuntimeError:
+LockError: ShoalError: namespace key
+LockTimeoutError: LockError TimeoutError: namespace key timeout holder
+LockNotOwnedError: LockError RuntimeError: namespace key
 QueueFullError: ShoalError RuntimeError: queue_name max_size
 MailboxFullError: QueueFullError: queue_name max_size recipients
 PayloadError: ShoalError ValueError: path
@@ -73,6 +76,30 @@ LimitUnavailableError: BoxError:
 NotAllowedError: BoxError: sender target
 PythonMismatchError: BoxError: host box
 SelfSendError: BoxError:
+RunError: ShoalError RuntimeError: run_id
+RunNotFoundError: RunError LookupError: run_id
+RunActiveError: RunError: run_id node
+RunConflictError: RunError: run_id
+RunChangedError: RunError: run_id step
+BudgetExceededError: RunError: run_id limit spent needed scope
+LoopDetectedError: RunError: run_id kind evidence
+ModelError: ShoalError RuntimeError: model
+ModelAuthError: ModelError: model
+ModelRejectedError: ModelError: model status
+ModelRateLimitError: ModelError: model retry_after
+ModelUnavailableError: ModelError: model
+ModelTimeoutError: ModelError TimeoutError: model
+ContextTooLongError: ModelError: model
+ContentFilteredError: ModelError: model
+OutputInvalidError: ModelError: model text reason
+UnpricedModelError: ModelError: model
+ScriptExhaustedError: ModelError: model agent_name ordinal
+CassetteError: ModelError: model path line
+CassetteMissError: CassetteError: model path line
+ToolError: ShoalError RuntimeError: tool
+ToolTimeoutError: ToolError TimeoutError: tool
+ApprovalRequiredError: ToolError: tool
+ApprovalNotFoundError: ToolError LookupError: tool
 """
 ROWS = [tuple(part.split() for part in line.split(":")) for line in TREE.strip().splitlines()]
 
@@ -91,6 +118,8 @@ MADE: dict[str, tuple[tuple[object, ...], dict[str, object]]] = {
     "WaitTimeoutError": ((["t1"], 2.0), {}),
     "QueueFullError": (("tasks", 1000), {}),
     "MailboxFullError": ((["worker"], 1000), {}),
+    "LockTimeoutError": (("file", "/x", 0.05, "process 7"), {}),
+    "LockNotOwnedError": (("file", "/x", "thread 'b'", "thread 'a'"), {}),
     "PayloadTooLargeError": ((11, 10), {}),
     "MessageTooLargeError": ((11, 10), {}),
     "VersionConflictError": (("k", 1, 2), {}),
@@ -100,6 +129,18 @@ MADE: dict[str, tuple[tuple[object, ...], dict[str, object]]] = {
     "BoxWaitTimeoutError": (("late", {"x": None}), {}),
     "NotAllowedError": (("a", "b"), {}),
     "PythonMismatchError": (("3.11", "3.12"), {}),
+    "RunActiveError": (("r1", "n1"), {}),
+    "RunChangedError": (("r1", "0:Writer/model1"), {}),
+    "BudgetExceededError": (("max_cost", 0.5, 0.25, "1:Debate"), {}),
+    "LoopDetectedError": (("same_call", "search({'q': 'x'})"), {}),
+    "ModelRejectedError": (("no such model",), {"status": 404}),
+    "ModelRateLimitError": (("slow down",), {"retry_after": 7.0}),
+    "ModelTimeoutError": (("late",), {}),
+    "ToolTimeoutError": (("late",), {}),
+    "OutputInvalidError": (("{", "it is no JSON"), {}),
+    "UnpricedModelError": (("openai:mine",), {}),
+    "ScriptExhaustedError": (("Writer", 3, 3), {}),
+    "CassetteError": (("x.jsonl, line 7: it is no JSON",), {"path": "x.jsonl", "line": 7}),
 }
 TEXTS = {
     "RuntimeNotStartedError": "Runtime not started",
@@ -113,6 +154,8 @@ TEXTS = {
     "AgentNotFoundError": "Agent 'wroker' not found; did you mean 'worker'?",
     "DependencyFailedError": "Dependency t1 failed (first cause: t0)",
     "VersionConflictError": "'k' has version 2, expected 1",
+    "LockTimeoutError": "file:/x not free after 0.05 s, held by process 7",
+    "LockNotOwnedError": "file:/x is held by thread 'a', not by thread 'b'",
     "PayloadTooLargeError": "value has 11 bytes, the limit is 10",
     "BoxExistsError": "Box 'x' exists",
     "BoxNotFoundError": "Box 'x' not found",
@@ -120,6 +163,16 @@ TEXTS = {
     "BoxStoppedError": "Box 'something' stopped before it answered",
     "NotAllowedError": "Box 'a' may not talk to 'b'",
     "SelfSendError": "Cannot send to self",
+    "RunActiveError": "run 'r1' is being carried out by node 'n1'",
+    "RunChangedError": "step '0:Writer/model1' of run 'r1' was recorded with another input",
+    "BudgetExceededError": "budget exceeded: max_cost of 1:Debate: 0.5 used, 0.25 more needed",
+    "LoopDetectedError": "loop detected (same_call): search({'q': 'x'})",
+    "OutputInvalidError": "the output is not valid: it is no JSON",
+    "UnpricedModelError": (
+        "the price of 'openai:mine' is not known, so max_cost cannot be held: "
+        "give Agent(price=(in, out)) or Budget(unpriced='allow')"
+    ),
+    "ScriptExhaustedError": "the script of 'Writer' has 3 replies, and call 3 (from 0) was made",
 }
 NO_ADVICE = ("RuntimeNotStartedError", "RuntimeStoppingError", "AgentLimitError", "QueueFullError", "PayloadError")
 

@@ -24,7 +24,10 @@ OWN_TIME = {
     "boxes/vmrelay.py": "another process, which tells a virtual machine the time",
     "testing/": "the virtual clock, fault delays, and guards of the test kit against hanging",
 }
-MAY_NAME_CHANCE = {"kernel/ports/clock.py": "the type of Clock.random"}
+MAY_NAME_CHANCE = {
+    "kernel/ports/clock.py": "the type of Clock.random",
+    "kernel/liverun.py": "the source that a run's own seed makes",
+}
 
 
 def _exempt(path: Path) -> bool:

@@ -15,6 +15,7 @@ from shoal import AgentRuntime, BaseAgent, EventType, ResourceLimit, RestartPoli
 from shoal.errors import AgentLimitError, DeadlockError, MailboxFullError, QueueFullError, RequestFailedError
 from shoal.kernel.event import SEVERITY
 from shoal.kernel.ports import Node
+from shoal.testing import store_run_life
 from shoal.testing.clock import VirtualClock, run_virtual
 from tests.support.runtimes import running
 
@@ -24,6 +25,16 @@ ELSEWHERE = {
     EventType.ORPHAN_KILLED: "lifecycle/test_runtime_recovery.py",
 }
 """Those that need real processes or a blocked loop."""
+
+RUNS = {
+    EventType.RUN_STARTED,
+    EventType.RUN_FINISHED,
+    EventType.APPROVAL_ASKED,
+    EventType.APPROVAL_GIVEN,
+    EventType.BUDGET_EXHAUSTED,
+    EventType.LOOP_DETECTED,
+}
+"""Those of runs, which every store's suite looks for."""
 
 
 class Stage:
@@ -255,5 +266,7 @@ def test_no_type_is_left_out() -> None:
         text = (Path(__file__).parents[1] / place).read_text()
         assert f'query_events("{kind}"' in text, f"{place} does not look for {kind}"
     assert not here & set(ELSEWHERE)
-    left = set(EventType) - here - set(ELSEWHERE)
+    suite = Path(store_run_life.__file__).read_text()
+    assert [kind for kind in RUNS if f'"{kind}"' not in suite] == []
+    left = set(EventType) - here - set(ELSEWHERE) - RUNS
     assert left <= {EventType.RESOURCE_LIMIT_WARNING, EventType.RESOURCE_LIMIT_EXCEEDED, EventType.LAUNCH_DELAYED}

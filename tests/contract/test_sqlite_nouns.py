@@ -20,6 +20,10 @@ class TestAgents(store_suite.AgentsContract):
     pass
 
 
+class TestConversations(store_suite.ConversationsContract):
+    pass
+
+
 class TestFailedMail(store_suite.FailedMailContract):
     pass
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from shoal.boxes.probing import probe
 from shoal.boxes.vmimage import BUILD_COMMAND, build_image
 from shoal.errors import IsolationUnavailableError
 
-__all__ = ["need", "unavailable"]
+__all__ = ["chosen", "need", "unavailable"]
 
 
 def unavailable(level: str, reason: str) -> None:
@@ -20,6 +21,12 @@ def unavailable(level: str, reason: str) -> None:
     if level in required:
         pytest.fail(f"level {level} is required and does not work here: {reason}", pytrace=False)
     pytest.skip(f"level {level}: {reason}")
+
+
+def chosen(*levels: str, long: tuple[str, ...] = ()) -> list[Any]:
+    """Return the levels of a test as parameters: *levels* always, those of *long* in the long rounds alone."""
+    beside = long if os.environ.get("SHOAL_LONG") == "full" else ()
+    return [*levels, *(pytest.param(level, marks=pytest.mark.long) for level in beside)]
 
 
 def need(level: str) -> None:

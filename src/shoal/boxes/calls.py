@@ -19,8 +19,11 @@ from shoal.kernel.ports import Invocation, RuntimeLink, Timer
 
 __all__ = ["VERBS", "Calls"]
 
-VERBS = frozenset(RESULTS) | {"subscribe", "unsubscribe", "reply", "ack", "checkpoint", "progress"}
+VERBS = frozenset(RESULTS) | {
+    "subscribe", "unsubscribe", "reply", "ack", "checkpoint", "progress", "lease_release",
+}  # fmt: skip
 _WATCH_SECONDS = 0.1
+_UNREAD = 1 << 20  # bytes that a child leaves unread before nothing more is read from it
 
 
 class Calls:
@@ -29,7 +32,7 @@ class Calls:
     def __init__(
         self, link: RuntimeLink, channel: Channel, open_invocations: Mapping[str, Invocation], settings: HandleSettings
     ) -> None:
-        """Stop reading from the child while ``settings.at_once`` of its calls are open."""
+        """Stop reading from the child while ``settings.at_once`` of its calls are open, or it leaves results unread."""
         self._link = link
         self._channel = channel
         self._invocations = open_invocations
@@ -39,6 +42,7 @@ class Calls:
         self._under_way: dict[int, tuple[str | None, Any]] = {}  # mail in results that the child may yet give up
         self._watched: set[str | None] = set()
         self._timer: Timer | None = None
+        channel.on_sent = self._go_on
 
     def call(self, record: wire.Call) -> None:
         """Begin a call. Raises ProtocolError for a verb that is none, or a number that is in use."""
@@ -50,8 +54,15 @@ class Calls:
             self._under_way.pop(number, None)
         call = self._open[record.id] = asyncio.get_running_loop().create_task(self._answer(record))
         call.add_done_callback(lambda _: self._ended(record.id))
-        if len(self._open) >= self._at_once:
+        if not self._has_room():
             self._channel.pause()
+
+    def _has_room(self) -> bool:
+        return len(self._open) < self._at_once and self._channel.unsent <= _UNREAD
+
+    def _go_on(self) -> None:
+        if self._has_room():
+            self._channel.resume()
 
     async def _answer(self, record: wire.Call) -> None:
         # An invocation that has ended is nobody's any more: what it left running speaks for itself.
@@ -73,7 +84,7 @@ class Calls:
 
     def _ended(self, number: int) -> None:
         del self._open[number]
-        self._channel.resume()
+        self._go_on()
 
     def _keep(self, number: int, invocation_id: str | None, taken: Any) -> None:
         """Remember what a call took until the child has it; of a child that never says so, only the last ones."""

@@ -15,9 +15,11 @@ from shoal.boxes.exitcodes import program_code
 from shoal.boxes.faults import rebuild_error
 from shoal.boxes.guest.frames import blocks
 from shoal.boxes.invocations import Invocations
+from shoal.boxes.keeping import AgentOutput
 from shoal.boxes.limits import Limited
 from shoal.boxes.procfs import all_stats, taken_by
 from shoal.boxes.settings import HandleSettings
+from shoal.boxes.spec import BoxLimits
 from shoal.errors import (
     AgentPauseError,
     AgentStartError,
@@ -58,6 +60,7 @@ class ChildHandle:
         self._link = link
         self._ending = False  # we asked for its end
         self._frozen = False
+        self._output = _output_of(spec, child.pid, settings)
         self.process_id: int | None = child.pid
         self.exited: asyncio.Future[Exit] = loop.create_future()
         self._actions: dict[type, Callable[[Any], None]] = {
@@ -91,7 +94,9 @@ class ChildHandle:
     # -- what the child says
 
     def on_line(self, stream: str, line: str) -> None:
-        """Pass on a line of its output."""
+        """Keep a line of its output, and pass it on."""
+        if self._output is not None:
+            self._output.line(stream, line)
         self._settings.on_line(stream, line)
 
     def on_frame(self, kind: int, body: bytes) -> None:
@@ -130,6 +135,8 @@ class ChildHandle:
 
     def on_exit(self, code: int) -> None:
         """Settle everything that waits for it: it has ended."""
+        if self._output is not None:
+            self._output.close()
         code = program_code(self._child.level, code)
         error = self.limited.verdict() if self.limited is not None else None
         reason = "limit" if error is not None else "stopped" if self._ending else "died"
@@ -275,6 +282,13 @@ class ChildHandle:
             return None
         taken = taken_by(self._child.walls.members(all_stats()))
         return ResourceUsage(memory_mb=taken.memory_mb, cpu_seconds=taken.cpu_seconds)
+
+
+def _output_of(spec: LaunchSpec, pid: int, settings: HandleSettings) -> AgentOutput | None:
+    if settings.output is None:
+        return None
+    limits = BoxLimits() if spec.box is None or spec.box.limits is None else spec.box.limits
+    return AgentOutput(settings.output / spec.agent_id, pid, settings.clock, limits)
 
 
 def _look_at(call: asyncio.Task[None]) -> None:

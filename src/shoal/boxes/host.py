@@ -18,6 +18,7 @@ from shoal.boxes.handle import ChildHandle
 from shoal.boxes.launch import BOX_PATH, Launcher
 from shoal.boxes.levels import import_path, launcher_for, resolve_level
 from shoal.boxes.limits import LimitKeeper, LimitWarning
+from shoal.boxes.logs import visible
 from shoal.boxes.output import relay
 from shoal.boxes.pack import pack
 from shoal.boxes.process import ProcessLauncher
@@ -52,13 +53,15 @@ class HostCallbacks(msgspec.Struct, frozen=True, kw_only=True):
     """What a host tells, on the loop.
 
     ``adopted``: a child was started; again when it gets its agent. ``disowned``: a child was reaped.
-    ``warning``: an agent took 80 % of a limit. ``line(stream, text)``: a line that a child printed.
+    ``warning``: an agent took 80 % of a limit. ``line(stream, text)``: a line that a child printed; its control characters
+    are made visible where there are walls. ``output``: the folder in which such lines are kept as well, by agent.
     """
 
     adopted: Callable[[StartedChild], object] = _nothing
     disowned: Callable[[StartedChild], object] = _nothing
     warning: Callable[[LimitWarning], object] = _nothing
     line: Callable[[str, str], None] = relay
+    output: Path | None = None
 
 
 class ChildHost:
@@ -97,10 +100,14 @@ class ChildHost:
         self._max_message_mb = max_message_mb
         self._settings = HandleSettings(
             clock=clock,
-            on_line=self._callbacks.line,
+            on_line=self._line,
             max_message=int(max_message_mb * _MIB),
             start_timeout=start_timeout,
+            output=self._callbacks.output,
         )
+
+    def _line(self, stream: str, text: str) -> None:
+        self._callbacks.line(stream, text if self._level == "process" else visible(text))
 
     async def check(self, source: Any, box: Any = None) -> str:
         """Return its level, when *source* can travel to it and *box* (a BoxSpec or None) is possible here.

@@ -33,6 +33,7 @@ class HostSide:
 
     def __init__(self, router: Router, max_message: int, mailbox: tuple[int, int]) -> None:
         """Join; it takes nothing until something is registered. *mailbox*: how many messages, how many bytes."""
+        self.backlog = None
         self._router = router
         self._max_message = max_message
         self._numbers = itertools.count(1)

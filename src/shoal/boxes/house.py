@@ -99,8 +99,8 @@ class House:
 
     def _check_limits(self, box: Box, limits: BoxLimits, held: Mapping[str, str]) -> None:
         for text in check_limits(box.isolation, limits, held):
-            if box.isolation == "process" or text in self._told:
-                continue  # nobody expects walls of a plain process; and once is enough
+            if text in self._told:
+                continue  # once is enough
             self._told.add(text)
             fact = msgspec.Raw(msgspec.json.encode({"box": box.name, "warning": text}))
             self.router.spread(_OWN, "shoal.limit_unavailable", fact)

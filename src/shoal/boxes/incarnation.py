@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from shoal.boxes import boxwire, wire
+from shoal.boxes.backlog import Backlog
 from shoal.boxes.child import ChildProcess
 from shoal.boxes.data import decoded
 from shoal.boxes.errands import Errands
@@ -16,6 +17,7 @@ from shoal.boxes.exitcodes import program_code
 from shoal.boxes.faults import rebuild_error, to_record
 from shoal.boxes.heartbeat import Heartbeat
 from shoal.boxes.members import Member, Parcel
+from shoal.boxes.replying import Replies
 from shoal.boxes.router import Router
 from shoal.boxes.spec import BoxLimits
 from shoal.boxes.wire import NOTHING, ErrorRecord
@@ -66,6 +68,8 @@ class Incarnation:
             in_flight=limits.in_flight,
             interleave=about.interleave,
         )
+        self.backlog = Backlog(child.channel, int(limits.mailbox_mib * _MIB))
+        self.replies = Replies(self.member, about.router, about.clock, child.channel.pause, self._go_on)
         self.errands = Errands(child.channel.send, about.clock, about.collects)
         self.heartbeat = Heartbeat(about.clock, self._send)
         self.began = about.clock.monotonic()
@@ -83,14 +87,14 @@ class Incarnation:
             boxwire.BoxReady: self._became_ready,
             boxwire.Send: self._sent,
             boxwire.Publish: self._published,
-            boxwire.Reply: self._replied,
+            boxwire.Reply: self.replies.take,
             boxwire.Handled: lambda record: about.router.handled(self.member, record.id),
             boxwire.LogRecord: lambda record: about.on_line(_STREAMS.get(record.stream, "log"), record.text),
             boxwire.ExecEnd: self.errands.ended,
             boxwire.File: self.errands.filed,
             boxwire.Exit: self._said_exit,
         }
-        child.channel.on_sent = child.channel.resume
+        child.channel.on_sent = self._go_on
         child.owner = self
 
     def _send(self, record: Any) -> None:
@@ -98,6 +102,10 @@ class Incarnation:
         if self.child.channel.unsent > _UNREAD:
             # It does not read: what it asks for meanwhile waits, so that the answers do not pile up here.
             self.child.channel.pause()
+
+    def _go_on(self) -> None:
+        if not self.replies.waits and self.child.channel.unsent <= _UNREAD:
+            self.child.channel.resume()
 
     # -- its life
 
@@ -153,6 +161,7 @@ class Incarnation:
     def on_frame(self, kind: int, body: bytes) -> None:
         """Act on a frame. Raises ProtocolError."""
         record = wire.decode_record(kind, body, boxwire.from_box)
+        self.replies.flush()
         self.heartbeat.seen()
         action = self._actions.get(type(record))
         if action is None:
@@ -162,6 +171,7 @@ class Incarnation:
     def on_exit(self, code: int) -> None:
         """Settle everything that waits for it: it has ended."""
         self.heartbeat.stop()
+        self.replies.flush()
         code = program_code(self.about.level, code, None if self.goodbye is None else self.goodbye.code)
         self.reason = self._reason(code)
         dead = self._dead(code)
@@ -255,9 +265,6 @@ class Incarnation:
     def answer_error(self, number: int, error: ShoalError) -> None:
         """Answer with an error of the host's own."""
         self.answer(number, NOTHING, to_record(error))
-
-    def _replied(self, record: boxwire.Reply) -> None:
-        self.about.router.reply(self.member, record.id, record.data, record.error, record.own)
 
     # -- the port of its member
 

@@ -15,6 +15,8 @@ _DEFAULTS = BoxLimits()
 def check_limits(level: str, limits: BoxLimits, held: Mapping[str, str]) -> list[str]:
     """Return a text for each of *limits* that nothing holds, as *held* (a limit to what holds it) tells.
 
+    At level process only for those that were asked for: nobody expects walls of a plain process.
+
     Raises:
         LimitUnavailableError: one of them was asked for, that is: is not the default, and ``best_effort`` is False.
     """
@@ -26,4 +28,5 @@ def check_limits(level: str, limits: BoxLimits, held: Mapping[str, str]) -> list
             f"nothing holds {words} at level {level} on this machine",
             note="Leave it out, use another level or control groups that may be written, or say best_effort=True.",
         )
-    return [f"nothing holds {name}={getattr(limits, name):g} at level {level} on this machine" for name in loose]
+    told = asked if level == "process" else loose
+    return [f"nothing holds {name}={getattr(limits, name):g} at level {level} on this machine" for name in told]

@@ -13,7 +13,7 @@ from typing import Literal
 
 import msgspec
 
-__all__ = ["LogLine", "Logs", "LogsMode", "relay_to"]
+__all__ = ["LogLine", "Logs", "LogsMode", "relay_to", "visible"]
 
 LogsMode = Literal["relay", "prefix", "none"] | Callable[["LogLine"], object]
 _FOLLOWED = 10_000  # lines that wait for a follower; a slower one loses the oldest
@@ -93,11 +93,11 @@ def relay_to(mode: LogsMode) -> Callable[[LogLine], object]:
 
 
 def _relayed(line: LogLine) -> None:
-    _write(line, _visible(line.text))
+    _write(line, visible(line.text))
 
 
 def _prefixed(line: LogLine) -> None:
-    _write(line, f"[{line.box}] {_visible(line.text)}")
+    _write(line, f"[{line.box}] {visible(line.text)}")
 
 
 def _write(line: LogLine, text: str) -> None:
@@ -107,6 +107,6 @@ def _write(line: LogLine, text: str) -> None:
         target.flush()
 
 
-def _visible(text: str) -> str:
+def visible(text: str) -> str:
     """Show control characters instead of sending them to a terminal: a box cannot move its cursor."""
     return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import msgspec
 
+from shoal.boxes.backlog import Backlog
 from shoal.boxes.policy import event_matches
 from shoal.boxes.wire import ErrorRecord
 from shoal.kernel.ports import Timer
@@ -61,7 +62,15 @@ class Parcel(msgspec.Struct, eq=False):
 
 
 class Port(Protocol):
-    """How a member is spoken to. Nothing here may raise or call back into the router at once."""
+    """How a member is spoken to. Nothing here may raise or call back into the router at once.
+
+    ``backlog``: what it has not taken yet, None for a member that takes everything at once.
+    """
+
+    @property
+    def backlog(self) -> Backlog | None:
+        """What it has been sent and has not taken."""
+        ...
 
     def give(self, parcel: Parcel) -> None:
         """Hand over a message or an event."""

@@ -165,6 +165,9 @@ class Router:
 
     def _check_way(self, request: Request, parcel: Parcel) -> None:
         if parcel.over is not None:
+            backlog = request.target.port.backlog
+            if backlog is not None and not backlog.has_room(parcel.size):
+                raise MailboxFullError([request.target.name], request.target.max_count)
             return
         if not request.target.has_room(parcel.size):
             raise MailboxFullError([request.target.name], request.target.max_count)
@@ -183,6 +186,13 @@ class Router:
         request.target.pump()
 
     # -- answers
+
+    def asker(self, member: Member, number: int) -> Member | None:
+        """Return who waits for a member's answer to what it was given under that number, None when nobody does."""
+        parcel = member.given.get(number)
+        if parcel is None or parcel.request is None or not parcel.request.open:
+            return None
+        return parcel.request.sender
 
     def reply(self, member: Member, number: int, data: msgspec.Raw, error: ErrorRecord | None, own: bool) -> None:
         """Take a member's answer to what it was given. One that nobody waits for is counted and dropped."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 
@@ -12,7 +13,10 @@ __all__ = ["HandleSettings"]
 
 
 class HandleSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What all handles of a host share. Sizes in bytes, times in seconds; ``at_once`` bounds the calls of one child."""
+    """What all handles of a host share. Sizes in bytes, times in seconds; ``at_once`` bounds the calls of one child.
+
+    ``output``: the folder in which what agents print is kept, None for nowhere.
+    """
 
     clock: Clock
     on_line: Callable[[str, str], None]
@@ -20,3 +24,4 @@ class HandleSettings(msgspec.Struct, frozen=True, kw_only=True):
     start_timeout: float = 30.0
     at_once: int = 1024
     in_flight: int = 256
+    output: Path | None = None

@@ -1,4 +1,4 @@
-"""``shoal boxes``: probe, build-image, run, exec."""
+"""``shoal boxes``: probe, build-image, run, exec, logs."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ import asyncio
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
-from shoal.cli.options import EPILOG, SETTINGS, Json
-from shoal.cli.show import document, table
-from shoal.errors import BoxSpecError
+from shoal.cli.options import EPILOG, SETTINGS, Json, Store, url_of
+from shoal.cli.show import document, line, table
+from shoal.client import Client
+from shoal.config import output_folder
+from shoal.errors import BoxSpecError, ConfigError
+from shoal.kernel.clock import RealClock
 
-__all__ = ["app", "build_image", "exec_", "probe", "run"]
+__all__ = ["app", "build_image", "exec_", "logs", "probe", "run"]
 
 _HELP = """Run code in isolated boxes, and see which walls work on this machine.
 
@@ -136,6 +139,64 @@ def exec_(
         return int(end.exit_code)
 
     return _in_box(isolation, memory, network, mount, work)
+
+
+@app.command("logs", epilog=EPILOG)
+def logs(
+    agent: Annotated[str, typer.Argument(metavar="AGENT", help="Its name or id.")],
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes; ends with Ctrl-C.")] = False,
+    tail: Annotated[int | None, typer.Option(metavar="N", min=0, help="Only the last so many lines.")] = None,
+    stream: Annotated[Literal["stdout", "stderr"] | None, typer.Option(help="Only one of them.")] = None,
+    store: Store = None,
+    json: Json = False,
+) -> None:
+    """Show what an agent within walls (process, bubblewrap, gvisor, microvm) has printed, oldest first.
+
+    It is kept beside the store, and shown when the agent or its runtime has ended, too: the last 10,000 lines or 4 MiB
+    unless its BoxSpec says otherwise. What it wrote to standard error comes on standard error. Control characters are
+    made visible, but with --json.
+
+    \b
+    Example:
+      shoal boxes logs worker --follow --tail 20
+    """
+    asyncio.run(_logs(url_of(store), agent, follow, tail, stream, json))
+
+
+async def _logs(url: str, agent: str, follow: bool, tail: int | None, stream: str | None, json: bool) -> None:
+    from shoal.boxes.keptlines import OutputReader
+    from shoal.boxes.logs import visible
+
+    async with Client(store=url, read_only=True) as client:
+        known = client.get_agent_status(agent)
+    folder = output_folder(url)
+    assert folder is not None, "a client opens no store without a file"
+    if known.isolation in ("inline", "thread"):
+        raise ConfigError(
+            f"agent {known.name!r} runs {known.isolation}, within its runtime: what it prints is its runtime's own output",
+            note="What agents with isolation='process', 'bubblewrap', 'gvisor' or 'microvm' print is kept.",
+        )
+
+    def show(kept: Any) -> None:
+        if json:
+            line(kept)
+        else:
+            target = sys.stderr if kept.stream == "stderr" else sys.stdout
+            print(visible(kept.text), end="" if kept.partial else "\n", file=target, flush=True)
+
+    reader = OutputReader(folder / known.agent_id, stream)
+    before = reader.last(tail)
+    for kept in before:
+        show(kept)
+    if not follow:
+        if not before and tail != 0:
+            print(f"agent {known.name!r} has printed nothing{f' to {stream}' if stream else ''}", file=sys.stderr)
+        return
+    async for kept in reader.follow(RealClock()):
+        if reader.lost:
+            reader.lost = False
+            print("shoal: it prints faster than this is read: lines are missing here", file=sys.stderr)
+        show(kept)
 
 
 def _in_box(isolation: str, memory: float | None, network: bool, mounts: list[str] | None, work: Any) -> int:

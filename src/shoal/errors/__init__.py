@@ -45,6 +45,9 @@ about an error stands in its note (``add_note``), which a traceback prints below
     │       └── MessageTooLargeError
     ├── VersionConflictError (RuntimeError)         key, expected, actual
     ├── LeaseLostError (RuntimeError)               somebody else may be doing this work now
+    ├── LockError                                   namespace, key
+    │   ├── LockTimeoutError (TimeoutError)         timeout, holder
+    │   └── LockNotOwnedError (RuntimeError)        the holder keeps it
     ├── MessageError
     │   ├── ResponseTimeoutError (TimeoutError)
     │   ├── MessageExpiredError (TimeoutError)
@@ -52,6 +55,30 @@ about an error stands in its note (``add_note``), which a traceback prints below
     │   ├── RequestFailedError (RuntimeError)       error_type, error_message, traceback
     │   ├── DeadlockError (RuntimeError)            cycle, by name
     │   └── ChainTooDeepError (RuntimeError)
+    ├── ModelError (RuntimeError)                   model
+    │   ├── ModelAuthError                          the key is wrong, or may not use this model
+    │   ├── ModelRejectedError                      status: refused for good
+    │   ├── ModelRateLimitError                     retry_after
+    │   ├── ModelUnavailableError                   another attempt may succeed
+    │   ├── ModelTimeoutError (TimeoutError)
+    │   ├── ContextTooLongError
+    │   ├── ContentFilteredError
+    │   ├── OutputInvalidError                      text, reason
+    │   ├── UnpricedModelError                      max_cost cannot be held
+    │   ├── ScriptExhaustedError                    agent_name, ordinal
+    │   └── CassetteError                           path, line
+    │       └── CassetteMissError                   the first difference
+    ├── ToolError (RuntimeError)                    tool
+    │   ├── ToolTimeoutError (TimeoutError)
+    │   ├── ApprovalRequiredError                   nobody can be asked
+    │   └── ApprovalNotFoundError (LookupError)
+    ├── RunError (RuntimeError)                     run_id
+    │   ├── RunNotFoundError (LookupError)
+    │   ├── RunActiveError                          node: who carries it out
+    │   ├── RunConflictError                        another pattern or input under the same id
+    │   ├── RunChangedError                         step: recorded with another input
+    │   ├── BudgetExceededError                     limit, spent, needed, scope
+    │   └── LoopDetectedError                       kind, evidence
     └── BoxError (RuntimeError)
         ├── ProtocolError                           what came over the wire is not a frame
         ├── BoxStartError                           level, phase, exit_code, stderr_tail
@@ -107,6 +134,7 @@ from shoal.errors.data import (
     QueueFullError,
     VersionConflictError,
 )
+from shoal.errors.locks import LockError, LockNotOwnedError, LockTimeoutError
 from shoal.errors.messages import (
     ChainTooDeepError,
     DeadlockError,
@@ -116,7 +144,35 @@ from shoal.errors.messages import (
     RequestFailedError,
     ResponseTimeoutError,
 )
+from shoal.errors.models import (
+    ApprovalNotFoundError,
+    ApprovalRequiredError,
+    CassetteError,
+    CassetteMissError,
+    ContentFilteredError,
+    ContextTooLongError,
+    ModelAuthError,
+    ModelError,
+    ModelRateLimitError,
+    ModelRejectedError,
+    ModelTimeoutError,
+    ModelUnavailableError,
+    OutputInvalidError,
+    ScriptExhaustedError,
+    ToolError,
+    ToolTimeoutError,
+    UnpricedModelError,
+)
 from shoal.errors.root import ShoalError, nearest
+from shoal.errors.runs import (
+    BudgetExceededError,
+    LoopDetectedError,
+    RunActiveError,
+    RunChangedError,
+    RunConflictError,
+    RunError,
+    RunNotFoundError,
+)
 from shoal.errors.setup import (
     ConfigError,
     IsolationUnavailableError,
@@ -141,6 +197,30 @@ from shoal.errors.tasks import (
 )
 
 __all__ = [
+    "ApprovalNotFoundError",
+    "ApprovalRequiredError",
+    "CassetteError",
+    "CassetteMissError",
+    "ContentFilteredError",
+    "ContextTooLongError",
+    "ModelAuthError",
+    "ModelError",
+    "ModelRateLimitError",
+    "ModelRejectedError",
+    "ModelTimeoutError",
+    "ModelUnavailableError",
+    "OutputInvalidError",
+    "ScriptExhaustedError",
+    "ToolError",
+    "ToolTimeoutError",
+    "UnpricedModelError",
+    "BudgetExceededError",
+    "LoopDetectedError",
+    "RunActiveError",
+    "RunChangedError",
+    "RunConflictError",
+    "RunError",
+    "RunNotFoundError",
     "AgentError",
     "AgentLimitError",
     "AgentNameTakenError",
@@ -169,6 +249,9 @@ __all__ = [
     "IsolationUnavailableError",
     "LeaseLostError",
     "LimitUnavailableError",
+    "LockError",
+    "LockNotOwnedError",
+    "LockTimeoutError",
     "MailboxFullError",
     "MessageError",
     "MessageExpiredError",

@@ -10,8 +10,11 @@ from typing import Any
 
 import msgspec
 
+from shoal.kernel.budget import Account, Grant
+from shoal.kernel.leasing import Granted
 from shoal.kernel.message import AgentMessage
-from shoal.kernel.ports import Invocation, Link, SharedValue, Step
+from shoal.kernel.ports import Begun, Invocation, Lease, Link, SharedValue, Step
+from shoal.kernel.run import Approval
 from shoal.kernel.shared_store import SharedStore
 from shoal.kernel.task import Task
 
@@ -31,11 +34,19 @@ RESULTS: dict[str, Any] = {
     "receive_messages": list[AgentMessage],
     "wait_for_response": AgentMessage,
     "request": AgentMessage,
+    "run_begin": Begun,
+    "run_reserve": Grant,
+    "run_ask": Approval,
+    "run_approval": Approval,
+    "run_account": Account,
+    "run_cancel_asked": str | None,
     "step_load": Step | None,
     "step_record": Step,
     "submit_task": str,
     "wait_for_task": Task,
     "dependencies": dict[str, Task],
+    "lease_acquire": Granted,
+    "lease_renew": Lease,
     "shared_get": SharedValue | None,
     "shared_set": int,
     "shared_delete": bool,

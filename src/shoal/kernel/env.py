@@ -15,6 +15,7 @@ from shoal.errors import (
     RuntimeStoppingError,
     StoreError,
 )
+from shoal.kernel.leasing import leasing_of
 from shoal.kernel.limits import ResourceLimit
 from shoal.kernel.numbers import Numbers
 from shoal.kernel.ports import Bus, Clock, Store
@@ -42,6 +43,7 @@ class Env:
         self.bus = bus
         self.settings = settings
         self.limits = limits
+        self.leasing = leasing_of(store, clock)
         self.numbers = Numbers()
         self.node_id = ""
         self.runtime_id = ""

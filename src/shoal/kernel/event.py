@@ -65,6 +65,12 @@ class EventType(StrEnum):
     NODE_LOST = "node_lost"
     LEASE_LOST = "lease_lost"
     ORPHAN_KILLED = "orphan_killed"
+    RUN_STARTED = "run_started"
+    RUN_FINISHED = "run_finished"
+    APPROVAL_ASKED = "approval_asked"
+    APPROVAL_GIVEN = "approval_given"
+    BUDGET_EXHAUSTED = "budget_exhausted"
+    LOOP_DETECTED = "loop_detected"
 
 
 _ERRORS = {
@@ -91,6 +97,8 @@ _WARNINGS = {
     EventType.LAUNCH_DELAYED,
     EventType.LOOP_BLOCKED,
     EventType.ORPHAN_KILLED,
+    EventType.BUDGET_EXHAUSTED,
+    EventType.LOOP_DETECTED,
 }
 
 SEVERITY: dict[str, Severity] = {

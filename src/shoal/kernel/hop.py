@@ -18,10 +18,9 @@ __all__ = ["HopLink"]
 class HopLink:
     """The runtime's link for the agent's loop: verbs hop to the runtime's loop, and come back with their result."""
 
-    def __init__(self, link: RuntimeLink, home: asyncio.AbstractEventLoop, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, link: RuntimeLink, home: asyncio.AbstractEventLoop) -> None:
         self._link = link
         self._home = home
-        self._loop = loop
         self.open = threading.Event()  # cleared while the agent is held
         self.open.set()
         self.held = False  # its own thread stands in ``is_stopping``
@@ -41,7 +40,7 @@ class HopLink:
         return self._cross(carry_out())
 
     def _cross(self, work: Coroutine[Any, Any, Any]) -> asyncio.Future[Any]:
-        return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._home), loop=self._loop)
+        return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._home))  # on whichever loop asks
 
     async def _take(self, taking: _Taking) -> Any:
         try:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from shoal.errors import AgentPauseError, AgentStartError, ConfigError, DeadAgentError
+from shoal.kernel.ambient import AgentAmbient, current_ambient
 from shoal.kernel.behaviour import Behaviour
 from shoal.kernel.context import AgentContext, current_invocation
 from shoal.kernel.gate import Gate, gated
@@ -43,6 +44,7 @@ class InlineHandle:
     """A living agent on this loop."""
 
     __slots__ = (
+        "_ambient",
         "_behaviour",
         "_clock",
         "_context",
@@ -65,15 +67,18 @@ class InlineHandle:
         self._clock = clock
         self._pool = pool
         self._gate = Gate()
+        gated_link = _GatedLink(link, self._gate)
         self._context = AgentContext(
-            _GatedLink(link, self._gate),
+            gated_link,
             agent_id=spec.agent_id,
             name=spec.name,
             runtime_id=spec.runtime_id,
             node_id=spec.node_id,
         )
         self._behaviour: Behaviour | None = None
+        self._ambient = AgentAmbient(clock, gated_link)
         self._home = contextvars.copy_context()  # of each message: many are handled in one asyncio task
+        self._home.run(current_ambient.set, self._ambient)
         self._jobs: dict[str, Callable[[], Any]] = {}
         self.exited: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
 
@@ -96,13 +101,25 @@ class InlineHandle:
         """Run a hook; tasks and messages at the pace of the gate."""
         assert self._behaviour is not None, "ready() comes first"
         hook = invocation.hook
-        context = self._home.copy() if hook == "on_message" else contextvars.copy_context()
+        if hook == "on_message":
+            context = self._home.copy()
+        else:
+            context = contextvars.copy_context()
+            context.run(current_ambient.set, self._ambient)
         context.run(current_invocation.set, invocation)
         if hook in ("on_message", "execute_task"):
             work, gate = self._behaviour.invoke(hook, invocation.argument), self._gate
         else:
             work, gate = self._behaviour.invoke(hook, *_arguments(invocation)), None  # it runs while those are held
-        return await gated(work, gate, context, may_exit=self._may_exit)
+        try:
+            result = await gated(work, gate, context, may_exit=self._may_exit)
+        except BaseException as error:
+            if self._ambient.runs:
+                await self._ambient.over(invocation.invocation_id, error)
+            raise
+        if self._ambient.runs:
+            await self._ambient.over(invocation.invocation_id, None)
+        return result
 
     async def _in_thread(self, fn: Callable[..., Any], *args: Any) -> Any:
         invocation = current_invocation.get()

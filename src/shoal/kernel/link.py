@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 from shoal.errors import DeadAgentError, LeaseLostError, NoHandlerError, WaitTimeoutError
 from shoal.kernel.context import current_invocation
 from shoal.kernel.entry import Entry
+from shoal.kernel.leasing import Granted, lock_name
 from shoal.kernel.message import AgentMessage, check_topic
 from shoal.kernel.payload import checked
-from shoal.kernel.ports import Step
+from shoal.kernel.ports import Lease, Step
 from shoal.kernel.redelivery import put_back
+from shoal.kernel.runlink import RUN_VERBS
 from shoal.kernel.shared import Shared
 from shoal.kernel.task import Task
 
@@ -48,10 +50,13 @@ class CellLink:
             raise DeadAgentError("This agent is not running", reason="not_running")
         if invocation_id in cell.void:
             raise LeaseLostError("This attempt was given up: it cannot settle, send or write")
+        entry = cell.entries.get(invocation_id or "")
+        if verb in RUN_VERBS:
+            return RUN_VERBS[verb](cell, entry, **args)
         carry_out = _VERBS.get(verb)
         if carry_out is None:
             raise ValueError(f"unknown verb {verb[:80]!r}")
-        return carry_out(self, cell, cell.entries.get(invocation_id or ""), **args)
+        return carry_out(self, cell, entry, **args)
 
     def is_stopping(self) -> bool:
         """Tell whether the present work is to end."""
@@ -241,6 +246,24 @@ class CellLink:
     async def _shared_changes(self, cell: Cell, entry: Entry | None, prefix: str, after: int | None) -> Any:
         return await self._shared.changes(prefix, after)
 
+    # -- leases on names
+
+    async def _lease_acquire(
+        self, cell: Cell, entry: Entry | None, name: str, owner: str, ttl: float, timeout: float | None
+    ) -> Granted:
+        return await self._env.leasing.acquire(lock_name(name), owner, ttl, timeout)
+
+    async def _lease_renew(
+        self, cell: Cell, entry: Entry | None, name: str, owner: str, token: int, ttl: float
+    ) -> Lease:
+        held = Lease(name=lock_name(name), owner=owner, token=token, until=self._env.clock.now())
+        return await self._env.leasing.renew(held, ttl)
+
+    async def _lease_release(self, cell: Cell, entry: Entry | None, name: str, owner: str, settled: bool) -> None:
+        given = self._env.leasing.release(lock_name(name), owner)
+        if settled:
+            await given
+
 
 _VERBS: dict[str, Callable[..., Awaitable[Any]]] = {
     "send_message": CellLink._send_message,
@@ -260,6 +283,9 @@ _VERBS: dict[str, Callable[..., Awaitable[Any]]] = {
     "dependencies": CellLink._dependencies,
     "submit_task": CellLink._submit_task,
     "wait_for_task": CellLink._wait_for_task,
+    "lease_acquire": CellLink._lease_acquire,
+    "lease_renew": CellLink._lease_renew,
+    "lease_release": CellLink._lease_release,
     "shared_get": CellLink._shared_get,
     "shared_set": CellLink._shared_set,
     "shared_delete": CellLink._shared_delete,

@@ -58,6 +58,7 @@ class Maintenance:
             node.groups.look()
             node.events.wake()
             node.shared.wake()
+            await node.runs.look()
         if env.store.tasks.claimable(now=env.clock.now()):
             node.scheduler.kick()
         for agent_id in env.store.mail.due(list(node.post.cells), now=env.clock.now()):

@@ -26,6 +26,8 @@ from shoal.kernel.ports import Node as NodeRecord
 from shoal.kernel.post import Post
 from shoal.kernel.queue import Queue
 from shoal.kernel.registration import Registration
+from shoal.kernel.running import NodeAmbient
+from shoal.kernel.runs import Runs
 from shoal.kernel.scheduler import Scheduler
 from shoal.kernel.shared import Shared
 from shoal.kernel.takeover import Takeover, process_start, this_boot
@@ -75,6 +77,7 @@ class Node:
         self.groups = Groups(env, self.agents, self.registrations, self.scheduler)
         self.queue = Queue(env, self.scheduler, self.cells, self.registrations, self.load)
         self.events = Events(env)
+        self.runs = Runs(env, NodeAmbient(env))
         self.takeover = Takeover(env, self.scheduler, self.post, kill_orphan)
         self.maintenance = Maintenance(env, self, waiting)
         self._watchdog = Watchdog(env)
@@ -121,7 +124,7 @@ class Node:
         )
 
     def _hear(self) -> None:
-        hear = self.env.bus.hear
+        env, hear = self.env, self.env.bus.hear
         waiting = self.tasks.waiting
         self._undo += [
             hear("tasks", lambda _: self.scheduler.kick()),
@@ -130,7 +133,9 @@ class Node:
             hear("mail", self.post.mail_waits),
             hear("groups", lambda _: self.groups.look()),
             hear("shared", lambda _: self.shared.wake()),
+            hear("runs", lambda _: env.spawn(self.runs.look(), "look at runs")),
             hear("gone", self._heard_gone),
+            self.env.leasing.connect(self.env.bus),
             *self.post.asking.probes.hear(),
         ]
 
@@ -147,6 +152,7 @@ class Node:
     def _committed(self) -> None:
         self.events.wake()
         self.shared.wake()
+        self.runs.wake()
 
     # -- being alive
 
@@ -253,6 +259,7 @@ class Node:
         self.tasks.waiting.close(why)
         self.events.close(why)
         self.shared.close(why)
+        self.runs.close(why)
 
     async def adopt(self, child: Child) -> None:
         """Remember a child process, so that whoever finds this node dead can end it."""

@@ -57,7 +57,7 @@ class ThreadHandle:
         self._home = asyncio.get_running_loop()
         self.exited: asyncio.Future[Exit] = self._home.create_future()
         self._loop = asyncio.new_event_loop()
-        self._hop = HopLink(link, self._home, self._loop)
+        self._hop = HopLink(link, self._home)
         self._outcomes: dict[str, asyncio.Future[Any]] = {}
         self._tasks: dict[str, asyncio.Task[Any]] = {}  # by invocation; belongs to the agent's loop
         self._holding: Future[None] | None = None

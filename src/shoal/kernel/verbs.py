@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from shoal.kernel.node import Node
     from shoal.kernel.ports import Store
     from shoal.kernel.queue import Queue
+    from shoal.kernel.runs import Runs
     from shoal.kernel.tasks import Tasks
 
 __all__ = ["Verbs"]
@@ -50,6 +51,11 @@ class Verbs(ABC):
     def events(self) -> Events:
         """The verbs on events."""
         return self._here.events
+
+    @property
+    def runs(self) -> Runs:
+        """The verbs on runs."""
+        return self._here.runs
 
     @property
     def store(self) -> Store:

@@ -161,3 +161,43 @@ class LeasesContract:
         assert third is not None and third.token == 3
         with pytest.raises(LeaseLostError):
             await leases.renew(third, now=after(20), until=after(99))
+
+    @on_nodes
+    async def test_those_who_want_a_name_stand_in_line(self, store: Store) -> None:
+        leases = store.leases
+        held = await leases.acquire("lock", "me", now=NOW, until=after(60))
+        assert held is not None
+        for owner in ("first", "second"):
+            assert await leases.acquire("lock", owner, now=NOW, until=after(60), wait_until=after(10)) is None
+        assert await leases.acquire("lock", "passer-by", now=NOW, until=after(60)) is None
+        second = leases.standing("lock", "second", now=NOW)
+        assert (second.held, second.ahead, second.waiting) == (held, 1, 2)
+        assert leases.standing("lock", "passer-by", now=NOW).ahead == 2
+        assert leases.standing("lock", "second", now=after(10)).waiting == 0, "they asked no more"
+        assert await leases.withdraw("lock", "me", now=after(1))
+        assert leases.standing("lock", "first", now=after(1)).held is None
+        for owner in ("second", "passer-by"):
+            assert await leases.acquire("lock", owner, now=after(1), until=after(60), wait_until=after(11)) is None
+        given = await leases.acquire("lock", "first", now=after(1), until=after(60))
+        assert given is not None and given.token == 2
+        assert not await leases.withdraw("lock", "second", now=after(2)), "it held nothing, and stands there no more"
+        last = leases.standing("lock", "passer-by", now=after(2))
+        assert (last.held, last.ahead, last.waiting) == (given, 0, 1)
+        gone = await leases.acquire("lock", "late", now=after(60), until=after(99))
+        assert gone is not None and gone.token == 3, "the holder and those in line died"
+
+    @on_nodes
+    async def test_the_tokens_of_a_forgotten_name_never_fall(self, store: Store) -> None:
+        leases = store.leases
+        for owner in ("a", "b", "c"):
+            lease = await leases.acquire("old", owner, now=NOW, until=after(10))
+            assert lease is not None and await leases.release(lease, now=NOW)
+        assert await leases.acquire("new", "a", now=NOW, until=after(100)) is not None
+        assert await leases.forget(after(10)) == 0
+        assert await leases.forget(after(11), limit=1) == 1 and await leases.forget(after(11)) == 0
+        again = await leases.acquire("old", "a", now=after(12), until=after(20))
+        assert again is not None and again.token == 4
+        assert leases.standing("new", "", now=after(12)).held is not None
+        await store.prune(after(21))
+        third = await leases.acquire("old", "a", now=after(22), until=after(23))
+        assert third is not None and third.token == 5

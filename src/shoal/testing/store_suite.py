@@ -11,6 +11,7 @@ your backend, new, empty and not yet opened::
         return MyStore(tmp_path / "my.db")
 
     class TestAgents(store_suite.AgentsContract): ...
+    class TestConversations(store_suite.ConversationsContract): ...
     class TestDependencies(store_suite.DependenciesContract): ...
     class TestEvents(store_suite.EventsContract): ...
     class TestFailedMail(store_suite.FailedMailContract): ...
@@ -19,6 +20,9 @@ your backend, new, empty and not yet opened::
     class TestLeases(store_suite.LeasesContract): ...
     class TestMail(store_suite.MailContract): ...
     class TestPausedMail(store_suite.PausedMailContract): ...
+    class TestRunBudgets(store_suite.RunBudgetsContract): ...
+    class TestRunStore(store_suite.RunStoreContract): ...
+    class TestRunWriter(store_suite.RunWriterContract): ...
     class TestTasks(store_suite.TasksContract): ...
 
 The tests open and close the store themselves. A store reads no clock, so no test waits.
@@ -27,6 +31,7 @@ The tests open and close the store themselves. A store reads no clock, so no tes
 from __future__ import annotations
 
 from shoal.testing.store_agents import AgentsContract
+from shoal.testing.store_conversations import ConversationsContract
 from shoal.testing.store_dependencies import DependenciesContract
 from shoal.testing.store_events import EventsContract
 from shoal.testing.store_failed_mail import FailedMailContract
@@ -34,10 +39,13 @@ from shoal.testing.store_kv import KVContract
 from shoal.testing.store_leases import JournalContract, LeasesContract
 from shoal.testing.store_mail import MailContract
 from shoal.testing.store_paused_mail import PausedMailContract
+from shoal.testing.store_run_life import RunStoreContract
+from shoal.testing.store_runs import RunBudgetsContract, RunWriterContract
 from shoal.testing.store_tasks import TasksContract
 
 __all__ = [
     "AgentsContract",
+    "ConversationsContract",
     "DependenciesContract",
     "EventsContract",
     "FailedMailContract",
@@ -46,5 +54,8 @@ __all__ = [
     "LeasesContract",
     "MailContract",
     "PausedMailContract",
+    "RunBudgetsContract",
+    "RunStoreContract",
+    "RunWriterContract",
     "TasksContract",
 ]

@@ -87,14 +87,19 @@ def another() -> Iterator[OtherUser | str]:
         yield found
 
 
+def as_user(name: str, another: OtherUser | str) -> User:
+    """Return this user or the other one; skip the test where there is none."""
+    if name == "this user":
+        return User(name, None)
+    if isinstance(another, str):
+        pytest.skip(another)
+    return User(name, another)
+
+
 @pytest.fixture(params=["this user", "another user"])
 def user(request: pytest.FixtureRequest, another: OtherUser | str) -> User:
     """This user, and one that is not root."""
-    if request.param == "this user":
-        return User("this user", None)
-    if isinstance(another, str):
-        pytest.skip(another)
-    return User("another user", another)
+    return as_user(request.param, another)
 
 
 @pytest.fixture

@@ -109,6 +109,16 @@ async def cpu(level: str, _: str) -> dict[str, Any]:
         return {"share": share, "held": holding(box).held["cpus"]}
 
 
+async def best_effort(level: str, _: str) -> dict[str, Any]:
+    """A share of the processor, if it can be had."""
+    told: list[Any] = []
+    async with BoxRuntime(level, logs="none") as runtime:
+        runtime.on_event("shoal.limit_unavailable")(told.append)
+        box = await runtime.create_box("a", BoxSpec(limits=BoxLimits(cpus=0.5, best_effort=True)))
+        held = box.stats().limits["cpus"]
+    return {"held": held, "events": told}
+
+
 async def freeze(level: str, _: str) -> dict[str, Any]:
     """A box is frozen and goes on; then it is frozen again and killed."""
     async with launched(level) as box:
@@ -241,6 +251,7 @@ SCENARIOS: dict[str, Callable[[str, str], Awaitable[dict[str, Any]]]] = {
         pids,
         disk,
         cpu,
+        best_effort,
         freeze,
         signals,
         hangup,

@@ -71,6 +71,13 @@ class Busy(BaseAgent):
         return number
 
 
+class Patient(Busy):
+    """Computes, and takes its messages afterwards."""
+
+    async def on_message(self, message: Any) -> Any:
+        await self.context.shared.set("noted", message.data["text"])
+
+
 @asynccontextmanager
 async def runtime_with(source: Any, level: Any, **options: Any) -> AsyncIterator[AgentRuntime]:
     async with AgentRuntime(store="sqlite://:memory:") as runtime:
@@ -155,7 +162,7 @@ def test_whoever_waits_for_an_agent_that_is_killed_hears_of_it(level: str, run: 
 @at("process", "bubblewrap", "gvisor")
 def test_a_paused_box_uses_no_time_and_loses_nothing(level: str, run: Run) -> None:
     async def main() -> None:
-        async with runtime_with(Busy, level) as runtime:
+        async with runtime_with(Patient, level) as runtime:
             task_id = await runtime.submit_task("work", {"ends": True}, agent="agent")
             while runtime.get_task_status(task_id).status is not TaskStatus.RUNNING:
                 await asyncio.sleep(0.01)
@@ -174,6 +181,8 @@ def test_a_paused_box_uses_no_time_and_loses_nothing(level: str, run: Run) -> No
             await runtime.resume_agent("agent")
             task = await runtime.wait_for_task(task_id, timeout_seconds=60)
             assert (task.status, task.output_data) == (TaskStatus.COMPLETED, 20_000_000)
+            while await runtime.shared.get("noted") != "kept":
+                await asyncio.sleep(0.01)
 
     run(main)
 

@@ -26,6 +26,7 @@ class Box:
         self.given: list[Parcel] = []
         self.answers: dict[int, Any] = {}
         self.withdrawn: list[int] = []
+        self.backlog: Any = None
         self.member = Member(name, self, max_count=count, max_bytes=1 << 26, in_flight=in_flight, **more)
         self._sends = 0
         router.join(self.member)

@@ -11,9 +11,11 @@ import pytest
 
 import shoal.store.sqlite
 from shoal.kernel.agent import AgentInstance
+from shoal.kernel.budget import Account
 from shoal.kernel.event import Event
 from shoal.kernel.message import DeadLetter
 from shoal.kernel.ports import Child, Lease, Node, SharedValue, Step
+from shoal.kernel.run import Approval, RunEvent, RunRecord, RunStep
 from shoal.kernel.task import Task
 
 ROOT = Path(shoal.store.sqlite.__file__).parent
@@ -26,6 +28,9 @@ ELSEWHERE: dict[type[msgspec.Struct], set[str]] = {
         "memory_mb", "cpu_seconds",
     },
     SharedValue: {"deleted"},
+    RunEvent: {"run_id"},
+    Account: {"run_id"},
+    Approval: {"run_id"},
 }  # fmt: skip
 
 
@@ -55,6 +60,8 @@ def _plain(connection: apsw.Connection) -> list[tuple[str, str]]:
     [
         ("tasks", Task), ("agents", AgentInstance), ("events", Event), ("dead_letters", DeadLetter), ("steps", Step),
         ("kv", SharedValue), ("nodes", Node), ("children", Child), ("leases", Lease),
+        ("runs", RunRecord), ("run_steps", RunStep), ("run_events", RunEvent), ("accounts", Account),
+        ("approvals", Approval),
     ],
 )  # fmt: skip
 def test_each_field_has_its_column(table: str, record: type[msgspec.Struct]) -> None:

@@ -40,6 +40,7 @@ class Channel:
         self._on_end = on_end
         self._outgoing = bytearray()
         self._paused = False  # by its owner
+        self._drains = False  # the other side is gone
         self._reading = False  # the loop watches the descriptor
         self._turn: asyncio.Handle | None = None  # frames are left over for the next turn
         self.on_sent: Callable[[], None] | None = None  # called when everything that was kept back has been taken
@@ -87,7 +88,9 @@ class Channel:
                 self.on_sent()
 
     def pause(self) -> None:
-        """Deliver nothing until ``resume``."""
+        """Deliver nothing until ``resume``. What is there at the end of the other side is delivered all the same."""
+        if self._drains:
+            return
         self._paused = True
         self._unwatch()
 
@@ -104,7 +107,7 @@ class Channel:
 
     def drain(self) -> None:
         """Deliver everything that has arrived, paused or not: the other side is gone and sends no more."""
-        self._paused = False
+        self._paused, self._drains = False, True
         while not self.closed and self._deliver(limit=None) and self._receive():
             pass
 

@@ -11,6 +11,16 @@ from __future__ import annotations
 from shoal.kernel.ports.agents import AgentChange, AgentStore
 from shoal.kernel.ports.bus import Bus, Receiver
 from shoal.kernel.ports.clock import Clock, Timer
+from shoal.kernel.ports.conversations import (
+    Conversations,
+    Messages,
+    NewMessage,
+    StoredMessage,
+    Thread,
+    Threads,
+    ThreadStats,
+    UserContexts,
+)
 from shoal.kernel.ports.events import Events
 from shoal.kernel.ports.host import (
     Abilities,
@@ -25,8 +35,9 @@ from shoal.kernel.ports.host import (
 )
 from shoal.kernel.ports.journal import Journal, Step
 from shoal.kernel.ports.kv import KV, SharedValue
-from shoal.kernel.ports.leases import Child, Lease, Leases, Node, Rescue
+from shoal.kernel.ports.leases import Child, Lease, Leases, Node, Rescue, Standing
 from shoal.kernel.ports.mail import Mail
+from shoal.kernel.ports.runs import Begun, Hold, RunEnd, RunOrder, RunStore, RunWrite, RunWriter
 from shoal.kernel.ports.store import Store
 from shoal.kernel.ports.tasks import (
     Cancelled,
@@ -42,6 +53,13 @@ from shoal.kernel.ports.tasks import (
 )
 
 __all__ = [
+    "Begun",
+    "Hold",
+    "RunEnd",
+    "RunOrder",
+    "RunStore",
+    "RunWrite",
+    "RunWriter",
     "Abilities",
     "AgentChange",
     "AgentStore",
@@ -50,6 +68,7 @@ __all__ = [
     "Child",
     "Claim",
     "Clock",
+    "Conversations",
     "Ended",
     "Events",
     "Exit",
@@ -64,6 +83,8 @@ __all__ = [
     "Leases",
     "Link",
     "Mail",
+    "Messages",
+    "NewMessage",
     "Node",
     "Outcome",
     "Receiver",
@@ -72,10 +93,16 @@ __all__ = [
     "RuntimeLink",
     "Settled",
     "Settlement",
+    "Standing",
+    "StoredMessage",
     "SharedValue",
     "Step",
     "Store",
     "TaskStore",
+    "Thread",
+    "ThreadStats",
+    "Threads",
+    "UserContexts",
     "Timer",
     "ResourceUsage",
     "target_of",

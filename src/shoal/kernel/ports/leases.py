@@ -10,7 +10,7 @@ import msgspec
 
 from shoal.kernel.ports.tasks import Ended
 
-__all__ = ["Child", "Lease", "Leases", "Node", "Rescue"]
+__all__ = ["Child", "Lease", "Leases", "Node", "Rescue", "Standing"]
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,22 +37,32 @@ class Child(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Rescue(msgspec.Struct, frozen=True, kw_only=True):
-    """What a rescue did: nodes found dead, tasks put back, tasks failed for too many losses, agents that failed."""
+    """What a rescue did: nodes found dead, tasks put back, tasks failed for too many losses, agents that failed, and runs
+    that nobody carries out any more."""
 
     nodes: tuple[str, ...] = ()
     requeued: tuple[str, ...] = ()
     ended: tuple[Ended, ...] = ()
     agents: tuple[str, ...] = ()
     children: tuple[Child, ...] = ()
+    runs: tuple[str, ...] = ()
 
 
 class Lease(msgspec.Struct, frozen=True, kw_only=True):
-    """A claim on a name that ends by itself. ``token`` rises with every new holder."""
+    """A claim on a name that ends by itself. ``token`` rises with every new holder of the name."""
 
     name: str
     owner: str
     token: int
     until: datetime
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """Where an owner stands for a name: who holds it now, how many stand before him, and how many stand at all."""
+
+    held: Lease | None
+    ahead: int
+    waiting: int
 
 
 class Leases(Protocol):
@@ -74,7 +84,7 @@ class Leases(Protocol):
 
         What it still holds goes back, for the store may have refused to hear of it: its running tasks are pending again
         (``task_interrupted``, no interruption counted), its agents stopped (``agent_stopped``; paused and failed ones stay
-        so).
+        so), its runs interrupted, or cancelled when that was asked (``run_finished``).
         """
         ...
 
@@ -85,7 +95,8 @@ class Leases(Protocol):
 
         Running tasks go back to pending in their place (``task_interrupted``), or fail with TaskInterruptedError when
         they were lost *max_interruptions* times in a row. Their agents become failed, paused ones stay paused. Taken
-        mail is given back. One ``node_lost`` each. The nodes' fences are void from here on.
+        mail is given back. Their runs are interrupted, or cancelled when that was asked (``run_finished``). One
+        ``node_lost`` each. The nodes' fences and holds are void from here on.
         """
         ...
 
@@ -97,8 +108,14 @@ class Leases(Protocol):
         """Forget a child process that was reaped."""
         ...
 
-    def acquire(self, name: str, owner: str, *, now: datetime, until: datetime) -> Awaitable[Lease | None]:
-        """Take a free (or ended) name, or prolong one's own; None when another holds it."""
+    def acquire(
+        self, name: str, owner: str, *, now: datetime, until: datetime, wait_until: datetime | None = None
+    ) -> Awaitable[Lease | None]:
+        """Take a free (or ended) name, or prolong one's own; None when another holds it, or stands in line before.
+
+        With *wait_until* who gets None stands in line, in the place that he has already or at the end, and keeps it if
+        he asks again before then. Whoever is given the name stands in line no more.
+        """
         ...
 
     def renew(self, lease: Lease, *, now: datetime, until: datetime) -> Awaitable[Lease]:
@@ -109,7 +126,19 @@ class Leases(Protocol):
         """Give it up; False when it was no longer held."""
         ...
 
+    def withdraw(self, name: str, owner: str, *, now: datetime) -> Awaitable[bool]:
+        """Stand in line no more, and give the name up if *owner* holds it; False when he did not."""
+        ...
+
+    def forget(self, before: datetime, *, limit: int = 1000) -> Awaitable[int]:
+        """Remove up to *limit* names whose last lease ended before *before*; return how many. No token ever falls."""
+        ...
+
     # readers
+    def standing(self, name: str, owner: str, *, now: datetime) -> Standing:
+        """Return where *owner* stands for a name."""
+        ...
+
     def nodes(self) -> list[Node]:
         """Return the nodes that are known."""
         ...

@@ -7,11 +7,13 @@ from datetime import datetime
 from typing import Protocol
 
 from shoal.kernel.ports.agents import AgentStore
+from shoal.kernel.ports.conversations import Conversations
 from shoal.kernel.ports.events import Events
 from shoal.kernel.ports.journal import Journal
 from shoal.kernel.ports.kv import KV
 from shoal.kernel.ports.leases import Leases
 from shoal.kernel.ports.mail import Mail
+from shoal.kernel.ports.runs import RunStore
 from shoal.kernel.ports.tasks import TaskStore
 
 __all__ = ["Store"]
@@ -28,6 +30,8 @@ class Store(Protocol):
     events: Events
     kv: KV
     leases: Leases
+    conversations: Conversations
+    runs: RunStore
 
     async def open(self) -> None:
         """Open, create or migrate. Raises StoreError with what is wrong; a foreign or newer file is left untouched."""
@@ -38,7 +42,7 @@ class Store(Protocol):
         ...
 
     def on_commit(self, callback: Callable[[], object]) -> Callable[[], None]:
-        """Call *callback* on the loop after commits of this process that wrote events or shared values;
+        """Call *callback* on the loop after commits of this process that wrote events, shared values or news of runs;
         returns an undo."""
         ...
 
@@ -51,6 +55,6 @@ class Store(Protocol):
         ...
 
     def prune(self, before: datetime, *, limit: int = 1000) -> Awaitable[dict[str, int]]:
-        """Remove up to *limit* each of finished tasks (no unfinished task depends on), events and dead
-        letters older than *before*, and of nodes found dead before then."""
+        """Remove up to *limit* each of finished tasks (no unfinished task depends on), runs that ended with all they
+        have, events and dead letters older than *before*, and of nodes found dead before then."""
         ...

@@ -6,12 +6,13 @@ from collections.abc import Awaitable, Sequence
 from datetime import datetime
 from typing import Any
 
-from shoal.errors import ConfigError, LeaseLostError
+from shoal.errors import ConfigError
 from shoal.kernel.clock import epoch, from_epoch
-from shoal.kernel.ports import Child, Lease, Node, Rescue
+from shoal.kernel.ports import Child, Lease, Node, Rescue, Standing
 from shoal.store.sqlite.agents import leave_agents
 from shoal.store.sqlite.connection import Reader, Transaction
 from shoal.store.sqlite.database import Database
+from shoal.store.sqlite.named_leases import acquire, forget, release, renew, standing, withdraw
 from shoal.store.sqlite.rescue import hand_back, rescue
 
 __all__ = ["SqliteLeases", "prune_nodes"]
@@ -27,11 +28,6 @@ _NODES = """SELECT node_id, runtime_id, name, host, pid, pid_started, started_at
     ORDER BY started_at, node_id"""
 _ADOPT = "INSERT OR REPLACE INTO children (node_id, pid, pid_started, agent_id) VALUES (?, ?, ?, ?)"
 _DISOWN = "DELETE FROM children WHERE node_id = ? AND pid = ?"
-_LEASE = "SELECT owner, token, until FROM leases WHERE name = ?"
-_TAKE = """INSERT INTO leases (name, owner, token, until) VALUES (?, ?, ?, ?)
-    ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, token = excluded.token, until = excluded.until"""
-_RENEW = "UPDATE leases SET until = ? WHERE name = ? AND owner = ? AND token = ? AND until > ?"
-_RELEASE = "UPDATE leases SET owner = NULL WHERE name = ? AND owner = ? AND token = ? AND until > ?"
 _PRUNE_NODES = """DELETE FROM nodes WHERE node_id IN (
     SELECT node_id FROM nodes WHERE lost = 1 AND lease_until < ?
     AND NOT EXISTS (SELECT 1 FROM tasks WHERE tasks.node_id = nodes.node_id AND tasks.status = 'running')
@@ -72,17 +68,33 @@ class SqliteLeases:
         """Forget a child process that was reaped."""
         return self._db.write(_disown, node_id, pid)
 
-    def acquire(self, name: str, owner: str, *, now: datetime, until: datetime) -> Awaitable[Lease | None]:
-        """Take a free (or ended) name, or prolong one's own; None when another holds it."""
-        return self._db.write(_acquire, name, owner, now, until)
+    def acquire(
+        self, name: str, owner: str, *, now: datetime, until: datetime, wait_until: datetime | None = None
+    ) -> Awaitable[Lease | None]:
+        """Take a free name, or prolong one's own; None when another holds it, or stands in line before."""
+        return self._db.write(
+            acquire, name, owner, epoch(now), until, None if wait_until is None else epoch(wait_until)
+        )
 
     def renew(self, lease: Lease, *, now: datetime, until: datetime) -> Awaitable[Lease]:
         """Prolong. Raises LeaseLostError when it ended or went to another."""
-        return self._db.write(_renew, lease, now, until)
+        return self._db.write(renew, lease, epoch(now), until)
 
     def release(self, lease: Lease, *, now: datetime) -> Awaitable[bool]:
         """Give it up; False when it was no longer held."""
-        return self._db.write(_release, lease, now)
+        return self._db.write(release, lease, epoch(now))
+
+    def withdraw(self, name: str, owner: str, *, now: datetime) -> Awaitable[bool]:
+        """Stand in line no more, and give the name up if *owner* holds it; False when he did not."""
+        return self._db.write(withdraw, name, owner, epoch(now))
+
+    def forget(self, before: datetime, *, limit: int = 1000) -> Awaitable[int]:
+        """Remove up to *limit* names whose last lease ended before *before*; return how many."""
+        return self._db.write(forget, epoch(before), limit)
+
+    def standing(self, name: str, owner: str, *, now: datetime) -> Standing:
+        """Return where *owner* stands for a name."""
+        return self._db.read(standing, name, owner, epoch(now))
 
     def nodes(self) -> list[Node]:
         """Return the nodes that are known, oldest first."""
@@ -140,27 +152,3 @@ def _adopt(cx: Transaction, child: Child) -> None:
 
 def _disown(cx: Transaction, node_id: str, pid: int) -> None:
     cx.execute(_DISOWN, (node_id, pid))
-
-
-def _acquire(cx: Transaction, name: str, owner: str, now: datetime, until: datetime) -> Lease | None:
-    row = cx.one(_LEASE, (name,))
-    token = 1
-    if row is not None:
-        holder, token, ends = row
-        held = holder is not None and ends > epoch(now)
-        if held and holder != owner:
-            return None
-        if not held:
-            token += 1
-    cx.execute(_TAKE, (name, owner, token, epoch(until)))
-    return Lease(name=name, owner=owner, token=token, until=until)
-
-
-def _renew(cx: Transaction, lease: Lease, now: datetime, until: datetime) -> Lease:
-    if not cx.execute(_RENEW, (epoch(until), lease.name, lease.owner, lease.token, epoch(now))):
-        raise LeaseLostError(f"the lease of {lease.name!r:.80} by {lease.owner!r:.80} has ended")
-    return Lease(name=lease.name, owner=lease.owner, token=lease.token, until=until)
-
-
-def _release(cx: Transaction, lease: Lease, now: datetime) -> bool:
-    return cx.execute(_RELEASE, (lease.name, lease.owner, lease.token, epoch(now))) > 0

@@ -13,6 +13,7 @@ from shoal.kernel.task import TaskStatus
 from shoal.store.sqlite.agents import lose_agents
 from shoal.store.sqlite.connection import Transaction
 from shoal.store.sqlite.dependents import after_failure
+from shoal.store.sqlite.run_life import let_go
 
 __all__ = ["hand_back", "rescue"]
 
@@ -39,6 +40,7 @@ def rescue(
     ended: list[Ended] = []
     agents: list[str] = []
     children: list[Child] = []
+    runs: list[str] = []
     for node_id, name, host, lease_until in cx.rows(_NODES):
         if node_id not in dead and (node_id in spared or lease_until > epoch(now)):
             continue
@@ -53,6 +55,7 @@ def rescue(
             else:
                 ended += _fail(cx, row, node_id, now)
         agents += lose_agents(cx, node_id, now)
+        runs += let_go(cx, node_id, now)
         cx.execute(_GIVE_BACK_MAIL, (node_id,))
         children += [
             Child(node_id=node_id, pid=pid, pid_started=pid_started, agent_id=agent_id)
@@ -65,13 +68,16 @@ def rescue(
         ended=tuple(ended),
         agents=tuple(agents),
         children=tuple(children),
+        runs=tuple(runs),
     )
 
 
 def hand_back(cx: Transaction, node_id: str, now: datetime) -> None:
-    """Put back the tasks and the mail that a node has when it leaves: the store did not hear what became of them."""
+    """Put back the tasks, the mail and the runs that a node has when it leaves: the store did not hear what became of
+    them."""
     for row in cx.rows(_HELD, (node_id,)):
         _requeue(cx, row, node_id, now, f"node {node_id} has ended", lost=0)
+    let_go(cx, node_id, now)
     cx.execute(_GIVE_BACK_MAIL, (node_id,))
 
 

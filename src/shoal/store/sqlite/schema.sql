@@ -1,5 +1,18 @@
 -- What the migrations add up to; a test holds it to them.
 
+CREATE TABLE accounts (
+    account_id TEXT PRIMARY KEY,
+    run INTEGER NOT NULL,
+    parent TEXT,
+    budget TEXT NOT NULL,
+    spent TEXT,
+    held TEXT,                          -- the sum of its open reservations
+    lost TEXT,
+    warned REAL NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+
+CREATE INDEX accounts_by_run ON accounts (run);
+
 CREATE TABLE agent_capabilities (
     capability TEXT NOT NULL,           -- as it was written
     folded TEXT NOT NULL,               -- as it is compared
@@ -34,6 +47,28 @@ CREATE TABLE agents (
     queued_reason TEXT,
     restart_count INTEGER NOT NULL DEFAULT 0
 );
+
+CREATE TABLE approvals (
+    seq INTEGER PRIMARY KEY,            -- order of asking
+    id TEXT NOT NULL UNIQUE,
+    run INTEGER NOT NULL,
+    step TEXT NOT NULL,
+    agent_name TEXT,
+    kind TEXT NOT NULL,
+    tool TEXT,
+    arguments TEXT,
+    sha256 TEXT NOT NULL,
+    asked_at INTEGER NOT NULL,
+    expires_at INTEGER,
+    decision TEXT,
+    decided_by TEXT,
+    decided_at INTEGER,
+    note TEXT
+);
+
+CREATE INDEX approvals_by_run ON approvals (run);
+
+CREATE INDEX approvals_undecided ON approvals (run) WHERE decision IS NULL;
 
 CREATE TABLE children (
     node_id TEXT NOT NULL,
@@ -108,12 +143,22 @@ CREATE INDEX kv_deleted ON kv (updated_at) WHERE value IS NULL;
 
 CREATE INDEX kv_expiring ON kv (expires_at) WHERE expires_at IS NOT NULL;
 
+CREATE TABLE lease_waiters (
+    seq INTEGER PRIMARY KEY,            -- order of asking
+    name TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    until INTEGER NOT NULL,             -- who does not ask again before then has gone
+    UNIQUE (name, owner)
+);
+
 CREATE TABLE leases (
     name TEXT PRIMARY KEY,
     owner TEXT,                         -- NULL: free; the row stays so that its token never falls
     token INTEGER NOT NULL,
     until INTEGER NOT NULL
 ) WITHOUT ROWID;
+
+CREATE INDEX leases_ended ON leases (until);
 
 CREATE TABLE mail (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,  -- order of arrival
@@ -139,6 +184,19 @@ CREATE INDEX mail_held ON mail (node_id) WHERE node_id IS NOT NULL;
 
 CREATE INDEX mail_waiting ON mail (recipient_id, seq, due_at) WHERE node_id IS NULL AND done_at IS NULL;
 
+CREATE TABLE messages (
+    id TEXT PRIMARY KEY,
+    thread_id TEXT NOT NULL,
+    seq INTEGER NOT NULL,               -- order within the thread, from 1
+    role TEXT NOT NULL,
+    content TEXT NOT NULL,
+    agent_name TEXT,
+    metadata TEXT,
+    created_at INTEGER NOT NULL,
+    deleted_at INTEGER,
+    UNIQUE (thread_id, seq)
+);
+
 CREATE TABLE meta (
     key TEXT PRIMARY KEY,
     value TEXT NOT NULL
@@ -155,6 +213,85 @@ CREATE TABLE nodes (
     lease_until INTEGER NOT NULL,
     lost INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
+
+CREATE TABLE reservations (
+    run INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    account_id TEXT NOT NULL,
+    amount TEXT NOT NULL,
+    PRIMARY KEY (run, key)
+) WITHOUT ROWID;
+
+CREATE TABLE run_events (
+    run INTEGER NOT NULL,
+    feed TEXT NOT NULL,                 -- '' for the run's own, else the id of a stream
+    offset INTEGER NOT NULL,
+    path TEXT NOT NULL,
+    type TEXT NOT NULL,
+    agent_name TEXT,
+    data TEXT,
+    at INTEGER NOT NULL,
+    PRIMARY KEY (run, feed, offset)
+) WITHOUT ROWID;
+
+CREATE TABLE run_results (
+    run INTEGER PRIMARY KEY,
+    value TEXT NOT NULL
+);
+
+CREATE TABLE run_steps (
+    seq INTEGER PRIMARY KEY,            -- order of recording
+    run INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    agent_name TEXT,
+    input_sha256 TEXT,
+    output TEXT,
+    error TEXT,
+    usage TEXT,
+    started_at INTEGER NOT NULL,
+    finished_at INTEGER,
+    UNIQUE (run, key)
+);
+
+CREATE TABLE run_streams (
+    stream TEXT PRIMARY KEY,
+    run INTEGER NOT NULL
+) WITHOUT ROWID;
+
+CREATE INDEX run_streams_by_run ON run_streams (run);
+
+CREATE TABLE runs (
+    seq INTEGER PRIMARY KEY,            -- order of beginning
+    run_id TEXT NOT NULL UNIQUE,
+    pattern TEXT NOT NULL,
+    input TEXT NOT NULL,
+    status TEXT NOT NULL,
+    budget TEXT,
+    usage TEXT,
+    label TEXT,
+    node_id TEXT,                       -- who carries it out now
+    hold INTEGER NOT NULL,              -- the token of the last that did, 0 for a fork that was not begun
+    started_at INTEGER NOT NULL,
+    finished_at INTEGER,
+    error TEXT,
+    stopped TEXT,
+    user_id TEXT NOT NULL,
+    context TEXT,
+    seed TEXT NOT NULL,                 -- a whole number of any size
+    seconds REAL NOT NULL DEFAULT 0,
+    parent_account TEXT,
+    forked_from TEXT,
+    cancel_asked TEXT                   -- the reason for which somebody wants its holder to cancel it
+);
+
+CREATE INDEX runs_by_node ON runs (node_id) WHERE node_id IS NOT NULL;
+
+CREATE INDEX runs_by_status ON runs (status);
+
+CREATE INDEX runs_finished ON runs (finished_at) WHERE finished_at IS NOT NULL;
+
+CREATE INDEX runs_unfinished ON runs (pattern) WHERE finished_at IS NULL;
 
 CREATE TABLE steps (
     seq INTEGER PRIMARY KEY,
@@ -244,3 +381,25 @@ CREATE INDEX tasks_ready ON tasks (target, priority, seq) WHERE ready = 1;
 CREATE INDEX tasks_unrouted ON tasks (target) WHERE ready = 1 AND unroutable IS NULL AND agent IS NULL AND target > '';
 
 CREATE INDEX tasks_waiting ON tasks (not_before) WHERE ready = 2;
+
+CREATE TABLE threads (
+    id TEXT PRIMARY KEY,
+    user_id TEXT NOT NULL,
+    agent_name TEXT,
+    title TEXT NOT NULL,
+    metadata TEXT,
+    archived INTEGER NOT NULL DEFAULT 0,
+    parent_id TEXT,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+) WITHOUT ROWID;
+
+CREATE INDEX threads_by_agent ON threads (agent_name, updated_at) WHERE agent_name IS NOT NULL;
+
+CREATE INDEX threads_by_user ON threads (user_id, updated_at);
+
+CREATE TABLE user_contexts (
+    user_id TEXT PRIMARY KEY,
+    value TEXT NOT NULL,
+    updated_at INTEGER NOT NULL
+) WITHOUT ROWID;

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from shoal.kernel.ports import KV, AgentStore, Events, Journal, Leases, Mail, TaskStore
+from shoal.kernel.clock import epoch
+from shoal.kernel.ports import KV, AgentStore, Conversations, Events, Journal, Leases, Mail, RunStore, TaskStore
 from shoal.store.sqlite import schema
 from shoal.store.sqlite.agents import SqliteAgents
 from shoal.store.sqlite.connection import Reader, Transaction
+from shoal.store.sqlite.conversations import SqliteConversations
 from shoal.store.sqlite.database import Database
 from shoal.store.sqlite.dead_letters import prune_dead_letters
 from shoal.store.sqlite.events import SqliteEvents, prune_events
@@ -16,6 +18,9 @@ from shoal.store.sqlite.journal import SqliteJournal
 from shoal.store.sqlite.kv import SqliteKV, prune_kv
 from shoal.store.sqlite.leases import SqliteLeases, prune_nodes
 from shoal.store.sqlite.mail import SqliteMail, prune_mail_tombstones
+from shoal.store.sqlite.named_leases import forget
+from shoal.store.sqlite.run_past import prune_runs
+from shoal.store.sqlite.runs import SqliteRuns
 from shoal.store.sqlite.tasks import SqliteTasks, prune_tasks
 
 __all__ = ["SqliteStore"]
@@ -44,6 +49,8 @@ class SqliteStore:
         self.events: Events = SqliteEvents(self.database)
         self.kv: KV = SqliteKV(self.database)
         self.leases: Leases = SqliteLeases(self.database)
+        self.conversations: Conversations = SqliteConversations(self.database)
+        self.runs: RunStore = SqliteRuns(self.database)
 
     async def open(self) -> None:
         """Open, create or migrate. Raises StoreError with what is wrong; a foreign or newer file is left untouched."""
@@ -54,7 +61,7 @@ class SqliteStore:
         await self.database.close()
 
     def on_commit(self, callback: Callable[[], object]) -> Callable[[], None]:
-        """Call *callback* on the loop after commits that wrote events or shared values; returns an undo."""
+        """Call *callback* on the loop after commits that wrote events, shared values or news of runs; returns an undo."""
         return self.database.on_commit(callback)
 
     def changed(self) -> bool:
@@ -71,7 +78,7 @@ class SqliteStore:
         }
 
     async def prune(self, before: datetime, *, limit: int = 1000) -> dict[str, int]:
-        """Remove up to *limit* each of finished tasks, events, dead letters and lost nodes older than *before*."""
+        """Remove up to *limit* each of finished tasks and runs, events, dead letters and lost nodes older than *before*."""
         return await self.database.write(_prune, before, limit)
 
 
@@ -83,8 +90,10 @@ def _measure(reader: Reader) -> dict[str, object]:
 def _prune(cx: Transaction, before: datetime, limit: int) -> dict[str, int]:
     prune_mail_tombstones(cx, before, limit)
     prune_kv(cx, before, limit)
+    forget(cx, epoch(before), limit)
     return {
         "tasks": prune_tasks(cx, before, limit),
+        "runs": prune_runs(cx, before, limit),
         "events": prune_events(cx, before, limit),
         "dead_letters": prune_dead_letters(cx, before, limit),
         "nodes": prune_nodes(cx, before, limit),

@@ -38,6 +38,13 @@ def lines() -> None:
         os.write(1, b"\n" * 65536)
 
 
+def endless() -> None:
+    """One line that never ends, on both streams."""
+    for _ in range(max(1, COUNT // 10)):
+        os.write(1, b"y" * 65536)
+        os.write(2, b"z" * 65536)
+
+
 def holds() -> None:
     """Hold the interpreter in one call that never returns."""
     sum(iter(int, 1))

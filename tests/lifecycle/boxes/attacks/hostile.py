@@ -220,6 +220,16 @@ def long_log_streams() -> None:
     print("told done", flush=True)
 
 
+def lives_and_dies() -> None:
+    """Much of this in one life, for boxes that are slow to start: seven words, and then a number that is in use."""
+    forged_sender()
+    digits_to_host()
+    long_log_streams()
+    odd_timeouts()
+    print("told last", flush=True)
+    reused_id()
+
+
 # -- how it ends ---------------------------------------------------------------------------------------------------
 
 
@@ -271,6 +281,13 @@ def kills_itself() -> None:
 def silent() -> None:
     """Take messages, and never read one."""
     say(type="handlers", messages=True)
+    stay()
+
+
+def asks() -> None:
+    """Ask for a megabyte again and again, and never read an answer."""
+    for number in range(1, int(ARGUMENT) + 1):
+        say(type="send", id=number, target="loud", data=1 << 20)
     stay()
 
 

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -17,6 +18,7 @@ from shoal.boxes import BoxRuntime
 from shoal.boxes.holding import box_homes
 from shoal.boxes.procfs import all_stats, descendants
 from shoal.boxes.state import state_directory
+from tests.lifecycle.boxes.attacks.channel import memory_mib
 
 AT_ONCE = 4
 
@@ -48,7 +50,7 @@ async def cycles(level: str, count: int) -> dict[str, Any]:
         await start(runtime, "first")
         await runtime.remove_box("first")
         await asyncio.sleep(0.5)
-        before = ours()
+        before, began, memory = ours(), time.monotonic(), memory_mib()
 
         async def line(place: int) -> None:
             for number in range(place, count, AT_ONCE):
@@ -61,7 +63,8 @@ async def cycles(level: str, count: int) -> dict[str, Any]:
             if (after := ours()) == before:
                 break
             await asyncio.sleep(0.05)
-    return {"before": before, "after": after, "at the end": ours()}
+        took = {"seconds": time.monotonic() - began, "grown_mib": memory_mib() - memory}
+    return {"before": before, "after": after, "at the end": ours(), **took}
 
 
 async def stay(level: str, count: int) -> dict[str, Any]:

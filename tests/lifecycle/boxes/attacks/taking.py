@@ -12,6 +12,7 @@ from shoal.boxes import BoxLimits, BoxRuntime, BoxSpec
 from shoal.boxes.box import Box
 from shoal.boxes.procfs import all_stats
 from shoal.errors import DeadAgentError, ShoalError
+from tests.lifecycle.boxes.attacks.walls import PYTHON
 
 FILL = """
 import errno, json
@@ -41,7 +42,7 @@ SPIN = "import time\nend = time.monotonic() + 2.5\nwhile time.monotonic() < end:
 async def python(box: Box, code: str) -> list[str]:
     """Run code in it; returns the words it prints, or how the box died of it."""
     try:
-        return (await box.exec(sys.executable, "-I", "-S", "-c", code, timeout=60)).stdout.split()
+        return (await box.exec(PYTHON, "-I", "-S", "-c", code, timeout=60)).stdout.split()
     except DeadAgentError as error:
         return [type(error).__name__, str(error)]
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from tests.lifecycle.boxes.attacks.conftest import Attacked, Report
+from tests.lifecycle.boxes.attacks.conftest import Attacked, Report, places
 
 pytestmark = pytest.mark.spec("B40")
 
 WITHIN = 3.0 + 2.0  # start_timeout and a second, on a busy machine
 
 
-@pytest.fixture(params=["process", "bubblewrap", "gvisor"])
+BESIDE = [("this user", "process"), *(("another user", level) for level in ("process", "bubblewrap", "gvisor"))]
+
+
+@pytest.fixture(params=places(("bubblewrap", "gvisor"), long=BESIDE))
 def report(request: pytest.FixtureRequest, attacked: Attacked) -> Report:
-    return attacked("answering", request.param)
+    return attacked(request.param, "answering")
 
 
 @pytest.mark.spec("B29")

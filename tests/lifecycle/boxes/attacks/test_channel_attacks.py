@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
-from tests.lifecycle.boxes.attacks.conftest import Attacked, Report
-from tests.lifecycle.boxes.conftest import User
+from tests.lifecycle.boxes.attacks.conftest import Attacked, Report, places
 
 pytestmark = pytest.mark.spec("B40")
 
@@ -44,11 +45,15 @@ MEMORY_MIB = 80
 DEATH = 4.0  # seconds; a lone machine takes one, two where the box stays after its exit
 
 
-@pytest.fixture(params=["process", "bubblewrap", "gvisor"])
-def report(request: pytest.FixtureRequest, user: User, attacked: Attacked) -> Report:
-    # Frames are judged outside of the box: once is enough at the level that is slow to start.
-    few = request.param == "gvisor" and not user.is_root
-    return attacked("channel", request.param, *VIOLATIONS[: 3 if few else None], *ENDS, *LIVE)
+WHOLE = ("this user", "bubblewrap")
+BESIDE = [("another user", "gvisor"), ("this user", "microvm")]
+
+
+@pytest.fixture(params=places(("process", "bubblewrap", "gvisor"), ("process", "bubblewrap"), long=BESIDE))
+def report(request: pytest.FixtureRequest, attacked: Attacked) -> Report:
+    # Frames are judged outside of the box: once is enough, and few where boxes are slow to start.
+    whole = request.param == WHOLE or os.environ.get("SHOAL_LONG") == "full"
+    return attacked(request.param, "channel", *VIOLATIONS[: None if whole else 3], *ENDS, *LIVE)
 
 
 def unnoticed(found: Report) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.lifecycle.boxes.attacks.conftest import Attacked, Report
+from tests.lifecycle.boxes.attacks.conftest import Attacked, Report, places
 
 HOLDERS = {
     "memory_mib": {"cgroup1", "cgroup2", "sampling"},
@@ -16,9 +16,12 @@ DIED = "Box 'eater' died (killed: memory limit 256 MiB)"
 NOISE = 8  # processes of others that come meanwhile
 
 
-@pytest.fixture(params=["process", "bubblewrap", "gvisor"])
+BESIDE = [("another user", "process"), ("this user", "microvm")]
+
+
+@pytest.fixture(params=places(("process", "bubblewrap", "gvisor"), ("bubblewrap", "gvisor"), long=BESIDE))
 def report(request: pytest.FixtureRequest, attacked: Attacked) -> Report:
-    return {"level": request.param, **attacked("taking", request.param)}
+    return {"level": request.param[1], **attacked(request.param, "taking")}
 
 
 @pytest.mark.spec("B37")

@@ -16,6 +16,7 @@ from shoal.boxes.box import Box
 from shoal.errors import ShoalError
 
 PROBER = Path(__file__).with_name("prober.py")
+PYTHON = os.path.realpath(sys.executable)  # machines have no virtual environment
 INSIDE = Path(__file__).parents[1] / "inside.py"
 WRITE = (
     "/proc/sys/kernel/core_pattern",
@@ -36,7 +37,7 @@ WRITE = (
 
 async def said(box: Box, path: Path, *args: str) -> dict[str, Any]:
     """Run a file of ours as a command in the box; returns the JSON it prints."""
-    done = await box.exec(sys.executable, "-I", "-S", "-c", path.read_text(), *args, timeout=30)
+    done = await box.exec(PYTHON, "-I", "-S", "-c", path.read_text(), *args, timeout=30)
     assert done.exit_code == 0, done
     return dict(json.loads(done.stdout))
 

@@ -1,0 +1,128 @@
+"""The news of a run: told at once to those who follow it here, written with its next step or a moment later."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from shoal.kernel.news import News
+from shoal.kernel.ports import Clock
+from shoal.kernel.run import RunEvent, RunEventType
+
+__all__ = ["Feed"]
+
+GROUP_SECONDS = 0.05
+GROUP_CHARS = 4096
+"""Text that waits to be written: this long, or this much."""
+
+RING = 1000
+"""How many events are kept here for those who follow; whoever falls further behind reads the store."""
+
+Read = Callable[[str, int], list[RunEvent]]
+"""``read(feed, after)`` returns what the store holds after an offset."""
+
+
+class Feed:
+    """The news of one run, or of one stream, in order, numbered from 1.
+
+    Args:
+        feed_id: the run, or the stream.
+        offset: of the last event that is already written.
+        clock: times and the timer of groups.
+        flush: is called when something has waited long enough to be written; None: nothing is written, all is kept here.
+        read: reads what is no longer kept here.
+    """
+
+    def __init__(
+        self,
+        feed_id: str,
+        offset: int,
+        clock: Clock,
+        *,
+        flush: Callable[[], object] | None = None,
+        read: Read | None = None,
+    ) -> None:
+        self.feed_id = feed_id
+        self.offset = offset
+        self.closed = False
+        self._clock = clock
+        self._flush = flush
+        self._read = read
+        self._ring: deque[RunEvent] = deque(maxlen=RING if flush is not None else None)
+        self._pending: list[RunEvent] = []
+        self._chars = 0
+        self._timer: Any = None
+        self._news: News | None = None  # made when somebody follows
+
+    def tell(self, path: str, kind: RunEventType | str, agent_name: str, data: dict[str, Any]) -> RunEvent:
+        """Add an event."""
+        self.offset += 1
+        event = RunEvent(
+            offset=self.offset,
+            run_id=self.feed_id,
+            path=path,
+            type=str(kind),
+            agent_name=agent_name,
+            data=data,
+            at=self._clock.now(),
+        )
+        self._ring.append(event)
+        if self._flush is not None:
+            self._wait_to_be_written(event)
+        if self._news is not None:
+            self._news.wake()
+        return event
+
+    def _wait_to_be_written(self, event: RunEvent) -> None:
+        self._pending.append(event)
+        self._chars += len(event.data.get("text", ""))
+        if self._chars >= GROUP_CHARS:
+            assert self._flush is not None
+            self._flush()
+        elif self._timer is None:
+            self._timer = self._clock.call_later(GROUP_SECONDS, self._due)
+
+    def _due(self) -> None:
+        self._timer = None
+        if self._pending and self._flush is not None:
+            self._flush()
+
+    def take(self) -> tuple[RunEvent, ...]:
+        """Return what waits to be written, to whoever writes it now."""
+        if not self._pending:
+            return ()
+        taken = tuple(self._pending)
+        self._pending.clear()
+        self._chars = 0
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        return taken
+
+    def close(self) -> None:
+        """Let those who follow go: nothing more comes."""
+        self.closed = True
+        if self._news is not None:
+            self._news.wake()
+
+    async def follow(self, after: int = 0) -> AsyncIterator[RunEvent]:
+        """Yield what was and is told after offset *after*, until the end."""
+        news = self._news = self._news or News()
+        while True:
+            with news.expected() as waiter:
+                for event in self._after(after):
+                    after = event.offset
+                    yield event
+                if after >= self.offset:
+                    if self.closed:
+                        return
+                    await waiter
+
+    def _after(self, after: int) -> list[RunEvent]:
+        if after >= self.offset:
+            return []
+        first = self._ring[0].offset if self._ring else self.offset + 1
+        if after + 1 < first and self._read is not None:
+            return self._read(self.feed_id, after)
+        return [event for event in self._ring if event.offset > after]

@@ -1,0 +1,259 @@
+"""A run that is being carried out: its steps are done once, its costs counted once, its news told."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+
+from shoal.errors import BudgetExceededError, LeaseLostError, RunChangedError
+from shoal.kernel.asking_people import Asking
+from shoal.kernel.feed import Feed
+from shoal.kernel.ports import Begun, Clock, Hold, RunWrite, RunWriter
+from shoal.kernel.run import RunEventType, RunOptions, RunRecord, RunStatus, RunStep, StepFailure, StopReason
+from shoal.kernel.scope import Scope, StepOrder, Stopped, Ticket
+from shoal.kernel.spending import Spending
+from shoal.kernel.usage import Usage
+
+__all__ = ["LiveRun"]
+
+
+class LiveRun:
+    """One life of a run, from taking it up to letting it go.
+
+    Args:
+        writer: where it is kept.
+        begun: what the writer said when it was begun.
+        clock: time, chance and ids.
+        options: how it is carried out.
+        durable: whether the writer outlives the process: then news is written, too.
+
+    Attributes:
+        recorded: the steps that were done before, and since, by key.
+        root: the place of the whole run.
+        notes: what agents keep of this run (their conversations), by keys of their own.
+        warnings: what a reader of the result should know.
+    """
+
+    def __init__(
+        self, writer: RunWriter, begun: Begun, clock: Clock, *, options: RunOptions | None = None, durable: bool = False
+    ) -> None:
+        assert begun.hold is not None, "a finished run is not carried out"
+        self.writer = writer
+        self.hold: Hold = begun.hold
+        self.record: RunRecord = begun.record
+        self.clock = clock
+        self.options = options or RunOptions()
+        self.random = random.Random(begun.record.seed)
+        self.recorded: dict[str, RunStep] = {step.key: step for step in begun.steps}
+        self.notes: dict[Any, Any] = {}
+        self.warnings: list[str] = []
+        self.durable = durable
+        self.feed = self.open_feed(begun.record.run_id, begun.offset)
+        self.asking = Asking(self)
+        self.root = Scope(self, vacant=True)
+        self.spending = Spending(self)
+        self.root.account = self.spending.root
+        self.stopping: Stopped | None = None
+        self.idle_seconds = 0.0  # spent waiting for people
+        self._began = clock.monotonic()
+        self._feeds: list[Feed] = [self.feed]
+        self._writing: set[asyncio.Task[None]] = set()
+        self.partial: Callable[[], Any] | None = None  # what a pattern has finished so far, as its result
+        self.ended: RunStatus | None = None  # as what this life of it has ended
+        self.cancelled: str | None = None  # why somebody has cancelled it
+        self.broken: BaseException | None = None  # the writer refused: nothing more is done
+
+    @property
+    def run_id(self) -> str:
+        """The id of the run."""
+        return self.record.run_id
+
+    @property
+    def usage(self) -> Usage:
+        """What was used, replayed steps included."""
+        return self.root.usage
+
+    @property
+    def active_seconds(self) -> float:
+        """Seconds of this life without those spent waiting for people."""
+        return self.clock.monotonic() - self._began - self.idle_seconds
+
+    # -- steps
+
+    async def step(self, scope: Scope, order: StepOrder, do: Callable[[Ticket], Awaitable[Any]]) -> RunStep:
+        """Do a step once (see ``Scope.step``)."""
+        key = scope.key(order.segment)
+        known = self.recorded.get(key)
+        if known is not None and known.input_sha256 != order.digest:
+            await self._changed(key)
+            known = None
+        if known is not None and known.finished_at is not None:
+            return self._replay(scope, known)
+        self.check(scope)
+        ticket = await self._ticket(scope, order, key, repeated=known is not None)
+        started = self.clock.now()
+        blank = RunStep(
+            key=key, kind=order.kind, agent_name=order.agent_name, input_sha256=order.digest, started_at=started
+        )
+        if order.effect != "repeat" and known is None:
+            await self.write(RunWrite(step=blank))
+            self.recorded[key] = blank
+        reserved = key if scope.account is not None and order.need is not None else None
+        self.feed.tell(key, RunEventType.STEP_STARTED, order.agent_name, {"kind": order.kind, **order.note})
+        return await self._do(scope, order, do, ticket, blank, reserved)
+
+    async def _ticket(self, scope: Scope, order: StepOrder, key: str, *, repeated: bool) -> Ticket:
+        need = order.need
+        if scope.account is None or need is None:
+            return Ticket(key, 0 if need is None else need.output_tokens, repeated=repeated)
+        model = str(order.note.get("model", order.agent_name))
+        grant = await self.spending.reserve(scope.account, key, need, model)
+        return Ticket(key, grant.output_tokens, cheap=grant.cheap, repeated=repeated)
+
+    async def _do(
+        self,
+        scope: Scope,
+        order: StepOrder,
+        do: Callable[[Ticket], Awaitable[Any]],
+        ticket: Ticket,
+        blank: RunStep,
+        reserved: str | None,
+    ) -> RunStep:
+        output, error = None, None
+        try:
+            output = await do(ticket)
+        except (asyncio.CancelledError, Stopped):
+            if reserved is not None:
+                self.spawn(self.write(RunWrite(settle=reserved, lost=True)))
+            lost = 0 if order.need is None else 1
+            self._count(scope, Usage(calls=lost, lost_calls=lost))
+            raise
+        except (RunChangedError, LeaseLostError, BudgetExceededError):
+            raise
+        except Exception as raised:  # noqa: BLE001  recorded, and raised below
+            error = raised
+        step = msgspec.structs.replace(
+            blank,
+            output=output,
+            error=None if error is None else StepFailure.of_step(error),
+            usage=ticket.usage,
+            finished_at=self.clock.now(),
+        )
+        self._tell_end(step, order)
+        charge = scope.account if reserved is None and ticket.usage != Usage() else None
+        await self.write(RunWrite(step=step, settle=reserved, lost=ticket.unseen, charge=charge))
+        self.recorded[step.key] = step
+        self._count(scope, step.usage)
+        if scope.account is not None:
+            await self.spending.warn(scope.account)
+        if error is not None:
+            raise error
+        return step
+
+    def _replay(self, scope: Scope, step: RunStep) -> RunStep:
+        self._count(scope, step.usage)
+        if step.error is not None:
+            raise step.error.revive()
+        return step
+
+    def used_below(self, path: str) -> Usage:
+        """Return what the recorded steps below a place have used: for one that is replayed as a whole."""
+        found = [step.usage for key, step in self.recorded.items() if key.startswith(f"{path}/")]
+        return sum(found, start=_NOTHING)
+
+    def _count(self, scope: Scope, usage: Usage) -> None:
+        if usage != _NOTHING:
+            scope.add(usage)
+
+    async def _changed(self, key: str) -> None:
+        if self.options.on_change == "error":
+            raise RunChangedError(self.run_id, key)
+        await self.writer.forget(self.hold, key, now=self.clock.now())
+        keys = list(self.recorded)
+        for later in keys[keys.index(key) :]:
+            del self.recorded[later]
+
+    def _tell_end(self, step: RunStep, order: StepOrder) -> None:
+        data: dict[str, Any] = {"kind": step.kind, **order.note}
+        if step.usage.cost_pico:
+            data["cost"] = step.usage.cost
+        if step.error is None:
+            self.feed.tell(step.key, RunEventType.STEP_FINISHED, step.agent_name, data)
+        else:
+            data["error"] = step.error.text
+            self.feed.tell(step.key, RunEventType.STEP_FAILED, step.agent_name, data)
+
+    # -- the end of it
+
+    def check(self, scope: Scope) -> None:
+        """Raise Stopped when the run, or a budget above *scope*, has come to its end; what broke the writer, if it did."""
+        if self.broken is not None:
+            raise self.broken
+        if self.stopping is not None:
+            raise self.stopping
+        self.spending.check(scope)
+
+    def stop(self, reason: StopReason, error: str = "") -> None:
+        """Let every pattern of the run end at its next step, with what is finished."""
+        if self.stopping is None:
+            self.stopping = Stopped(reason, error)
+
+    # -- writing
+
+    def open_feed(self, feed_id: str, offset: int = 0) -> Feed:
+        """Return a new feed, written with the run's own."""
+        if not self.durable:
+            return Feed(feed_id, offset, self.clock)
+        feed = Feed(feed_id, offset, self.clock, flush=self._flush, read=self._read)
+        if feed_id != self.record.run_id:
+            self._feeds.append(feed)
+        return feed
+
+    def _read(self, feed_id: str, after: int) -> list[Any]:
+        read = getattr(self.writer, "events", None)
+        return [] if read is None else list(read(feed_id, after=after))
+
+    def _flush(self) -> None:
+        self.spawn(self.write(RunWrite()))
+
+    async def write(self, write: RunWrite) -> None:
+        """Write, with the news that wait."""
+        events = tuple(event for feed in self._feeds for event in feed.take())
+        write = msgspec.structs.replace(write, events=events)
+        if write != _NO_WRITE:
+            await self.written(self.writer.write(self.hold, write, now=self.clock.now()))
+
+    async def written(self, writing: Awaitable[Any]) -> Any:
+        """Await a write; when the hold is lost, so is the run: nothing more of it counts."""
+        try:
+            return await writing
+        except LeaseLostError as error:
+            self.broken = error
+            raise
+
+    def spawn(self, work: Awaitable[None]) -> None:
+        """Write beside the work; ``settle_down`` waits for it."""
+        task: asyncio.Task[None] = asyncio.ensure_future(work)
+        self._writing.add(task)
+        task.add_done_callback(self._spawned)
+
+    def _spawned(self, task: asyncio.Task[None]) -> None:
+        self._writing.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None and self.broken is None:
+            self.broken = error
+
+    async def settle_down(self) -> None:
+        """Wait until everything that was told is written."""
+        while self._writing:
+            await asyncio.wait(self._writing)
+        await self.write(RunWrite())
+        for feed in self._feeds:
+            feed.close()
+
+
+_NOTHING = Usage()
+_NO_WRITE = RunWrite()

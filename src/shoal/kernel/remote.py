@@ -1,0 +1,147 @@
+"""A registered agent as one that can chat: inline, in a process, in a box or on another node."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from shoal.errors import AgentStateError, DeadAgentError, ResponseTimeoutError, WaitTimeoutError
+from shoal.kernel.agent import AgentStatus
+from shoal.kernel.ambient import AgentAmbient, current_ambient
+from shoal.kernel.asking_people import digest_of
+from shoal.kernel.scope import Scope, StepOrder, Ticket
+from shoal.kernel.taskrun import ACCOUNT, present_scope
+from shoal.kernel.usage import Usage
+
+if TYPE_CHECKING:
+    from shoal.kernel.node import Node
+    from shoal.kernel.task import Task
+
+__all__ = ["ChatAnswer", "RemoteAgent"]
+
+LOOK_SECONDS = 0.25
+"""How often the one who waits looks whether the agent has died with the task."""
+
+
+class ChatAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What an agent answered, and what it used."""
+
+    content: str
+    usage: Usage = Usage()
+    output: Any = None
+
+    @property
+    def cost(self) -> float:
+        """In USD."""
+        return self.usage.cost
+
+    def __str__(self) -> str:
+        return self.content
+
+
+class RemoteAgent:
+    """A proxy for a registered agent (``AgentRuntime.agent``).
+
+    In a run with a journal, what it is asked is a task that is submitted once per step: a restarted caller finds the
+    finished work. Elsewhere it is a request.
+    """
+
+    journaled = True
+
+    def __init__(self, node: Node, name: str, timeout: float | None) -> None:
+        self.name = node.agents.get(name).name
+        self._node = node
+        self._timeout = timeout
+
+    def __repr__(self) -> str:
+        return f"runtime.agent({self.name!r})"
+
+    async def chat(self, message: str, user_id: str = "default") -> ChatAnswer:
+        """Ask it and return its answer.
+
+        Raises:
+            DeadAgentError: it is not there, or died with the question; within 1 s of the death.
+            RequestFailedError, TaskError classes: it raised. ResponseTimeoutError: it did not answer in time.
+        """
+        scope = await present_scope(self.name)
+        order = StepOrder(
+            segment="remote", kind="chat", agent_name=self.name, digest=digest_of(self.name, message, user_id)
+        )
+
+        async def ask(ticket: Ticket) -> Any:
+            answer = await self._ask(scope, ticket.key, {"message": message, "user_id": user_id})
+            ticket.usage = answer.usage
+            return msgspec.to_builtins(answer)
+
+        step = await scope.step(order, ask)
+        return msgspec.convert(step.output, ChatAnswer)
+
+    async def _ask(self, scope: Scope, key: str, data: dict[str, Any]) -> ChatAnswer:
+        if scope.run.durable:
+            try:
+                return await self._by_task(scope, key, data)
+            except AgentStateError:  # it takes no tasks: its handler of messages is asked
+                return await self._by_request(data)
+        return await self._by_request(data)
+
+    async def _by_request(self, data: dict[str, Any]) -> ChatAnswer:
+        ambient = current_ambient.get()
+        if isinstance(ambient, AgentAmbient):
+            args = {"recipient": self.name, "message_type": "chat", "data": data, "timeout_seconds": self._timeout}
+            answer = await ambient.call("request", args)
+        else:
+            answer = await self._node.post.asking.request(None, self.name, "chat", data, self._timeout)
+        return _answer(self.name, answer.data)
+
+    async def _by_task(self, scope: Scope, key: str, data: dict[str, Any]) -> ChatAnswer:
+        tasks = self._node.tasks
+        metadata = {} if scope.account is None else {ACCOUNT: scope.account}
+        self._alive()
+        task_id = await tasks.submit(
+            "chat",
+            data,
+            agent=self.name,
+            idempotency_key=f"{scope.run.run_id}/{key}",
+            metadata=metadata,
+            timeout_seconds=self._timeout,
+        )
+        task = await self._wait(task_id)
+        return _answer(self.name, task.result())
+
+    async def _wait(self, task_id: str) -> Task:
+        tasks, clock = self._node.tasks, self._node.env.clock
+        began = clock.monotonic()
+        while True:
+            try:
+                return await tasks.wait(task_id, LOOK_SECONDS)
+            except WaitTimeoutError:
+                task = tasks.get(task_id)
+            try:
+                if task.deaths or task.interruptions:
+                    raise DeadAgentError(f"Agent {self.name!r} died with the question", reason="died", name=self.name)
+                if not task.attempt:
+                    self._alive()
+                if self._timeout is not None and clock.monotonic() - began > self._timeout + 1:
+                    raise ResponseTimeoutError(f"Agent {self.name!r} did not answer within {self._timeout:g} s")
+            except (DeadAgentError, ResponseTimeoutError) as error:
+                await tasks.cancel(task_id, str(error))
+                raise
+
+    def _alive(self) -> None:
+        instance = self._node.agents.get(self.name)
+        if instance.status in (AgentStatus.STOPPED, AgentStatus.FAILED, AgentStatus.STOPPING):
+            raise DeadAgentError(f"Agent {self.name!r} is {instance.status}", reason="not_running", name=self.name)
+
+
+def _answer(name: str, data: Any) -> ChatAnswer:
+    if isinstance(data, str):
+        return ChatAnswer(content=data)
+    if isinstance(data, dict) and isinstance(data.get("content"), str):
+        usage = data.get("usage")
+        return ChatAnswer(
+            content=data["content"],
+            usage=Usage(calls=1, unpriced_calls=1) if usage is None else msgspec.convert(usage, Usage),
+            output=data.get("output"),
+        )
+    raise TypeError(f"{name} returned {type(data).__name__}, expected str or a dict with content")

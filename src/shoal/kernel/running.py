@@ -1,0 +1,144 @@
+"""The runs that this node carries out: started by a caller, or taken up without one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from shoal.errors import LeaseLostError, RunActiveError, RunConflictError
+from shoal.kernel.ambient import Ambient, current_ambient
+from shoal.kernel.carrying import Runnable, carry, result_from
+from shoal.kernel.liverun import LiveRun
+from shoal.kernel.news import News
+from shoal.kernel.ports import Clock, Lease, RunOrder
+from shoal.kernel.run import RunOptions, RunRecord
+from shoal.kernel.runhandle import Past, RunHandle
+from shoal.kernel.scope import current_scope
+
+if TYPE_CHECKING:
+    from shoal.kernel.env import Env
+
+__all__ = ["NodeAmbient", "Running"]
+
+R = TypeVar("R")
+log = logging.getLogger("shoal")
+
+
+class NodeAmbient:
+    """The ambient of what ``runtime.run`` carries out (``Ambient``): the verbs that belong to no agent."""
+
+    def __init__(self, env: Env) -> None:
+        self._env = env
+        self.verbs: dict[str, Callable[..., Awaitable[Any]]] = {
+            "lease_acquire": env.leasing.acquire,
+            "lease_renew": self._renew,
+            "lease_release": env.leasing.release,
+        }
+
+    @property
+    def clock(self) -> Clock:
+        """Time, chance and ids of the runtime."""
+        return self._env.clock
+
+    def call(self, verb: str, args: Mapping[str, Any]) -> Awaitable[Any]:
+        """Carry out a verb."""
+        self._env.check_lease()
+        if verb not in self.verbs:
+            raise ValueError(f"{verb[:80]!r} is a verb of agents: there is none here")
+        return self.verbs[verb](**args)
+
+    async def _renew(self, name: str, owner: str, token: int, ttl: float) -> Lease:
+        held = Lease(name=name, owner=owner, token=token, until=self._env.clock.now())
+        return await self._env.leasing.renew(held, ttl)
+
+
+class Running:
+    """Live runs by id, and the patterns that are taken up without a caller."""
+
+    def __init__(self, env: Env, ambient: Ambient) -> None:
+        self._env = env
+        self._ambient = ambient
+        self._handles: dict[str, tuple[RunRecord, RunHandle[Any]]] = {}
+        self.makers: dict[str, Callable[[], Runnable[Any]]] = {}
+        self.news = News()
+
+    def get(self, run_id: str) -> RunHandle[Any] | None:
+        """Return the handle on a run that is under way here."""
+        here = self._handles.get(run_id)
+        return None if here is None else here[1]
+
+    def start(self, runnable: Runnable[R], record: RunRecord, options: RunOptions, past: Past) -> RunHandle[R]:
+        """Start a run, or return the handle on it when it is under way here.
+
+        Raises RunConflictError: it is, with another pattern or input.
+        """
+        here = self._handles.get(record.run_id)
+        if here is not None:
+            return _same(here, record)
+        handle: RunHandle[R] = RunHandle(record.run_id, self._env.clock, past)
+        self._handles[record.run_id] = (record, handle)
+        work = self._env.watch(self._work(handle, runnable, record, options), f"run {record.run_id}")
+        handle.worked_by(work)
+        work.add_done_callback(lambda _: self._handles.pop(record.run_id, None))
+        return handle
+
+    async def _work(self, handle: RunHandle[R], runnable: Runnable[R], record: RunRecord, options: RunOptions) -> R:
+        env = self._env
+        current_ambient.set(self._ambient)
+        current_scope.set(None)
+        begun = await env.store.runs.begin(RunOrder(record=record, node_id=env.node_id), now=env.clock.now())
+        if begun.hold is None:
+            handle.was_finished(begun.record)
+            return result_from(runnable, begun.result)
+        live = LiveRun(env.store.runs, begun, env.clock, options=options, durable=True)
+        handle.began(live)
+        record = begun.record
+        return await carry(live, runnable, record.input, user_id=record.user_id, context=record.context)
+
+    def take_up(self, past: Past) -> None:
+        """Go on with what nobody carries out, of the patterns that are registered here."""
+        env = self._env
+        if not self.makers or not env.settings.auto_recover or env.status != "running" or env.lost:
+            return
+        for record in self._env.store.runs.unheld(list(self.makers), now=self._env.clock.now()):
+            if record.run_id not in self._handles:
+                try:
+                    runnable = self.makers[record.pattern]()
+                except Exception:
+                    log.exception("the pattern %r of run %s could not be made", record.pattern, record.run_id)
+                    continue
+                handle = self.start(runnable, record, RunOptions(), past)
+                self._env.spawn(_alone(handle), f"run {record.run_id} without a caller")
+
+    def wake(self) -> None:
+        """Let those who follow look again: something was committed, or the poll is due."""
+        self.news.wake()
+        for _, handle in self._handles.values():
+            if handle.live is not None:
+                handle.live.asking.news.wake()
+
+    async def cancel_asked(self) -> None:
+        """Cancel what somebody elsewhere has asked to cancel."""
+        for _, handle in list(self._handles.values()):
+            reason = await self._env.store.runs.cancel_asked(handle.id)
+            if reason is not None:
+                self._env.spawn(handle.cancel(reason), f"cancel run {handle.id}")
+
+
+def _same(here: tuple[RunRecord, RunHandle[Any]], record: RunRecord) -> RunHandle[Any]:
+    """Return the handle on a run that is under way on this node."""
+    known, handle = here
+    if (known.pattern, known.input) != (record.pattern, record.input):
+        raise RunConflictError(
+            f"run {record.run_id!r:.200} is under way with another pattern or input", run_id=record.run_id
+        )
+    return handle
+
+
+async def _alone(handle: RunHandle[Any]) -> None:
+    """Wait for a run that nobody waits for; what it raises is logged, but for what another node did sooner."""
+    try:
+        await handle
+    except (RunActiveError, LeaseLostError):
+        return

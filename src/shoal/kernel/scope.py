@@ -1,0 +1,173 @@
+"""A place in a run: what is done there has keys that begin with its path, and counts for it and all above it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from shoal.kernel.budget import Budget, Need
+from shoal.kernel.run import Effect, RunEventType, RunStep, StopReason
+from shoal.kernel.usage import Usage
+
+if TYPE_CHECKING:
+    from shoal.kernel.liverun import LiveRun
+
+__all__ = ["Scope", "StepOrder", "Stopped", "Ticket", "current_scope", "segment_of"]
+
+
+class Stopped(Exception):
+    """A pattern is to end now, with what is finished. Patterns turn it into ``stopped=reason``."""
+
+    def __init__(self, reason: StopReason, error: str = "") -> None:
+        self.reason: StopReason = reason
+        self.error = error
+        super().__init__(error or reason)
+
+
+class StepOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """A step to be done once.
+
+    segment: its place below the scope.
+    digest: SHA-256 of what goes in.
+    need: what it may use at most; None: it is charged what it used, afterwards.
+    effect: what becomes of it when a crash hides its result; other than ``repeat``, the intent is recorded first.
+    note: what its events tell beside its kind.
+    """
+
+    segment: str
+    kind: str
+    agent_name: str = ""
+    digest: str = ""
+    need: Need | None = None
+    effect: Effect = "repeat"
+    note: dict[str, Any] = {}
+
+
+class Ticket:
+    """A step under way, in the hands of what does it.
+
+    ``usage`` is what it used, to be set by what does it, also when it fails. ``unseen``: its end was not seen, so that
+    what was reserved is lost. ``repeated``: an earlier attempt was begun, and a crash hid how it ended.
+    """
+
+    __slots__ = ("cheap", "key", "output_tokens", "repeated", "unseen", "usage")
+
+    def __init__(self, key: str, output_tokens: int = 0, *, cheap: bool = False, repeated: bool = False) -> None:
+        self.key = key
+        self.output_tokens = output_tokens
+        self.cheap = cheap
+        self.repeated = repeated
+        self.usage = Usage()
+        self.unseen = False
+
+
+class Scope:
+    """A place in a run.
+
+    Attributes:
+        run: the run.
+        path: its place, segments joined by ``/``; the root's is empty.
+        usage: of all that was done in it, replayed or not.
+    """
+
+    __slots__ = ("_names", "_ordinals", "_vacant", "account", "parent", "path", "run", "usage")
+
+    def __init__(self, run: LiveRun, path: str = "", parent: Scope | None = None, *, vacant: bool = False) -> None:
+        self.run = run
+        self.path = path
+        self.parent = parent
+        self.account: str | None = None if parent is None else parent.account
+        self.usage = Usage()
+        self._names: dict[str, int] = {}
+        self._ordinals: dict[str, int] = {}
+        self._vacant = vacant
+
+    # -- places
+
+    def child(self, segment: str) -> Scope:
+        """Return the place *segment* below this one, for one agent or pattern."""
+        return Scope(self.run, self.key(segment), self, vacant=True)
+
+    def settle_in(self, name: str) -> Scope:
+        """Return the place for an agent or pattern called *name* that is entered now.
+
+        A place that was made for it is taken by the first who comes; whoever comes later, or uninvited, gets one below,
+        named after it.
+        """
+        if self._vacant:
+            self._vacant = False
+            return self
+        number = self._names[name] = self._names.get(name, 0) + 1
+        place = self.child(name if number == 1 else f"{name}#{number}")
+        place._vacant = False
+        return place
+
+    def key(self, segment: str) -> str:
+        """Return the key of *segment* here. Slashes of names become ``%2F``."""
+        return f"{self.path}/{segment}" if self.path else segment
+
+    def ordinal(self, kind: str) -> int:
+        """Count: 1 for the first of *kind* here."""
+        self._ordinals[kind] = number = self._ordinals.get(kind, 0) + 1
+        return number
+
+    @contextmanager
+    def entered(self) -> Iterator[Scope]:
+        """Make this the present place for what is called within."""
+        token = current_scope.set(self)
+        try:
+            yield self
+        finally:
+            current_scope.reset(token)
+
+    # -- what is done here
+
+    async def step(self, order: StepOrder, do: Callable[[Ticket], Awaitable[Any]]) -> RunStep:
+        """Do a step once, and return its record; afterwards the record is returned and nothing is done.
+
+        *do* returns a JSON value. What it raises is recorded and raised, the same on replay; a cancellation is not
+        recorded.
+
+        Raises:
+            BudgetExceededError, UnpricedModelError: nothing was done. RunChangedError: it was recorded with another input.
+        """
+        return await self.run.step(self, order, do)
+
+    def recorded(self, segment: str) -> RunStep | None:
+        """Return the record of a step that was done."""
+        step = self.run.recorded.get(self.key(segment))
+        return step if step is not None and step.finished_at is not None else None
+
+    def add(self, usage: Usage) -> None:
+        """Count *usage* here and in all places above."""
+        scope: Scope | None = self
+        while scope is not None:
+            scope.usage += usage
+            scope = scope.parent
+
+    def tell(self, kind: RunEventType, agent_name: str = "", **data: Any) -> None:
+        """Tell news of this place to those who follow the run."""
+        self.run.feed.tell(self.path, kind, agent_name, data)
+
+    # -- money
+
+    async def open_budget(self, budget: Budget) -> None:
+        """Give this place a budget of its own, below the one above it."""
+        self.account = await self.run.spending.open(self.path, self.account, budget)
+
+    def check(self) -> None:
+        """Raise Stopped when the run, or a budget above this place, has come to its end."""
+        self.run.check(self)
+
+
+current_scope: ContextVar[Scope | None] = ContextVar("shoal_scope", default=None)
+"""The place in a run where this asyncio task or thread is at work."""
+
+
+def segment_of(name: str) -> str:
+    """Return *name* as one segment of a path."""
+    return name.replace("%", "%25").replace("/", "%2F")

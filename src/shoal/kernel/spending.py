@@ -1,0 +1,144 @@
+"""The money and the time of a run: budgets of its parts, reservations, warnings, and the end when one is spent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from shoal.errors import BudgetExceededError, UnpricedModelError
+from shoal.kernel.budget import Budget, Grant, Need, Refusal
+from shoal.kernel.ports import RunWrite
+from shoal.kernel.run import RunEventType
+from shoal.kernel.scope import Scope, Stopped
+
+if TYPE_CHECKING:
+    from shoal.kernel.liverun import LiveRun
+
+__all__ = ["Spending"]
+
+
+class _Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """A budget that this life of the run has opened. ``since``: the active seconds at which its time began."""
+
+    budget: Budget
+    parent: str | None
+    since: float
+
+
+class Spending:
+    """The budgets of one run. Accounts are kept by its writer; here is what this life of the run has to know of them."""
+
+    def __init__(self, run: LiveRun) -> None:
+        self._run = run
+        self._open: dict[str, _Limits] = {}
+        self._spent: dict[str, Refusal] = {}  # which account has refused what
+        record = run.record
+        self.root: str | None = record.parent_account
+        if record.budget is not None:
+            self.root = record.run_id
+            limits = _Limits(budget=record.budget, parent=record.parent_account, since=-record.seconds)
+            self._open[record.run_id] = limits
+
+    async def open(self, path: str, parent: str | None, budget: Budget) -> str:
+        """Make the account of a part's budget, below *parent*, and return its id."""
+        run = self._run
+        account_id = f"{run.run_id}/{path}" if path else run.run_id
+        await run.written(run.writer.open_account(run.hold, account_id, parent, budget, now=run.clock.now()))
+        self._open[account_id] = _Limits(budget=budget, parent=parent, since=run.active_seconds)
+        return account_id
+
+    async def reserve(self, account_id: str, key: str, need: Need, model: str) -> Grant:
+        """Reserve what a call needs, in the account and all above it.
+
+        Raises BudgetExceededError, UnpricedModelError: it does not fit, or its price is not known; the call is not made.
+        """
+        run = self._run
+        while True:
+            grant: Grant = await run.written(run.writer.reserve(run.hold, account_id, key, need, now=run.clock.now()))
+            if grant.unpriced is not None:
+                raise UnpricedModelError(model)
+            if grant.refusal is None:
+                return grant
+            if not await self._extended(grant.refusal):
+                self._exhaust(grant.refusal)
+                raise self._exceeded(grant.refusal)
+
+    async def _extended(self, refusal: Refusal) -> bool:
+        """Ask whether a spent budget may be used as much again, if it says that it wants to be asked."""
+        limits = self._open.get(refusal.account_id)
+        if limits is None or limits.budget.on_exhausted != "ask":
+            return False
+        if not await self._run.asking.whether_to_go_on(refusal):
+            return False
+        run = self._run
+        most = getattr(limits.budget, refusal.limit)
+        larger = msgspec.structs.replace(limits.budget, **{refusal.limit: most * 2})
+        await run.written(
+            run.writer.open_account(run.hold, refusal.account_id, limits.parent, larger, now=run.clock.now())
+        )
+        self._open[refusal.account_id] = msgspec.structs.replace(limits, budget=larger)
+        return True
+
+    async def warn(self, account_id: str) -> None:
+        """Tell when a share of ``warn_at`` is reached, once each."""
+        limits = self._open.get(account_id)
+        if limits is None or not limits.budget.warn_at:
+            return
+        account = await self._run.writer.account(account_id)
+        reached = max((mark for mark in limits.budget.warn_at if mark <= account.share), default=0.0)
+        if reached > account.warned:
+            data = {"share": account.share, "mark": reached}
+            self._run.feed.tell(self._path_of(account_id), RunEventType.BUDGET_WARNING, "", data)
+            await self._run.write(RunWrite(warned=((account_id, reached),)))
+
+    # -- the end
+
+    def check(self, scope: Scope) -> None:
+        """Raise Stopped when a budget above *scope* is spent."""
+        if not self._open and not self._spent:
+            return
+        for account_id in _above(scope):
+            left = self._seconds_of(account_id)
+            if left is not None and left <= 0:
+                most = self._open[account_id].budget.max_seconds or 0.0
+                self._exhaust(
+                    Refusal(account_id=account_id, limit="max_seconds", allowed=most, spent=most - left, needed=0.0)
+                )
+            refusal = self._spent.get(account_id)
+            if refusal is not None:
+                raise Stopped("budget", str(self._exceeded(refusal)))
+
+    def seconds_left(self, scope: Scope) -> float | None:
+        """Return how much active time the budgets above *scope* leave, None: no limit."""
+        found = [left for account_id in _above(scope) if (left := self._seconds_of(account_id)) is not None]
+        return max(0.0, min(found)) if found else None
+
+    def _seconds_of(self, account_id: str) -> float | None:
+        limits = self._open.get(account_id)
+        if limits is None or limits.budget.max_seconds is None:
+            return None
+        return limits.budget.max_seconds - (self._run.active_seconds - limits.since)
+
+    def _exhaust(self, refusal: Refusal) -> None:
+        if refusal.account_id not in self._spent:
+            self._spent[refusal.account_id] = refusal
+            data = {"limit": refusal.limit, "allowed": refusal.allowed, "spent": refusal.spent}
+            self._run.feed.tell(self._path_of(refusal.account_id), RunEventType.BUDGET_EXHAUSTED, "", data)
+
+    def _exceeded(self, refusal: Refusal) -> BudgetExceededError:
+        return BudgetExceededError(refusal.limit, refusal.spent, refusal.needed, self._path_of(refusal.account_id))
+
+    def _path_of(self, account_id: str) -> str:
+        return account_id.removeprefix(self._run.run_id).removeprefix("/")
+
+
+def _above(scope: Scope) -> list[str]:
+    """Return the accounts of *scope* and of all places above it."""
+    found: dict[str, None] = {}
+    place: Scope | None = scope
+    while place is not None:
+        if place.account is not None:
+            found[place.account] = None
+        place = place.parent
+    return list(found)

@@ -1,0 +1,22 @@
+"""Checks that several patterns share."""
+
+from __future__ import annotations
+
+import math
+
+__all__ = ["check_count", "check_seconds"]
+
+
+def check_seconds(value: float | None, field: str) -> float | None:
+    """Return *value*. Raises ValueError unless it is None or a number of seconds above 0."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if value is not None and not (number and math.isfinite(value) and value > 0):
+        raise ValueError(f"{field}={value!r:.80}: it must be seconds above 0, or None")
+    return value
+
+
+def check_count(value: int, field: str, least: int = 1) -> int:
+    """Return *value*. Raises ValueError unless it is a whole number from *least*."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{field}={value!r:.80}: it must be a whole number from {least}")
+    return value

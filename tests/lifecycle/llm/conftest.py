@@ -1,0 +1,55 @@
+"""Both wire formats, behind the names that a developer writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import pytest
+
+from shoal.llm import Model, open_model
+from tests.llm_server import Behaviour, LlmServer
+
+SECRET = "sk-test-7f3a9c-do-not-tell"
+
+
+class Open(Protocol):
+    """Starts a server with these behaviours and opens a model that speaks to it."""
+
+    def __call__(self, *behaviours: Behaviour, **options: Any) -> tuple[LlmServer, Model]: ...
+
+
+@pytest.fixture(params=["openai", "anthropic"])
+def wire(request: pytest.FixtureRequest) -> str:
+    """The wire format."""
+    return str(request.param)
+
+
+@pytest.fixture
+def server_of() -> Iterator[Callable[..., LlmServer]]:
+    """Starts servers, and ends them after the test."""
+    started: list[LlmServer] = []
+
+    def start(*behaviours: Behaviour) -> LlmServer:
+        server = LlmServer(*behaviours)
+        started.append(server)
+        return server.__enter__()
+
+    yield start
+    for server in started:
+        server.__exit__(None, None, None)
+
+
+@pytest.fixture
+def open_at(wire: str, server_of: Callable[..., LlmServer], monkeypatch: pytest.MonkeyPatch) -> Open:
+    """A server and a model of it, in either format."""
+
+    def opened(*behaviours: Behaviour, **options: Any) -> tuple[LlmServer, Model]:
+        server = server_of(*behaviours)
+        options = {"api_key": SECRET, **options}
+        if wire == "openai":
+            return server, open_model("gpt-4o-mini", base_url=server.base_url, **options)
+        monkeypatch.setenv("ANTHROPIC_BASE_URL", server.url)
+        return server, open_model("anthropic:claude-haiku-4-5", **options)
+
+    return opened
