@@ -34,8 +34,8 @@ def pieces(behaviour: Behaviour, asked: dict[str, Any]) -> tuple[list[bytes], li
         begun = _call(number, name, "")
         deltas.append({"tool_calls": [{"index": number, **begun}]})
         half = len(arguments) // 2
-        for part in (arguments[:half], arguments[half:]):
-            deltas.append({"tool_calls": [{"index": number, "function": {"arguments": part}}]})
+        parts = (arguments[:half], arguments[half:])
+        deltas += [{"tool_calls": [{"index": number, "function": {"arguments": part}}]} for part in parts]
     ends = [_chunk(asked, [{"index": 0, "delta": {}, "finish_reason": _reason(behaviour)}])]
     if behaviour.usage is not None and asked.get("stream_options", {}).get("include_usage"):
         ends.append(_chunk(asked, [], usage=_usage(behaviour.usage)))

@@ -33,7 +33,7 @@ class Seen:
 
 
 class LlmServer:
-    """``with LlmServer(say("hello"), …) as server:``; each request takes the next behaviour, the last one stays."""
+    """``with LlmServer(say("hello"), …) as server:``. Each request takes the next behaviour, the last one stays."""
 
     def __init__(self, *behaviours: Behaviour) -> None:
         self.seen: list[Seen] = []
@@ -49,7 +49,7 @@ class LlmServer:
         config = uvicorn.Config(
             Starlette(routes=routes),
             log_config=None,
-            log_level="critical",  # a connection that is dropped as planned is no news
+            log_level=100,  # a connection that is dropped as planned is no news
             lifespan="off",
             ws="none",
             timeout_graceful_shutdown=1,
@@ -59,20 +59,20 @@ class LlmServer:
     @property
     def url(self) -> str:
         """Where the server is, without a path."""
-        return "http://127.0.0.1:{}".format(self._socket.getsockname()[1])
+        return f"http://127.0.0.1:{self._socket.getsockname()[1]}"
 
     @property
     def base_url(self) -> str:
         """What OpenAI's clients want: with ``/v1``."""
         return f"{self.url}/v1"
 
-    def then(self, *behaviours: Behaviour) -> None:
-        """Put more behaviours in line."""
-        self._queue.extend(behaviours)
-
-    def release(self) -> None:
-        """Let all go on that hold."""
+    def play(self, *behaviours: Behaviour) -> Self:
+        """Begin anew with these; what still holds is let go."""
         self._released.set()
+        self._released = threading.Event()
+        self.seen = []
+        self._queue = deque(behaviours)
+        return self
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -132,5 +132,6 @@ class LlmServer:
                 yield piece
 
     async def _hold(self) -> None:
-        while not self._released.is_set():
+        released = self._released
+        while not released.is_set():
             await asyncio.sleep(0.005)

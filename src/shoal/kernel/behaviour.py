@@ -8,12 +8,15 @@ import inspect
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
+import msgspec
+
 from shoal.errors import ConfigError
 from shoal.kernel.agent import BaseAgent
 from shoal.kernel.context import AgentContext
 from shoal.kernel.ports import Abilities
+from shoal.kernel.usage import Usage, pico_of
 
-__all__ = ["HOOKS", "Behaviour", "check_source", "describe", "takes_tasks"]
+__all__ = ["HOOKS", "Behaviour", "chat_output", "check_source", "describe", "takes_tasks"]
 
 HOOKS = ("on_start", "on_stop", "on_pause", "on_resume", "on_error")
 
@@ -120,8 +123,9 @@ class Behaviour:
     async def _chat(self, task: Any) -> dict[str, Any]:
         chat = self._target.chat
         message = task.input_data.get("message", "")
-        answer = await (chat(message) if self._is_async(chat) else self._blocking(chat, message))
-        return {"content": answer if isinstance(answer, str) else str(getattr(answer, "content", answer))}
+        options = {"user_id": task.input_data["user_id"]} if "user_id" in task.input_data and _takes_user(chat) else {}
+        answer = await (chat(message, **options) if self._is_async(chat) else self._blocking(chat, message))
+        return chat_output(answer)
 
     async def _blocking(self, fn: Callable[..., Any], *args: Any) -> Any:
         value = await self._run_sync(fn, *args)
@@ -140,6 +144,27 @@ class Behaviour:
         fn, is_async = entry
         coroutine: Coroutine[Any, Any, Any] = fn(*args) if is_async else self._blocking(fn, *args)
         return coroutine
+
+
+def chat_output(answer: Any) -> dict[str, Any]:
+    """Return an agent's answer as the output of a task: its content, and what it says that it used."""
+    if isinstance(answer, str):
+        return {"content": answer}
+    output: dict[str, Any] = {"content": str(getattr(answer, "content", answer))}
+    usage = getattr(answer, "usage", None)
+    cost = getattr(answer, "cost", None)
+    if isinstance(usage, Usage):
+        output["usage"] = msgspec.to_builtins(usage)
+    elif isinstance(cost, (int, float)) and not isinstance(cost, bool):
+        output["usage"] = msgspec.to_builtins(Usage(calls=1, cost_pico=pico_of(cost)))
+    return output
+
+
+def _takes_user(chat: Any) -> bool:
+    try:
+        return "user_id" in inspect.signature(chat).parameters
+    except (TypeError, ValueError):  # it has no signature: the message is all it can be given
+        return False
 
 
 @functools.lru_cache(maxsize=256)

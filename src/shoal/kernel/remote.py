@@ -134,14 +134,17 @@ class RemoteAgent:
             raise DeadAgentError(f"Agent {self.name!r} is {instance.status}", reason="not_running", name=self.name)
 
 
+_UNTOLD = Usage(calls=1, unpriced_calls=1)
+
+
 def _answer(name: str, data: Any) -> ChatAnswer:
     if isinstance(data, str):
-        return ChatAnswer(content=data)
+        return ChatAnswer(content=data, usage=_UNTOLD)
     if isinstance(data, dict) and isinstance(data.get("content"), str):
         usage = data.get("usage")
         return ChatAnswer(
             content=data["content"],
-            usage=Usage(calls=1, unpriced_calls=1) if usage is None else msgspec.convert(usage, Usage),
+            usage=_UNTOLD if usage is None else msgspec.convert(usage, Usage),
             output=data.get("output"),
         )
     raise TypeError(f"{name} returned {type(data).__name__}, expected str or a dict with content")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
@@ -29,6 +30,9 @@ __all__ = [
     "RunStep",
     "StepFailure",
     "StopReason",
+    "Teammate",
+    "Teammates",
+    "current_teammates",
 ]
 
 StopReason = Literal["timeout", "budget", "limit", "loop", "no_progress", "cancelled", "waiting", "denied", "error"]
@@ -205,6 +209,24 @@ class Handoff(msgspec.Struct, frozen=True, omit_defaults=True):
     message: str = ""
     reason: str = ""
     from_agent: str | None = None
+
+
+class Teammate(msgspec.Struct, frozen=True, omit_defaults=True):
+    """To whom an agent may hand over: a name, and for what."""
+
+    name: str
+    role: str = ""
+
+
+class Teammates(msgspec.Struct, frozen=True):
+    """Those to whom the agent at *place*, a path of the run, may hand over; agents further down may not."""
+
+    place: str
+    members: tuple[Teammate, ...]
+
+
+current_teammates: ContextVar[Teammates | None] = ContextVar("shoal_teammates", default=None)
+"""What a team offers the agent that it calls. The agent's answer has a ``handoff`` then, if it makes one."""
 
 
 class RunOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

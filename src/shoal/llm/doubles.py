@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shoal.llm.chaos import chaos
+from shoal.llm.mishaps import chaos
 from shoal.llm.recording import recorded
 from shoal.llm.script import echo, scripted, scripted_file
 

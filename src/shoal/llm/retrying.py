@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -20,7 +20,7 @@ from shoal.errors import (
 from shoal.kernel.ports import Clock
 from shoal.llm.model import Model
 
-__all__ = ["FINAL", "RETRYABLE", "Attempt", "Chance", "Gate", "place_of", "with_retries"]
+__all__ = ["FINAL", "RETRYABLE", "Attempt", "Chance", "Gate", "Pace", "place_of", "with_retries"]
 
 T = TypeVar("T")
 
@@ -76,6 +76,22 @@ class Gate:
             await clock.sleep_until(until)
 
 
+class Pace(NamedTuple):
+    """How attempts follow each other.
+
+    clock: on which they wait.
+    random: takes away from the waits.
+    gate: shared by those whose calls a rate limit is to hold back, too.
+    known: tells of an attempt, by its number, whether it was made in an earlier life of the run: it is only read again
+        then, so nothing is waited for, and nobody is held back.
+    """
+
+    clock: Clock
+    random: Chance
+    gate: Gate
+    known: Callable[[int], bool] = lambda number: False
+
+
 def place_of(model: Model) -> str:
     """Return the provider and key that calls of *model* count against, the key as a fingerprint."""
     return str(getattr(model, "place", model.name))
@@ -86,34 +102,34 @@ async def with_retries(
     *,
     models: Sequence[Model],
     retries: int,
-    clock: Clock,
-    random: Chance,
-    gate: Gate,
+    pace: Pace,
     on_attempt: Callable[[Attempt], object],
 ) -> T:
     """Return what ``call(model, attempt)`` returns, at the first model that answers.
 
     A retryable error is followed by up to *retries* further attempts at the same model, after 0.5 s, doubled each time,
-    of which *random* takes up to a half away ("equal jitter", Brooker, AWS Architecture Blog 2015); a rate limit by
+    of which chance takes up to a half away ("equal jitter", Brooker, AWS Architecture Blog 2015); a rate limit by
     what the provider asked for, 60 s at most. Then, and after a final error at once, the next model is asked by the
     same rules. Any other error is raised as it is.
 
     Args:
         models: the model, then its fallbacks in turn.
         retries: further attempts at each.
-        gate: shared by those whose calls a rate limit is to hold back, too.
+        pace: how they follow each other.
         on_attempt: told of each attempt when it is over.
 
     Raises:
         ModelError: that of the last attempt; a note names those before it.
     """
+    clock = pace.clock
     number = 0
     failed: list[str] = []
     last: ModelError | None = None
     for model in models:
         for left in range(retries, -1, -1):
-            await gate.wait(place_of(model), clock)
             number += 1
+            if not (known := pace.known(number)):
+                await pace.gate.wait(place_of(model), clock)
             begun = clock.monotonic()
             try:
                 result = await call(model, number)
@@ -122,14 +138,15 @@ async def with_retries(
             else:
                 on_attempt(_told(model, number, begun, clock))
                 return result
-            wait = _wait(last, retries - left, random) if left and isinstance(last, RETRYABLE) else None
-            if isinstance(last, ModelRateLimitError):
-                gate.hold(place_of(model), clock.monotonic() + (wait or _asked(last) or FIRST_SECONDS))
+            wait = _wait(last, retries - left, pace.random) if left and isinstance(last, RETRYABLE) else None
+            if isinstance(last, ModelRateLimitError) and not known:
+                pace.gate.hold(place_of(model), clock.monotonic() + (wait or _asked(last) or FIRST_SECONDS))
             on_attempt(_told(model, number, begun, clock, last, wait))
             failed.append(f"{model.name}: {type(last).__name__}")
             if wait is None:
                 break
-            await clock.sleep(wait)
+            if not pace.known(number + 1):
+                await clock.sleep(wait)
     if last is None:
         raise ValueError("with_retries needs at least one model")
     if len(failed) > 1:

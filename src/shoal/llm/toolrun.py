@@ -59,7 +59,7 @@ class ToolRun:
         self._pool = pool
         self._clock = clock
         self._thread: ThreadRun | None = None
-        self._ended = False
+        self._at_work = False
         self.warning = ""  # what a reader of the run should know
 
     async def outcome(self, ambient: Ambient | None) -> Outcome:
@@ -91,7 +91,7 @@ class ToolRun:
         except TimeoutError:
             raise late(tool.label, tool.timeout) from None
         finally:
-            if not self._ended:
+            if self._at_work:
                 self._given_up()
 
     def _given_up(self) -> None:
@@ -104,6 +104,7 @@ class ToolRun:
 
     async def _guarded(self) -> Outcome:
         """Run the code; what it raises is its outcome, its own TimeoutError and SystemExit included."""
+        self._at_work = True
         try:
             return presented(await self._code(), self._tool.label)
         except (KeyboardInterrupt, *CONTROL):
@@ -116,7 +117,7 @@ class ToolRun:
         except BaseException as error:  # noqa: BLE001  the tool's own code: the model is told
             return failed(error)
         finally:
-            self._ended = True
+            self._at_work = False
 
     async def _code(self) -> Any:
         fn: Callable[..., Any] = self._tool.target

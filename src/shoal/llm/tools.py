@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import math
 import re
@@ -25,7 +26,17 @@ ISOLATIONS = ("inline", "thread", "process", "bubblewrap", "gvisor", "microvm", 
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _FIELDS = (
-    *("name", "description", "parameters", "timeout", "effect", "approval", "approval_timeout", "isolation", "max_chars"),
+    *(
+        "name",
+        "description",
+        "parameters",
+        "timeout",
+        "effect",
+        "approval",
+        "approval_timeout",
+        "isolation",
+        "max_chars",
+    ),
 )
 
 
@@ -169,7 +180,7 @@ class Tool:
         faults = [
             ("timeout", _positive(self.timeout), "a number of seconds above 0"),
             ("effect", self.effect in ("repeat", "keyed", "once"), "'repeat', 'keyed' or 'once'"),
-            ("approval", isinstance(self.approval, bool) or callable(self.approval), "True, False or a function"),
+            ("approval", _is_rule(self.approval), "True, False or a function that is not async"),
             ("approval_timeout", self.approval_timeout is None or _positive(self.approval_timeout), "above 0, or None"),
             ("isolation", self.isolation in ISOLATIONS, f"one of {', '.join(ISOLATIONS)}"),
             ("max_chars", _whole(self.max_chars, 100), "a whole number from 100"),
@@ -180,10 +191,20 @@ class Tool:
             if not good:
                 raise ValueError(f"tool {name!r}: {field}={getattr(self, field)!r:.80}: it must be {allowed}")
 
+    def renamed(self, name: str) -> Tool:
+        """Return the same tool under another name."""
+        other = copy.copy(self)
+        other.name = name
+        return other
+
     def wants_approval(self, arguments: dict[str, Any]) -> bool:
         """Tell whether a person has to decide on a call with *arguments*. Raises what its function raises."""
         approval = self.approval
         return approval if isinstance(approval, bool) else bool(approval(arguments))
+
+
+def _is_rule(value: object) -> bool:
+    return isinstance(value, bool) or (callable(value) and not inspect.iscoroutinefunction(value))
 
 
 def _positive(value: object) -> bool:

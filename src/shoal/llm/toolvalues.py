@@ -55,7 +55,7 @@ def _printable(text: str) -> str:
 
 def failed(error: str | BaseException) -> Outcome:
     """Return the outcome of a run that failed, as the model is told it."""
-    text = error if isinstance(error, str) else Failure.of(error).text
+    text = error if isinstance(error, str) else Failure.of(error).text.removesuffix(": ")
     return Outcome(content=f"Error: {text}", error=text)
 
 
@@ -66,4 +66,3 @@ def cut(text: str, most: int) -> str:
         return text
     head = round(most * HEAD_SHARE)
     return f"{text[:head]}\n[… {left_out} characters left out …]\n{text[len(text) - (most - head) :]}"
-

@@ -25,7 +25,7 @@ async def _say(store: Store, thread: str, *contents: str, **fields: Any) -> list
 
 
 async def _thread(store: Store, **fields: Any) -> Thread:
-    known = {"id": new_id(), "user_id": "ann", "created_at": T0, "updated_at": T0}
+    known: dict[str, Any] = {"id": new_id(), "user_id": "ann", "created_at": T0, "updated_at": T0}
     thread = Thread(**known | fields)
     await store.conversations.threads.create(thread)
     return thread

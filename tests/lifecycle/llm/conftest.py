@@ -25,19 +25,17 @@ def wire(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@pytest.fixture(scope="module")
+def one_server() -> Iterator[LlmServer]:
+    """The server of a module's tests."""
+    with LlmServer() as server:
+        yield server
+
+
 @pytest.fixture
-def server_of() -> Iterator[Callable[..., LlmServer]]:
-    """Starts servers, and ends them after the test."""
-    started: list[LlmServer] = []
-
-    def start(*behaviours: Behaviour) -> LlmServer:
-        server = LlmServer(*behaviours)
-        started.append(server)
-        return server.__enter__()
-
-    yield start
-    for server in started:
-        server.__exit__(None, None, None)
+def server_of(one_server: LlmServer) -> Callable[..., LlmServer]:
+    """Lets the server play these behaviours, with nothing seen yet."""
+    return one_server.play
 
 
 @pytest.fixture

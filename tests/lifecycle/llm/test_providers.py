@@ -312,17 +312,18 @@ def test_a_reply_cut_by_its_length(open_at: Open) -> None:
 
 
 def test_cancelling_a_request_cancels_it(open_at: Open) -> None:
-    _, model = open_at(say("Late.", silent=True), say("Hello."))
+    server, model = open_at(say("Late.", silent=True), say("Hello."))
 
     async def main() -> str:
         waiting = asyncio.create_task(model.request(asked(max_tokens=50)))
-        await asyncio.sleep(0)
+        while not server.seen:
+            await asyncio.sleep(0.001)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
         return (await model.request(asked(max_tokens=50))).text
 
-    assert asyncio.run(main()) in ("Hello.", "Late.")
+    assert asyncio.run(main()) == "Hello."
 
 
 def test_one_model_serves_one_loop_after_the_other_and_closes_behind_itself(open_at: Open) -> None:
@@ -366,7 +367,7 @@ def test_the_key_of_the_environment_is_read_and_never_told(
 
 
 def test_no_log_holds_the_key(open_at: Open) -> None:
-    _, model = open_at(say("Hello."), failing("unauthorized", message=SECRET))
+    _, model = open_at(say("Hello."), failing("unauthorized"))
     told = io.StringIO()
     handler = logging.StreamHandler(told)
     root = logging.getLogger()
@@ -380,9 +381,8 @@ def test_no_log_holds_the_key(open_at: Open) -> None:
     finally:
         root.setLevel(before)
         root.removeHandler(handler)
-    ours = [line for line in told.getvalue().splitlines() if "your key" not in line]
-    assert ours  # the SDK logs something
-    assert f"Bearer {SECRET}" not in told.getvalue()
+    assert told.getvalue()  # the SDK tells what it does
+    assert SECRET not in told.getvalue()
 
 
 def test_a_model_object_of_pydantic_ai(server_of: Callable[..., LlmServer]) -> None:

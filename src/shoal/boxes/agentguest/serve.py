@@ -45,6 +45,7 @@ class Guest:
         self._handle: InlineHandle | None = None
         self._running: dict[str, asyncio.Task[None]] = {}
         self._background: set[asyncio.Task[None]] = set()
+        self._holding: asyncio.Task[None] | None = None
         self._raised: collections.OrderedDict[str, BaseException] = collections.OrderedDict()
         self.ended: asyncio.Future[None] = self._loop.create_future()
         self._channel = Channel(self._loop, channel, Splitter(_FRAME_LIMIT), self._on_frame, self._on_end)
@@ -57,7 +58,7 @@ class Guest:
             wire.Cancel: self._cancel,
             wire.Interrupt: self._interrupt,
             wire.Stopping: self._link.stopping,
-            wire.Hold: lambda record: self._start(self._hold(record)),
+            wire.Hold: self._begin_hold,
             wire.Release: self._release,
             wire.Ping: lambda record: self._send(wire.Pong(id=record.id)),
             wire.Stop: lambda _: self._start(self._stop()),
@@ -81,10 +82,11 @@ class Guest:
     def _on_end(self, error: FrameError | None) -> None:
         os._exit(PARENT_GONE)
 
-    def _start(self, coroutine: Coroutine[Any, Any, None]) -> None:
+    def _start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         work = self._loop.create_task(coroutine)
         self._background.add(work)
         work.add_done_callback(self._background.discard)
+        return work
 
     # -- becoming an agent
 
@@ -195,6 +197,9 @@ class Guest:
 
     # -- holding and ending
 
+    def _begin_hold(self, record: wire.Hold) -> None:
+        self._holding = self._start(self._hold(record))
+
     async def _hold(self, record: wire.Hold) -> None:
         error = None
         try:
@@ -205,6 +210,9 @@ class Guest:
         self._send(wire.Held(id=record.id, error=error))
 
     def _release(self, _: wire.Release) -> None:
+        # Read in one go with the hold that it ends, after a freeze: that has not begun, and must not any more.
+        if self._holding is not None:
+            self._holding.cancel()
         if self._handle is not None:
             self._handle.release()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from shoal.llm.connections import Connection, store_of
+from shoal.llm.connections import Connection, check_connection, store_of
 from shoal.llm.locks.ledger import LockStats
 from shoal.llm.locks.lock import Lock
 from shoal.llm.locks.places import Place, place_here, place_of
@@ -40,9 +40,9 @@ class LockManager:
     """
 
     def __init__(self, store: Connection | None = None) -> None:
-        self._place: Callable[[], Place] = place_here if store is None else lambda: place_of(store_of(store))
         if store is not None:
-            store_of(store)
+            check_connection(store)
+        self._place: Callable[[], Place] = place_here if store is None else lambda: place_of(store_of(store))
 
     def lock(self, namespace: str, key: object, timeout: float | None = None, *, ttl: float = TTL_SECONDS) -> Lock:
         """Return a lock, as ``get_lock``."""

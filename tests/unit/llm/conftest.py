@@ -1,0 +1,36 @@
+"""Places to keep locks in: a folder of its own, and open stores."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from shoal import LockManager, open_store
+
+Managed = Callable[[], AbstractAsyncContextManager[LockManager]]
+
+
+@pytest.fixture(autouse=True)
+def lock_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep locks on files in a folder of the test's own; return it. It is made by the first lock."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    return tmp_path / "shoal-locks"
+
+
+@pytest.fixture(params=["files", "store", "memory"])
+def managed(request: pytest.FixtureRequest, tmp_path: Path) -> Managed:
+    """``async with managed() as manager``: a LockManager of files, of a store in a file, of a store in memory."""
+
+    @asynccontextmanager
+    async def manager() -> AsyncIterator[LockManager]:
+        if request.param == "files":
+            yield LockManager()
+            return
+        url = "sqlite://:memory:" if request.param == "memory" else f"sqlite:///{tmp_path}/shoal.db"
+        async with open_store(url) as store:
+            yield LockManager(store)
+
+    return manager
