@@ -14,6 +14,7 @@ from benchmarks import (
     idle,
     imports,
     latency,
+    locks,
     memory,
     messages,
     process_agents,
@@ -28,7 +29,7 @@ MEASUREMENTS = tuple(
     measurement
     for module in (
         tasks, latency, idle, steps, messages, publish, process_agents, memory, growth, crash, imports, acceptance,
-        boxes,
+        boxes, locks,
     )
     for measurement in module.MEASUREMENTS
 )  # fmt: skip

@@ -14,14 +14,21 @@ if TYPE_CHECKING:
     from shoal.boxes import BoxLimits, BoxRuntime, BoxSpec
     from shoal.boxes import probe as probe_isolation
     from shoal.client import open_store
+    from shoal.kernel.budget import Budget, LoopLimits
+    from shoal.kernel.usage import Usage
     from shoal.llm import (
+        Agent,
         LockManager,
+        MCPTools,
         MessageStore,
         ThreadSafeMessageStore,
         ThreadStore,
+        Tool,
+        ToolContext,
         UserContextStore,
         get_lock,
         thread_safe_tool,
+        tool,
         with_lock,
     )
     from shoal.runtime import (
@@ -54,6 +61,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Agent",
     "AgentContext",
     "AgentInstance",
     "AgentMessage",
@@ -64,6 +72,7 @@ __all__ = [
     "BoxLimits",
     "BoxRuntime",
     "BoxSpec",
+    "Budget",
     "Capacity",
     "Config",
     "DeadLetter",
@@ -71,6 +80,8 @@ __all__ = [
     "EventFilter",
     "EventType",
     "LockManager",
+    "LoopLimits",
+    "MCPTools",
     "MessageStore",
     "QueuePosition",
     "ResourceLimit",
@@ -85,6 +96,9 @@ __all__ = [
     "TaskStatus",
     "ThreadSafeMessageStore",
     "ThreadStore",
+    "Tool",
+    "ToolContext",
+    "Usage",
     "UserContextStore",
     "__version__",
     "errors",
@@ -92,24 +106,31 @@ __all__ = [
     "open_store",
     "probe_isolation",
     "thread_safe_tool",
+    "tool",
     "with_lock",
 ]
 
 _BOXES = {"BoxLimits": "BoxLimits", "BoxRuntime": "BoxRuntime", "BoxSpec": "BoxSpec", "probe_isolation": "probe"}
 _CLIENT = frozenset({"open_store"})
+_KERNEL = {"Budget": "budget", "LoopLimits": "budget", "Usage": "usage"}
 _LLM = frozenset(
     {
+        "Agent",
         "LockManager",
+        "MCPTools",
         "MessageStore",
         "ThreadSafeMessageStore",
         "ThreadStore",
+        "Tool",
+        "ToolContext",
         "UserContextStore",
         "get_lock",
         "thread_safe_tool",
+        "tool",
         "with_lock",
     }
 )
-_RUNTIME = frozenset(__all__) - {"__version__", "errors", *_BOXES, *_CLIENT, *_LLM}
+_RUNTIME = frozenset(__all__) - {"__version__", "errors", *_BOXES, *_CLIENT, *_KERNEL, *_LLM}
 
 
 def __getattr__(name: str) -> Any:
@@ -122,6 +143,8 @@ def __getattr__(name: str) -> Any:
         return getattr(importlib.import_module("shoal.boxes"), _BOXES[name])
     if name in _LLM:
         return getattr(importlib.import_module("shoal.llm"), name)
+    if name in _KERNEL:
+        return getattr(importlib.import_module(f"shoal.kernel.{_KERNEL[name]}"), name)
     if name in _CLIENT:
         return getattr(importlib.import_module("shoal.client"), name)
     if name in errors.__all__ and name[0].isupper():

@@ -37,6 +37,7 @@ from shoal.kernel.post import Post
 from shoal.kernel.remote import RemoteAgent
 from shoal.kernel.run import RunOptions
 from shoal.kernel.runhandle import RunHandle
+from shoal.kernel.running import NodeAmbient
 from shoal.kernel.shared_store import SharedStore
 from shoal.kernel.task import QueuePosition, RetryPolicy, Task, TaskSpec, TaskStatus
 from shoal.kernel.thread import ThreadHost
@@ -175,7 +176,9 @@ class AgentRuntime(Verbs):
         hosts["thread"] = ThreadHost(self._clock, pool)
         hosts |= child_hosts(env)
         from shoal.boxes.reaper import kill_orphan
+        from shoal.boxes.toolrunner import ToolRunner
 
+        env.run_tool = ToolRunner(hosts, env, NodeAmbient(env).call).call
         self._set(self._status)
         return Node(env, hosts, name=self._name, load=self._load(), kill_orphan=kill_orphan)
 
@@ -334,9 +337,7 @@ class AgentRuntime(Verbs):
         """Forget a stopped or failed agent and what it printed, and cancel the tasks that target it."""
         from shoal.boxes.keeping import forget_output
 
-        known = self.get_agent_status(agent_id).agent_id
-        await self._here.agents.unregister(known)
-        forget_output(output_folder(self.url), known)
+        forget_output(output_folder(self.url), await self._here.agents.unregister(agent_id))
 
     async def start_agent(self, agent_id: str) -> None:
         """Bring an agent to life. Raises AgentLimitError (it is queued then), AgentStartError, ProcessError."""

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from tests.llm_server import anthropic_wire, openai_wire
+from tests.llm_server import anthropic_wire, openai_wire, responses_wire
 from tests.llm_server.behaviour import KINDS, Behaviour
 
 START_SECONDS = 30
@@ -44,6 +44,7 @@ class LlmServer:
         self._thread = threading.Thread(target=self._serve, name="llm-server")
         routes = [
             Route("/v1/chat/completions", self._openai, methods=["POST"]),
+            Route("/v1/responses", self._responses, methods=["POST"]),
             Route("/v1/messages", self._anthropic, methods=["POST"]),
         ]
         config = uvicorn.Config(
@@ -100,6 +101,9 @@ class LlmServer:
 
     async def _openai(self, request: Request) -> Response:
         return await self._answer(request, openai_wire)
+
+    async def _responses(self, request: Request) -> Response:
+        return await self._answer(request, responses_wire)
 
     async def _anthropic(self, request: Request) -> Response:
         return await self._answer(request, anthropic_wire)

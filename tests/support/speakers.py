@@ -21,6 +21,7 @@ class AtClock:
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
+        self.shared: dict[str, Any] = {}
 
     def call(self, verb: str, args: Mapping[str, Any]) -> Awaitable[Any]:
         """Refuse: there is no runtime."""
@@ -77,7 +78,13 @@ class Speaker:
     """
 
     def __init__(
-        self, name: str, answer: Any = None, calls: Calls | None = None, *, seconds: float = 0.0, cost: float | None = None
+        self,
+        name: str,
+        answer: Any = None,
+        calls: Calls | None = None,
+        *,
+        seconds: float = 0.0,
+        cost: float | None = None,
     ) -> None:
         self.name = name
         self.calls = Calls() if calls is None else calls

@@ -58,4 +58,3 @@ class Life:
     def told(self, *types: str) -> list[RunEvent]:
         """Return the news of these types so far."""
         return [event for event in self.live.feed._ring if not types or event.type in types]
-

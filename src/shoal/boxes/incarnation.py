@@ -57,18 +57,10 @@ class Incarnation:
     def __init__(self, child: ChildProcess, about: Surroundings) -> None:
         """Take over a child that has said hello, or is about to."""
         loop = asyncio.get_running_loop()
-        limits = about.limits
         self.child = child
         self.about = about
-        self.member = Member(
-            about.name,
-            self,
-            max_count=limits.mailbox_messages,
-            max_bytes=int(limits.mailbox_mib * _MIB),
-            in_flight=limits.in_flight,
-            interleave=about.interleave,
-        )
-        self.backlog = Backlog(child.channel, int(limits.mailbox_mib * _MIB))
+        self.backlog = Backlog(child.channel, int(about.limits.mailbox_mib * _MIB))
+        self.member = _member(about, self)
         self.replies = Replies(self.member, about.router, about.clock, child.channel.pause, self._go_on)
         self.errands = Errands(child.channel.send, about.clock, about.collects)
         self.heartbeat = Heartbeat(about.clock, self._send)
@@ -282,3 +274,15 @@ class Incarnation:
     def answer(self, send_id: int, data: msgspec.Raw, error: ErrorRecord | None) -> None:
         """Bring the answer to what it sent or published."""
         self._send(boxwire.Answer(id=send_id, data=data, error=error))
+
+
+def _member(about: Surroundings, port: Incarnation) -> Member:
+    limits = about.limits
+    return Member(
+        about.name,
+        port,
+        max_count=limits.mailbox_messages,
+        max_bytes=int(limits.mailbox_mib * _MIB),
+        in_flight=limits.in_flight,
+        interleave=about.interleave,
+    )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import functools
 import inspect
 import os
 import sys
 import sysconfig
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -17,7 +18,7 @@ import cloudpickle  # type: ignore[import-untyped]
 from shoal.errors import ConfigError
 from shoal.kernel.behaviour import describe
 
-__all__ = ["culprit", "is_installed", "own_modules_by_value", "pack", "travels_by_value"]
+__all__ = ["culprit", "is_installed", "own_modules_by_value", "pack", "packed", "travels_by_value"]
 
 _INSTALLED = tuple(
     os.path.join(os.path.realpath(path), "")
@@ -60,6 +61,14 @@ def pack(source: Any, *, all_own: bool = False) -> bytes:
                 f"agent {describe(source)} cannot travel to a process: {where}: {error}",
                 note="Open files, locks, sockets and connections cannot leave their process; make them in on_start.",
             ) from error
+
+
+def packed(program: Callable[[], Any], isolation: str) -> str:
+    """Return *program* as text, for the way from a child to its runtime, which passes it on unopened.
+
+    Raises ConfigError: it cannot travel.
+    """
+    return base64.b64encode(pack(program, all_own=isolation != "process")).decode()
 
 
 def _module(source: Any) -> ModuleType | None:

@@ -25,7 +25,7 @@ class BoxLimits(msgspec.Struct, frozen=True, kw_only=True):
         max_message_mb: size of a message, an event or an answer, in MiB.
         max_program_mib: size of a packed program, in MiB.
         mailbox_messages: messages and events that wait for it.
-        mailbox_mib: their size together, in MiB.
+        mailbox_mib: their size together, in MiB; also of answers that it has not read.
         in_flight: its own requests that wait for an answer.
         log_lines: lines of its output that are kept.
         log_mib: their size together, in MiB.

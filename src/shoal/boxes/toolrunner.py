@@ -14,11 +14,13 @@ from shoal.boxes.agentguest.calling import call_program
 from shoal.boxes.levels import LEVELS
 from shoal.boxes.pack import pack
 from shoal.errors import ConfigError, ToolError, ToolTimeoutError
+from shoal.kernel.env import Env
+from shoal.kernel.leasing import lock_name
 from shoal.kernel.limits import ResourceLimit
 from shoal.kernel.message import AgentMessage
-from shoal.kernel.ports import Clock, Handle, Host, Invocation, LaunchSpec
+from shoal.kernel.ports import Handle, Host, Invocation, LaunchSpec
 
-__all__ = ["ToolOrder", "ToolRunner", "packed"]
+__all__ = ["ToolOrder", "ToolRunner"]
 
 RELAYED = ("lease_acquire", "lease_renew", "lease_release")
 """The verbs that code in such a child may use, on behalf of whoever called it: locks."""
@@ -46,34 +48,27 @@ class ToolOrder(msgspec.Struct, frozen=True, kw_only=True):
     box: Any = None
 
 
-def packed(program: Callable[[], Any], isolation: str) -> str:
-    """Return *program* as text, for the way from a child to its runtime, which passes it on unopened.
-
-    Raises ConfigError: it cannot travel.
-    """
-    return base64.b64encode(pack(program, all_own=isolation != "process")).decode()
-
-
 class ToolRunner:
     """Starts a child for each call, by the hosts that start agents.
 
     Args:
         hosts: by isolation level.
-        clock: time and ids.
-        node_id: the node that it belongs to.
+        env: the node that it belongs to.
+        relay: carries out the verbs of ``RELAYED`` for the code in a child.
     """
 
-    def __init__(self, hosts: Mapping[str, Host], clock: Clock, node_id: str) -> None:
+    def __init__(self, hosts: Mapping[str, Host], env: Env, relay: Relay) -> None:
         self._hosts = hosts
-        self._clock = clock
-        self._node_id = node_id
+        self._env = env
+        self._clock = env.clock
+        self._link = _Link(relay)
 
-    async def run(self, order: ToolOrder, relay: Relay | None = None) -> Any:
+    async def call(self, **order: Any) -> Any:
+        """Do what the fields of a ToolOrder say (see ``run``)."""
+        return await self.run(ToolOrder(**order))
+
+    async def run(self, order: ToolOrder) -> Any:
         """Make the call and return its value. Whoever cancels it ends the child, too.
-
-        Args:
-            order: what to call, and where.
-            relay: carries out the verbs of ``RELAYED`` for the code in the child; None: it has none.
 
         Raises:
             ToolTimeoutError: its time was up; the child has been killed. DeadAgentError: it ended by itself.
@@ -88,12 +83,12 @@ class ToolRunner:
             source=functools.partial(call_program, program),
             config={},
             isolation=level,
-            node_id=self._node_id,
-            runtime_id=self._node_id,
+            node_id=self._env.node_id,
+            runtime_id=self._env.runtime_id,
             limits=order.limits,
             box=order.box,
         )
-        handle = await self._hosts[level].start(spec, _Link(relay))
+        handle = await self._hosts[level].start(spec, self._link)
         try:
             await handle.ready()
             return await self._in_time(handle, order)
@@ -105,9 +100,12 @@ class ToolRunner:
         if order.isolation not in (*LEVELS, "auto"):
             raise ToolError(f"tool {order.name!r} cannot run in {order.isolation!r:.80}", tool=order.name)
         level = await self._hosts[order.isolation].check(call_program, order.box)
-        if order.at_least in LEVELS and LEVELS.index(level) < LEVELS.index(order.at_least):
+        walls = order.at_least
+        if walls == "auto":
+            walls = await self._hosts[walls].check(call_program, order.box)
+        if walls in LEVELS and LEVELS.index(level) < LEVELS.index(walls):
             raise ToolError(
-                f"tool {order.name!r} may not run in {level!r}: its agent is held by stronger walls, {order.at_least!r}",
+                f"tool {order.name!r} may not run in {level!r}: its agent stands behind stronger walls, {walls!r}",
                 tool=order.name,
             )
         return level
@@ -153,13 +151,14 @@ async def _gone(handle: Handle) -> None:
 class _Link:
     """What the code in the child may ask of its runtime: nothing but what is relayed."""
 
-    def __init__(self, relay: Relay | None) -> None:
+    def __init__(self, relay: Relay) -> None:
         self._relay = relay
 
     def call(self, verb: str, invocation_id: str | None, args: Mapping[str, Any]) -> Awaitable[Any]:
         """Carry out a verb for whoever called."""
-        if self._relay is None or verb not in RELAYED:
+        if verb not in RELAYED:
             raise RuntimeError(f"a tool in a process of its own cannot use {verb[:80]!r} of the runtime")
+        lock_name(args["name"])
         return self._relay(verb, args)
 
     def is_stopping(self) -> bool:

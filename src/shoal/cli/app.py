@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 import shoal
-from shoal.cli import agents, boxes, db, doctor, events, export, metrics, run, tasks
+from shoal.cli import agents, boxes, db, doctor, events, export, metrics, run, runs, tasks
 from shoal.cli.ending import INTERRUPTED
 from shoal.cli.options import EPILOG, SETTINGS
 from shoal.errors import MissingExtraError, ShoalError, StoreError
@@ -27,6 +27,7 @@ app = typer.Typer(
 app.command("run", epilog=EPILOG)(run.run)
 app.command("agents", epilog=EPILOG)(agents.agents)
 app.add_typer(tasks.app, name="tasks", epilog=EPILOG)
+app.add_typer(runs.app, name="runs", epilog=EPILOG)
 app.command("events", epilog=EPILOG)(events.events)
 app.command("metrics", epilog=EPILOG)(metrics.metrics)
 app.command("export", epilog=EPILOG)(export.export)

@@ -137,8 +137,8 @@ class Agents:
             box=given.get("box"),
         )
 
-    async def unregister(self, address: str) -> None:
-        """Forget a stopped or failed agent; tasks that target it are cancelled, its mail becomes dead letters."""
+    async def unregister(self, address: str) -> str:
+        """Forget a stopped or failed agent; its tasks are cancelled, its mail becomes dead letters. Returns its id."""
         self._env.check_running()
         agent_id = self._env.store.agents.get(address).agent_id
         cancelled = await self._env.store.agents.unregister(agent_id, now=self._env.clock.now())
@@ -147,6 +147,7 @@ class Agents:
             self._cells.restarts.forget(registration)
             self._cells.places.fill_soon()
         await self._tasks.stop_cancelled(cancelled)
+        return agent_id
 
     def _mine(self, address: str) -> Registration:
         """Return the registration of an agent of this node."""

@@ -20,6 +20,11 @@ class Ambient(Protocol):
     """A runtime as the code within it sees it, the same on the loop, in a thread and in a process of its own."""
 
     @property
+    def shared(self) -> dict[str, Any]:
+        """What the wings keep for all code that has this ambient, by names of their own."""
+        ...
+
+    @property
     def clock(self) -> Clock:
         """Time, chance and ids of the runtime."""
         ...
@@ -50,11 +55,12 @@ class AgentAmbient:
     ``runs`` has the runs of the tasks that are being executed, by invocation, where there are any.
     """
 
-    __slots__ = ("clock", "link", "runs")
+    __slots__ = ("clock", "link", "runs", "shared")
 
     def __init__(self, clock: Clock, link: Link) -> None:
         self.clock: Clock = clock
         self.link = link
+        self.shared: dict[str, Any] = {}
         self.runs: dict[str, TaskRun] = {}
 
     def call(self, verb: str, args: Mapping[str, Any]) -> Awaitable[Any]:

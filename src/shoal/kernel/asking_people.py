@@ -104,7 +104,7 @@ class Asking:
         try:
             while (asked := await run.writer.approval(asked.id)).decision is None:
                 if asked.expires_at is not None and run.clock.now() >= asked.expires_at:
-                    asked = msgspec.structs.replace(asked, decision="expired", decided_at=run.clock.now())
+                    asked = await run.writer.decide(asked.id, "expired", "", "", now=run.clock.now())
                     break
                 await self._next_look(asked)
         finally:

@@ -48,6 +48,7 @@ class Env:
         self.node_id = ""
         self.runtime_id = ""
         self.loop: asyncio.AbstractEventLoop | None = None
+        self.run_tool: Callable[..., Awaitable[Any]] | None = None  # calls a program in a child of its own
         self.status = "stopped"
         self.lost = False
         self.lease_until: datetime | None = None  # as far as this node knows: a frozen one learns late that it is lost

@@ -34,7 +34,7 @@ STAND_SECONDS = 1.0
 """How long a place in the store's line is kept for one who does not ask again: he may have died."""
 ASK_SECONDS = 0.4
 """How often one who waits asks again, and so keeps his place."""
-PAUSE_SECONDS = (0.001, 0.01)
+PAUSE_SECONDS = (0.001, 0.004)
 """How long to wait before looking again, at first and at most."""
 PAUSE_WITH_BELL_SECONDS = (0.02, 0.1)
 
@@ -151,7 +151,7 @@ class Leasing:
             if standing.held is not None:
                 left = min(left, max(0.0, (standing.held.until - now).total_seconds()))
             rang = await wake.wait(min(pause, left))
-            pause = first if rang else min(pause * 1.5, longest)
+            pause = first if rang else min(pause * 1.2, longest)
 
     def _refused(self, name: str, owner: str) -> Granted:
         held = self._leases.standing(name, owner, now=self.clock.now()).held

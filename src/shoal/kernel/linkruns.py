@@ -10,7 +10,7 @@ import msgspec
 
 from shoal.kernel.budget import Account, Budget, Grant, Need
 from shoal.kernel.ports import Begun, Hold, Link, RunEnd, RunOrder, RunWrite
-from shoal.kernel.run import Approval, RunEvent
+from shoal.kernel.run import Approval, Decision, RunEvent
 
 __all__ = ["LinkRuns"]
 
@@ -47,6 +47,10 @@ class LinkRuns:
     def ask(self, hold: Hold, approval: Approval, events: Sequence[RunEvent], *, now: datetime) -> Awaitable[Approval]:
         """Ask a person."""
         return self._call("run_ask", hold=hold, approval=approval, events=list(events))
+
+    def decide(self, approval_id: str, decision: Decision, by: str, note: str, *, now: datetime) -> Awaitable[Approval]:
+        """Decide a question: here, that its time is over."""
+        return self._call("run_decide", approval_id=approval_id, decision=decision, by=by, note=note)
 
     def resume(self, hold: Hold, events: Sequence[RunEvent], *, now: datetime) -> Awaitable[None]:
         """Let the run be running again."""

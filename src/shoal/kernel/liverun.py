@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -13,7 +14,7 @@ from shoal.errors import BudgetExceededError, LeaseLostError, RunChangedError
 from shoal.kernel.asking_people import Asking
 from shoal.kernel.feed import Feed
 from shoal.kernel.ports import Begun, Clock, Hold, RunWrite, RunWriter
-from shoal.kernel.run import RunEventType, RunOptions, RunRecord, RunStatus, RunStep, StepFailure, StopReason
+from shoal.kernel.run import RunEvent, RunEventType, RunOptions, RunRecord, RunStatus, RunStep, StepFailure, StopReason
 from shoal.kernel.scope import Scope, StepOrder, Stopped, Ticket
 from shoal.kernel.spending import Spending
 from shoal.kernel.usage import Usage
@@ -47,7 +48,6 @@ class LiveRun:
         self.record: RunRecord = begun.record
         self.clock = clock
         self.options = options or RunOptions()
-        self.random = random.Random(begun.record.seed)
         self.recorded: dict[str, RunStep] = {step.key: step for step in begun.steps}
         self.notes: dict[Any, Any] = {}
         self.warnings: list[str] = []
@@ -57,6 +57,7 @@ class LiveRun:
         self.root = Scope(self, vacant=True)
         self.spending = Spending(self)
         self.root.account = self.spending.root
+        self.root.add(_lost_before(begun))
         self.stopping: Stopped | None = None
         self.idle_seconds = 0.0  # spent waiting for people
         self._began = clock.monotonic()
@@ -66,6 +67,11 @@ class LiveRun:
         self.ended: RunStatus | None = None  # as what this life of it has ended
         self.cancelled: str | None = None  # why somebody has cancelled it
         self.broken: BaseException | None = None  # the writer refused: nothing more is done
+
+    @cached_property
+    def random(self) -> random.Random:
+        """Chance that follows from the run's seed."""
+        return random.Random(self.record.seed)
 
     @property
     def run_id(self) -> str:
@@ -112,7 +118,9 @@ class LiveRun:
             return Ticket(key, 0 if need is None else need.output_tokens, repeated=repeated)
         model = str(order.note.get("model", order.agent_name))
         grant = await self.spending.reserve(scope.account, key, need, model)
-        return Ticket(key, grant.output_tokens, cheap=grant.cheap, repeated=repeated)
+        ticket = Ticket(key, grant.output_tokens, cheap=grant.cheap, repeated=repeated)
+        ticket.lost = Usage(lost_calls=1, lost_pico=grant.amount.cost_pico)
+        return ticket
 
     async def _do(
         self,
@@ -127,10 +135,9 @@ class LiveRun:
         try:
             output = await do(ticket)
         except (asyncio.CancelledError, Stopped):
-            if reserved is not None:
+            if reserved is not None:  # the store counts it, too
                 self.spawn(self.write(RunWrite(settle=reserved, lost=True)))
-            lost = 0 if order.need is None else 1
-            self._count(scope, Usage(calls=lost, lost_calls=lost))
+                self._count(scope, ticket.lost)
             raise
         except (RunChangedError, LeaseLostError, BudgetExceededError):
             raise
@@ -140,7 +147,7 @@ class LiveRun:
             blank,
             output=output,
             error=None if error is None else StepFailure.of_step(error),
-            usage=ticket.usage,
+            usage=ticket.usage + ticket.lost if ticket.unseen and reserved is not None else ticket.usage,
             finished_at=self.clock.now(),
         )
         self._tell_end(step, order)
@@ -213,6 +220,13 @@ class LiveRun:
             self._feeds.append(feed)
         return feed
 
+    def past(self, feed_id: str) -> list[RunEvent]:
+        """Return what is written of a feed, oldest first: what an earlier life of the run told."""
+        found: list[RunEvent] = []
+        while page := self._read(feed_id, found[-1].offset if found else 0):
+            found += page
+        return found
+
     def _read(self, feed_id: str, after: int) -> list[Any]:
         read = getattr(self.writer, "events", None)
         return [] if read is None else list(read(feed_id, after=after))
@@ -257,3 +271,9 @@ class LiveRun:
 
 _NOTHING = Usage()
 _NO_WRITE = RunWrite()
+
+
+def _lost_before(begun: Begun) -> Usage:
+    """Return what earlier lives of the run have lost beside their recorded steps: calls that a crash cut off."""
+    known, whole = sum((step.usage for step in begun.steps), start=_NOTHING), begun.record.usage
+    return Usage(lost_calls=whole.lost_calls - known.lost_calls, lost_pico=whole.lost_pico - known.lost_pico)

@@ -10,7 +10,7 @@ import msgspec
 from shoal.errors import LeaseLostError
 from shoal.kernel.budget import Account, Budget, Grant, Need
 from shoal.kernel.ports import Begun, Hold, RunEnd, RunOrder, RunStore, RunWrite
-from shoal.kernel.run import Approval, RunEvent
+from shoal.kernel.run import Approval, Decision, RunEvent
 
 if TYPE_CHECKING:
     from shoal.kernel.cell import Cell
@@ -76,12 +76,33 @@ async def _approval(cell: Cell, entry: Entry | None, approval_id: str) -> Approv
     return await _runs(cell).approval(approval_id)
 
 
+async def _decide(
+    cell: Cell, entry: Entry | None, approval_id: str, decision: Decision, by: str, note: str
+) -> Approval:
+    return await _runs(cell).decide(approval_id, decision, by, note, now=cell.env.clock.now())
+
+
 async def _account(cell: Cell, entry: Entry | None, account_id: str) -> Account:
     return await _runs(cell).account(account_id)
 
 
 async def _cancel_asked(cell: Cell, entry: Entry | None, run_id: str) -> str | None:
     return await _runs(cell).cancel_asked(run_id)
+
+
+async def _run_tool(cell: Cell, entry: Entry | None, isolation: str, program: Any, name: str, timeout: float) -> Any:
+    env, options = cell.env, cell.registration.options
+    if env.run_tool is None:
+        raise RuntimeError("this runtime starts no processes")
+    return await env.run_tool(
+        isolation=isolation,
+        program=program,
+        name=name,
+        timeout=timeout,
+        at_least=options.isolation,
+        limits=options.limits,
+        box=options.box,
+    )
 
 
 def _runs(cell: Cell) -> RunStore:
@@ -107,7 +128,9 @@ RUN_VERBS: dict[str, Callable[..., Awaitable[Any]]] = {
     "run_forget": _forget,
     "run_end": _end,
     "run_approval": _approval,
+    "run_decide": _decide,
     "run_account": _account,
     "run_cancel_asked": _cancel_asked,
+    "run_tool": _run_tool,
 }
 """What carries out each verb, given the cell and the entry."""

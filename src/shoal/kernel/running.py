@@ -30,10 +30,12 @@ class NodeAmbient:
 
     def __init__(self, env: Env) -> None:
         self._env = env
+        self.shared: dict[str, Any] = {}
         self.verbs: dict[str, Callable[..., Awaitable[Any]]] = {
             "lease_acquire": env.leasing.acquire,
             "lease_renew": self._renew,
-            "lease_release": env.leasing.release,
+            "lease_release": self._release,
+            "run_tool": self._run_tool,
         }
 
     @property
@@ -48,9 +50,19 @@ class NodeAmbient:
             raise ValueError(f"{verb[:80]!r} is a verb of agents: there is none here")
         return self.verbs[verb](**args)
 
+    async def _run_tool(self, **args: Any) -> Any:
+        if self._env.run_tool is None:
+            raise RuntimeError("this runtime starts no processes")
+        return await self._env.run_tool(**args)
+
     async def _renew(self, name: str, owner: str, token: int, ttl: float) -> Lease:
         held = Lease(name=name, owner=owner, token=token, until=self._env.clock.now())
         return await self._env.leasing.renew(held, ttl)
+
+    async def _release(self, name: str, owner: str, settled: bool = True) -> None:
+        given = self._env.leasing.release(name, owner)
+        if settled:
+            await given
 
 
 class Running:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from shoal.kernel.ambient import Ambient
 from shoal.kernel.budget import Budget
 from shoal.kernel.carrying import Runnable
 from shoal.kernel.payload import checked
-from shoal.kernel.run import Approval, RunEvent, RunOptions, RunRecord, RunStatus, RunStep
+from shoal.kernel.run import ENDED, Approval, RunEvent, RunOptions, RunRecord, RunStatus, RunStep
 from shoal.kernel.runhandle import RunHandle
 from shoal.kernel.running import Running
 from shoal.kernel.starting import new_record
@@ -30,6 +33,8 @@ class Runs:
     def __init__(self, env: Env, ambient: Ambient) -> None:
         self._env = env
         self._running = Running(env, ambient)
+        self.export: Callable[[Sequence[RunStep], Path], int] | None = None
+        """Writes the model's replies of recorded steps as a cassette: the models' part of it."""
 
     # -- starting
 
@@ -162,18 +167,32 @@ class Runs:
 
     # -- ending
 
-    async def cancel(self, run_id: str, reason: str = "") -> None:
-        """Cancel a run on whichever node it runs; the same id goes on later. Raises RunNotFoundError."""
+    async def cancel(self, run_id: str, reason: str = "") -> bool:
+        """Cancel a run on whichever node it runs; the same id goes on later. False: it had already ended.
+
+        Raises RunNotFoundError.
+        """
         here = self._running.get(run_id)
         if here is not None:
             await here.cancel(reason)
-            return
+            return True
+        if self.get(run_id).status in ENDED:
+            return False
         await self._env.store.runs.ask_cancel(run_id, reason or "cancelled", now=self._env.clock.now())
         self._ring()
+        return True
 
     async def delete(self, run_id: str) -> None:
         """Remove a run with all it has. Raises RunNotFoundError, RunActiveError."""
         await self._env.store.runs.delete(run_id, now=self._env.clock.now())
+
+    async def cassette(self, run_id: str, path: str | os.PathLike[str]) -> int:
+        """Write the replies of a run's model calls to a cassette, for ``recorded:FILE``; return how many.
+
+        Raises RunNotFoundError, CassetteError.
+        """
+        assert self.export is not None, "whoever puts the rooms together says how"
+        return await asyncio.to_thread(self.export, self.steps(run_id), Path(path))
 
     async def fork(self, run_id: str, before: str) -> str:
         """Return the id of a new run with the steps that were recorded before the step *before*, ready to go on.

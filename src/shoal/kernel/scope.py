@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["Scope", "StepOrder", "Stopped", "Ticket", "current_scope", "segment_of"]
 
 
+_NOTHING = Usage()
+
+
 class Stopped(Exception):
     """A pattern is to end now, with what is finished. Patterns turn it into ``stopped=reason``."""
 
@@ -51,17 +54,17 @@ class Ticket:
     """A step under way, in the hands of what does it.
 
     ``usage`` is what it used, to be set by what does it, also when it fails. ``unseen``: its end was not seen, so that
-    what was reserved is lost. ``repeated``: an earlier attempt was begun, and a crash hid how it ended.
+    what was reserved is ``lost``. ``repeated``: an earlier attempt was begun, and a crash hid how it ended.
     """
 
-    __slots__ = ("cheap", "key", "output_tokens", "repeated", "unseen", "usage")
+    __slots__ = ("cheap", "key", "lost", "output_tokens", "repeated", "unseen", "usage")
 
     def __init__(self, key: str, output_tokens: int = 0, *, cheap: bool = False, repeated: bool = False) -> None:
         self.key = key
         self.output_tokens = output_tokens
         self.cheap = cheap
         self.repeated = repeated
-        self.usage = Usage()
+        self.usage = self.lost = _NOTHING
         self.unseen = False
 
 

@@ -15,7 +15,7 @@ from shoal.kernel.scope import Scope, current_scope
 from shoal.kernel.starting import live_in_memory, new_record
 from shoal.kernel.task import Task
 
-__all__ = ["ACCOUNT", "RunOfTask", "in_task", "present_scope"]
+__all__ = ["ACCOUNT", "RunOfTask", "in_task", "present_place", "present_scope"]
 
 ACCOUNT = "shoal_account"
 """The key of a task's metadata that names the account of the budget for which it works."""
@@ -79,14 +79,22 @@ async def present_scope(name: str) -> Scope:
 
     In a run it is below the present place; in ``execute_task`` in the run of the task; else in a new run in memory.
     """
+    return (await present_place(name)).settle_in(name)
+
+
+async def present_place(name: str) -> Scope:
+    """Return the present place itself, for what makes places of its own below it.
+
+    Outside of any run it is that of a new run in memory, called *name*.
+    """
     scope = current_scope.get()
     if scope is not None:
-        return scope.settle_in(name)
+        return scope
     ambient, invocation = current_ambient.get(), current_invocation.get()
     if isinstance(ambient, AgentAmbient) and invocation is not None and invocation.task is not None:
         run = ambient.runs.get(invocation.invocation_id)
         if run is None:
             run = ambient.runs[invocation.invocation_id] = RunOfTask(ambient, invocation.invocation_id, invocation.task)
         assert isinstance(run, RunOfTask)
-        return (await run.live()).root.settle_in(name)
-    return live_in_memory(name).root.settle_in(name)
+        return (await run.live()).root
+    return live_in_memory(name).root

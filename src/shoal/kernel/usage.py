@@ -45,7 +45,18 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     lost_pico: int = 0
 
     def __add__(self, other: Usage) -> Usage:
-        return Usage(**{name: getattr(self, name) + getattr(other, name) for name in Usage.__struct_fields__})
+        return Usage(  # written out: it is done several times a step
+            calls=self.calls + other.calls,
+            input_tokens=self.input_tokens + other.input_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+            cache_read_tokens=self.cache_read_tokens + other.cache_read_tokens,
+            cache_write_tokens=self.cache_write_tokens + other.cache_write_tokens,
+            tool_calls=self.tool_calls + other.tool_calls,
+            cost_pico=self.cost_pico + other.cost_pico,
+            unpriced_calls=self.unpriced_calls + other.unpriced_calls,
+            lost_calls=self.lost_calls + other.lost_calls,
+            lost_pico=self.lost_pico + other.lost_pico,
+        )
 
     @property
     def tokens(self) -> int:

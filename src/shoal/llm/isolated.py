@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import functools
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +17,7 @@ from shoal.kernel.threads import DaemonPool, Interrupted
 from shoal.llm.signatures import Call
 from shoal.llm.toolvalues import Outcome, failed, presented
 
-__all__ = ["Program", "ThreadRun", "ambient_for", "in_a_process"]
+__all__ = ["Program", "ThreadRun", "ambient_for", "in_a_process", "is_async"]
 
 VERB = "run_tool"
 """The verb of a runtime that calls a program in a child of its own: ``isolation``, ``program``, ``name``, ``timeout``.
@@ -85,14 +84,19 @@ class ThreadRun:
 
     def __init__(self, pool: DaemonPool, fn: Callable[[], Any]) -> None:
         self._pool = pool
-        self._job = functools.partial(contextvars.copy_context().run, self._work, fn)
+        self._fn = fn
+        self._context = contextvars.copy_context()
+        self._job: Callable[[], Any] = self._in_context  # the pool knows a job by its callable
         self._begun = False
         self.stopping = False
 
-    def _work(self, fn: Callable[[], Any]) -> Any:
+    def _in_context(self) -> Any:
+        return self._context.run(self._work)
+
+    def _work(self) -> Any:
         self._begun = True
         try:
-            return fn()
+            return self._fn()
         except Exception:
             raise
         except Interrupted:

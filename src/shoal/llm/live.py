@@ -59,7 +59,6 @@ class LiveModel:
     async def request(self, request: ModelRequest) -> ModelReply:
         """Answer in whole. Raises ``ModelError`` classes only."""
         model = await self._model()
-        fault: ModelError | None = None
         try:
             response = await model_request(
                 model,
@@ -69,9 +68,9 @@ class LiveModel:
             )
         except CAUGHT as error:
             fault = self._fault(error)
-        if fault is not None:  # outside of the handler: their error, which may quote a key, is no part of ours
-            raise fault
-        return self._whole(response)
+        else:
+            return self._whole(response)
+        raise fault  # outside of the handler: their error, which may quote a key, is no part of ours
 
     async def stream(self, request: ModelRequest) -> AsyncIterator[ModelDelta | ModelReply]:
         """Answer in pieces; the whole reply comes last.

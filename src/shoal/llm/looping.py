@@ -33,16 +33,22 @@ class LoopGuard:
     def _refusal(self, number: int, call: ToolCall) -> str | None:
         limits = self._limits
         if number >= limits.max_tool_calls_per_reply:
-            return f"at most {limits.max_tool_calls_per_reply} tool calls are run of one reply; ask again for the others"
+            return (
+                f"at most {limits.max_tool_calls_per_reply} tool calls are run of one reply; ask again for the others"
+            )
         what = (call.name, _sorted(call.arguments))
         times = self._same[what] = self._same.get(what, 0) + 1
         if times > limits.max_same_call + 1:
             raise LoopDetectedError("same_call", f"{call.name}({call.arguments}) was called {times} times")
         if times > limits.max_same_call:
-            return f"{call.name} was called with these arguments {times - 1} times: use what it said, or do something else"
+            return (
+                f"{call.name} was called with these arguments {times - 1} times: use what it said, or do something else"
+            )
         self._calls += 1
         if self._calls > limits.max_tool_calls:
-            raise LoopDetectedError("tool_calls", f"{self._calls} tool calls in one chat, the last {call.name}({call.arguments})")
+            raise LoopDetectedError(
+                "tool_calls", f"{self._calls} tool calls in one chat, the last {call.name}({call.arguments})"
+            )
         return None
 
 

@@ -142,7 +142,9 @@ class Connection:
                 self.name = client.server_info.name if client.server_info is not None else ""
                 self._client = client
                 self.ready.set_result(None)
-                await self._stop.wait()
+                cancelled = await self._until_stopped()
+            if cancelled is not None:
+                raise cancelled
         except asyncio.CancelledError:
             self.ready.cancel()
             raise
@@ -155,6 +157,15 @@ class Connection:
             self.ready.exception()  # perhaps nobody waits any more
         finally:
             self._stop.set()
+
+    async def _until_stopped(self) -> asyncio.CancelledError | None:
+        """Wait for the end. A loop that closes cancels; the SDK, which waits for its server to end, must not see that."""
+        try:
+            await self._stop.wait()
+        except asyncio.CancelledError as cancelled:
+            self._task.uncancel()
+            return cancelled
+        return None
 
     async def call(self, name: str, arguments: dict[str, Any]) -> CallToolResult:
         """Call a tool. Raises ToolError, ToolTimeoutError."""

@@ -47,7 +47,7 @@ class LastN:
 
     def select(self, messages: Sequence[ChatMessage]) -> list[ChatMessage]:
         """Return the newest whole exchanges."""
-        return messages[:] if len(messages) <= self.count else _flat(_newest(units_of(messages), self.count))  # type: ignore[return-value]
+        return list(messages) if len(messages) <= self.count else _flat(_newest(units_of(messages), self.count))
 
 
 class FirstLast:
@@ -122,7 +122,8 @@ def check_memory(memory: object) -> None:
     """Raise ValueError or TypeError unless *memory* is the name of a strategy, or one."""
     if isinstance(memory, str):
         if memory not in _STRATEGIES:
-            raise ValueError(f"memory={memory!r:.80}: it must be one of {', '.join(_STRATEGIES)}{nearest(memory, _STRATEGIES)}")
+            known = f"one of {', '.join(_STRATEGIES)}{nearest(memory, _STRATEGIES)}"
+            raise ValueError(f"memory={memory!r:.80}: it must be {known}, or an object with select(messages)")
     elif not isinstance(memory, MemoryStrategy):
         raise TypeError(f"memory={memory!r:.80}: it must be a name, or an object with select(messages)")
 

@@ -32,6 +32,11 @@ class MessageStore:
         self._conn = conn
 
     @property
+    def conn(self) -> Connection:
+        """What it was made with."""
+        return self._conn
+
+    @property
     def _messages(self) -> Messages:
         return store_of(self._conn).conversations.messages
 

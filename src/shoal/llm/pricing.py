@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
+import sys
 from decimal import ROUND_HALF_EVEN, Decimal
-from typing import Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from shoal.kernel.budget import Need
 from shoal.kernel.usage import PICO, Usage
 
+if TYPE_CHECKING:
+    from genai_prices.types import PriceCalculation
+
 __all__ = ["GivenPrice", "ListedPrice", "Priced", "Pricing", "UnknownPrice", "need_of"]
 
 MILLION = 1_000_000
+PROBE = 1000  # tokens
 
 
 class Pricing(Protocol):
@@ -76,19 +81,52 @@ class ListedPrice:
         self._url = url
         self._provider = provider
 
+        self._found = False
+        self._where: dict[str, str] | None = None
+        self._rates: _Rates | None = None
+
     def of(self, usage: Usage) -> int | None:
         """Return the listed price; None when the list has none."""
-        try:
-            if self._url is not None:
-                return self._look_up(usage, by_url=True)
-        except LookupError:
-            pass
-        try:
-            return None if self._provider is None else self._look_up(usage, by_url=False)
-        except LookupError:
-            return None
+        if not self._found:
+            self._find()
+        rates = self._rates
+        if rates is None or usage.input_tokens >= rates.below:
+            return None if self._where is None else _pico(self._listed(usage, self._where).total_price)
+        plain = max(0, usage.input_tokens - usage.cache_read_tokens - usage.cache_write_tokens)
+        read, written = usage.cache_read_tokens * rates.read, usage.cache_write_tokens * rates.write
+        return _whole(plain * rates.input + read + written + usage.output_tokens * rates.output)
 
-    def _look_up(self, usage: Usage, *, by_url: bool) -> int:
+    def _find(self) -> None:
+        """Look once where the list has the model, and what a token costs if that is always the same."""
+        for name, value in (("provider_api_url", self._url), ("provider_id", self._provider)):
+            if value is None:
+                continue
+            try:
+                found = self._listed(Usage(input_tokens=1), {name: value})
+            except LookupError:
+                continue
+            self._where = {name: value}
+            self._rates = self._rates_of(found, self._where)
+            break
+        self._found = True
+
+    def _rates_of(self, found: PriceCalculation, where: dict[str, str]) -> _Rates | None:
+        """Asking the list takes a tenth of a millisecond and more; most prices are so much a token, as far as a step."""
+        if isinstance(found.model.prices, list):  # they depend on the time
+            return None
+        steps = [tier.start for price in vars(found.model_price).values() for tier in getattr(price, "tiers", ())]
+        below = min(steps, default=sys.maxsize)
+        if below <= PROBE:
+            return None
+        usages = (
+            Usage(input_tokens=PROBE),
+            Usage(input_tokens=PROBE, cache_read_tokens=PROBE),
+            Usage(input_tokens=PROBE, cache_write_tokens=PROBE),
+            Usage(output_tokens=PROBE),
+        )
+        return _Rates(below, *(self._listed(usage, where).total_price * PICO / PROBE for usage in usages))
+
+    def _listed(self, usage: Usage, where: dict[str, str]) -> PriceCalculation:
         from genai_prices import Usage as Counted  # a megabyte of prices: only for those who ask
         from genai_prices import calc_price
 
@@ -98,9 +136,17 @@ class ListedPrice:
             cache_write_tokens=usage.cache_write_tokens or None,
             output_tokens=usage.output_tokens,
         )
-        if by_url:
-            return _pico(calc_price(counted, self._model, provider_api_url=self._url).total_price)
-        return _pico(calc_price(counted, self._model, provider_id=self._provider).total_price)
+        return calc_price(counted, self._model, **where)  # type: ignore[call-overload, no-any-return]
+
+
+class _Rates(NamedTuple):
+    """What a token costs, in 1e-12 USD, in a call with an input below so many tokens."""
+
+    below: int
+    input: Decimal
+    read: Decimal
+    write: Decimal
+    output: Decimal
 
 
 def need_of(model: Priced, *, input_tokens: int, output_tokens: int) -> Need:
@@ -119,7 +165,11 @@ def need_of(model: Priced, *, input_tokens: int, output_tokens: int) -> Need:
 
 
 def _pico(usd: Decimal) -> int:
-    return int((usd * PICO).to_integral_value(ROUND_HALF_EVEN))
+    return _whole(usd * PICO)
+
+
+def _whole(pico: Decimal) -> int:
+    return int(pico.to_integral_value(ROUND_HALF_EVEN))
 
 
 def _from_zero(number: object) -> bool:

@@ -62,11 +62,11 @@ class Recorded:
         if line is not None:
             return line.reply
         begun = self._begin(request)
-        reply: ModelReply | None = None
+        ended: ModelReply | None = None
         try:
-            reply = await self._asked_model.request(request)
+            reply = ended = await self._asked_model.request(request)
         finally:
-            self._end(begun, reply)
+            self._end(begun, ended)
         return reply
 
     async def stream(self, request: ModelRequest) -> AsyncIterator[ModelDelta | ModelReply]:

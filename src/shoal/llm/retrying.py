@@ -140,7 +140,7 @@ async def with_retries(
                 return result
             wait = _wait(last, retries - left, pace.random) if left and isinstance(last, RETRYABLE) else None
             if isinstance(last, ModelRateLimitError) and not known:
-                pace.gate.hold(place_of(model), clock.monotonic() + (wait or _asked(last) or FIRST_SECONDS))
+                pace.gate.hold(place_of(model), clock.monotonic() + _held(last, wait))
             on_attempt(_told(model, number, begun, clock, last, wait))
             failed.append(f"{model.name}: {type(last).__name__}")
             if wait is None:
@@ -159,6 +159,12 @@ def _wait(error: ModelError, before: int, random: Chance) -> float:
     if asked is not None:
         return asked
     return min(LONGEST_SECONDS, FIRST_SECONDS * 2.0**before) * (1 - random.random() / 2)
+
+
+def _held(error: ModelError, wait: float | None) -> float:
+    """Return the seconds for which all calls to the place are held back; *wait*: until the next attempt, if there is one."""
+    asked = _asked(error) if wait is None else wait
+    return FIRST_SECONDS if asked is None else asked
 
 
 def _asked(error: ModelError) -> float | None:

@@ -43,7 +43,7 @@ def echo(prefix: str = "", latency: float = 0.0) -> Scripted:
 
 
 def scripted(
-    replies: Sequence[Reply] | Mapping[str, Reply] | Mapping[str, list[Reply]],
+    replies: Sequence[Reply] | Mapping[str, Any],
     *,
     latency: float = 0.0,
     cost: float = 0.0,
@@ -119,7 +119,7 @@ class Scripted(Double):
             said = said(request)
             if inspect.isawaitable(said):
                 said = await _awaited(said)
-        if isinstance(said, type):
+        if isinstance(said, type) and issubclass(said, BaseException):
             raise said
         if isinstance(said, BaseException):
             raise said.with_traceback(None)  # the one that it got when it was raised before

@@ -44,6 +44,7 @@ class Toolbox:
             self._own[tool.label], places[tool.label] = tool, place
         self._listed: list[tuple[Tool, ...]] = []
         self._all: dict[str, Tool] = self._own
+        self._specs = tuple(tool.spec for tool in self._own.values())
         self._pool = DaemonPool()
         weakref.finalize(self, self._pool.shutdown).atexit = False  # idle threads end with it
 
@@ -60,8 +61,8 @@ class Toolbox:
             return
         listed = [await server.tools() for server in self.servers]
         if listed != self._listed:
-            self._all = self._named(listed)
-            self._listed = listed
+            self._all, self._listed = self._named(listed), listed
+            self._specs = tuple(tool.spec for tool in self._all.values())
 
     def _named(self, listed: list[tuple[Tool, ...]]) -> dict[str, Tool]:
         """Return all tools by name. The tools of servers get their server's name as prefix where they clash."""
@@ -83,7 +84,7 @@ class Toolbox:
 
     def specs(self) -> tuple[ToolSpec, ...]:
         """Return what the model is told of each tool."""
-        return tuple(tool.spec for tool in self._all.values())
+        return self._specs
 
     def get(self, name: str) -> Tool | None:
         """Return the tool of that name."""

@@ -16,6 +16,7 @@ from shoal.errors import (
     RunChangedError,
     StoreError,
     ToolTimeoutError,
+    UnpricedModelError,
 )
 from shoal.kernel.ambient import Ambient
 from shoal.kernel.bounded import bounded
@@ -32,7 +33,10 @@ __all__ = ["CONTROL", "ToolRun", "late"]
 
 log = logging.getLogger("shoal")
 
-CONTROL = (Stopped, RunChangedError, LeaseLostError, StoreError, BudgetExceededError, ApprovalRequiredError)
+CONTROL = (
+    *(Stopped, RunChangedError, LeaseLostError, StoreError),
+    *(BudgetExceededError, UnpricedModelError, ApprovalRequiredError),
+)
 """What ends the run that the tool is part of, raised by agents that the tool calls: it is no fault of the tool's."""
 
 

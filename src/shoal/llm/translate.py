@@ -8,7 +8,6 @@ from typing import Any, cast
 import msgspec
 from pydantic import ValidationError
 from pydantic_ai.messages import (
-    FinishReason,
     InstructionPart,
     ModelMessage,
     ModelMessagesTypeAdapter,
@@ -37,7 +36,7 @@ from shoal.llm.model import ChatMessage, ModelDelta, ModelReply, ModelRequest, T
 __all__ = ["broken_off", "delta_of", "messages_of", "parameters_of", "reply_of", "settings_of"]
 
 SAYS_WHY = ("anthropic",)  # who always tells why a reply ended; other servers may leave it out
-REASONS: Mapping[FinishReason, str] = {"tool_call": "tool_calls", "error": "incomplete"}
+REASONS: Mapping[str, str] = {"tool_call": "tool_calls", "error": "incomplete"}
 
 
 def messages_of(request: ModelRequest) -> list[ModelMessage]:
@@ -138,12 +137,11 @@ def broken_off(response: ModelResponse) -> bool:
 def reply_of(response: ModelResponse, *, model: str, whole: bool = True) -> ModelReply:
     """Return the reply; one that is not *whole* is what came of it before it broke off, its usage unknown."""
     text, calls = _said(response)
+    reason = REASONS.get(response.finish_reason or "stop", response.finish_reason or "stop")
+    if reason == "stop" and calls:  # some say so, and some do not
+        reason = "tool_calls"
     if not whole:
         reason = "incomplete"
-    elif response.finish_reason is None:
-        reason = "tool_calls" if calls else "stop"
-    else:
-        reason = REASONS.get(response.finish_reason, response.finish_reason)
     return ModelReply(
         text=text,
         tool_calls=calls,

@@ -6,14 +6,12 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import msgspec
-
 from shoal.errors import LoopDetectedError, OutputInvalidError
 from shoal.kernel.bounded import end
 from shoal.kernel.fences import FENCE_NOTE, Quote, compose
 from shoal.kernel.run import Handoff, RunEventType, current_teammates
 from shoal.kernel.scope import Scope, segment_of
-from shoal.llm.calling import ModelCalls, Prompt
+from shoal.llm.calling import Calling, ModelCalls, Prompt
 from shoal.llm.conversations import Conversation, talking
 from shoal.llm.looping import LoopGuard
 from shoal.llm.memory import Summarize, healed, selected
@@ -48,11 +46,12 @@ class Question(NamedTuple):
 
 
 class Turn:
-    """One turn of *agent* at the place *scope*."""
+    """One turn of *agent* at the place *scope*; *ordinal* counts its model calls in the run."""
 
     def __init__(
         self,
-        agent: Agent,
+        agent: Agent[Any],
+        calling: Calling,
         scope: Scope,
         question: Question,
         ordinal: Callable[[], int],
@@ -63,7 +62,7 @@ class Turn:
         self._question = question
         self._telling = telling
         tokens = not question.outside and scope.run.options.tokens
-        self._calls = ModelCalls(agent.calling, scope, ordinal, tokens=tokens, listener=telling)
+        self._calls = ModelCalls(calling, scope, ordinal, tokens=tokens, listener=telling)
         self._guard = LoopGuard(agent.loop)
         offered = current_teammates.get()
         members = offered.members if offered is not None and offered.place == scope.path else ()
@@ -89,7 +88,7 @@ class Turn:
             text = None if self._telling is None else self._telling.cancelled()
             if text is None:
                 raise
-            return await self._done(ModelReply(text=text, finish_reason="cancelled"))
+            return await self._done(ModelReply(text=text or self._last_text(), finish_reason="cancelled"))
         finally:
             await conversation.leave()
 
@@ -218,9 +217,7 @@ class Turn:
             decide=self._agent.approve,
         )
 
-    async def _at_once(
-        self, work: list[Coroutine[Any, Any, ToolRecord | Handoff]]
-    ) -> list[ToolRecord | Handoff]:
+    async def _at_once(self, work: list[Coroutine[Any, Any, ToolRecord | Handoff]]) -> list[ToolRecord | Handoff]:
         """Run all tools of a reply at once; results in the order of the calls."""
         if len(work) == 1:
             return [await work[0]]
@@ -256,8 +253,6 @@ class Turn:
     # -- the end of it
 
     async def _done(self, reply: ModelReply, output: Any = None, content: str | None = None) -> ChatResult[Any]:
-        if reply.finish_reason == "cancelled" and self._fresh and self._fresh[-1].role != "assistant":
-            self._fresh.append(ChatMessage(role="assistant", content=reply.text))
         if self._summary is not None:
             await self._question.conversation.kept.summarize(*self._summary)
         await self._flush()
@@ -276,6 +271,9 @@ class Turn:
             run_id=scope.run.run_id,
             step=self._calls.last_step,
         )
+
+    def _last_text(self) -> str:
+        return next((message.content for message in reversed(self._fresh) if message.role == "assistant"), "")
 
     async def _flush(self) -> None:
         if new := self._fresh[self._flushed :]:

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
-__all__ = ["WrappedAgent", "as_agent", "check_agents", "name_of"]
+__all__ = ["WrappedAgent", "as_agent", "ask", "check_agents", "checked_agent", "name_of"]
 
 
 class WrappedAgent:
     """A function, or somebody else's agent, behind ``name`` and ``chat``."""
 
-    def __init__(self, target: Any, name: str, call: Callable[..., Any]) -> None:
+    def __init__(self, target: Any, name: str, asked: Callable[..., Any]) -> None:
         self.name = name
         self.wrapped = target
-        self._call = call
+        self.role = getattr(target, "role", "")
+        self.journaled = asked is not target and getattr(asked, "__self__", None) is target and _journaled(target)
+        self._asked = asked
 
-    async def chat(self, message: str, **options: Any) -> Any:
+    async def chat(self, message: str, user_id: str = "default") -> Any:
         """Return what it answers: a str, or an object with ``content``."""
-        answer = self._call(message)
-        return await answer if inspect.isawaitable(answer) else answer
+        return await ask(self._asked, message, user_id)
 
     def __repr__(self) -> str:
         return f"as_agent({self.wrapped!r}, name={self.name!r})"
+
+
+def _journaled(agent: Any) -> bool:
+    return bool(getattr(agent, "journaled", False))
 
 
 def as_agent(obj: Any, name: str | None = None, call: Callable[..., Any] | None = None) -> WrappedAgent:
@@ -34,16 +40,16 @@ def as_agent(obj: Any, name: str | None = None, call: Callable[..., Any] | None 
         obj: what answers.
         name: its name; default its ``name`` or ``__name__``.
         call: how it is asked: a function of the message, or of the object and the message; default *obj* itself, or its
-            ``chat``.
+            ``chat``. Functions may be async; one that is not runs in a thread.
 
     Raises:
         TypeError: it cannot be asked. ValueError: it has no name.
     """
-    ask = _asked_by(obj, call)
+    asked = _asked_by(obj, call)
     found = name or _own_name(obj)
-    if not found:
+    if not isinstance(found, str) or not found:
         raise ValueError(f"{type(obj).__name__} has no name: give it a name: as_agent(fn, name=…)")
-    return WrappedAgent(obj, found, ask)
+    return WrappedAgent(obj, found, asked)
 
 
 def _asked_by(obj: Any, call: Callable[..., Any] | None) -> Callable[..., Any]:
@@ -63,9 +69,42 @@ def _asked_by(obj: Any, call: Callable[..., Any] | None) -> Callable[..., Any]:
 def _takes(function: Callable[..., Any]) -> int:
     try:
         parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
+    except (TypeError, ValueError):  # a builtin that tells no signature
         return 1
     return sum(p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
+
+
+async def ask(function: Callable[..., Any], message: str, user_id: str) -> Any:
+    """Return what *function* (a function, or an agent's ``chat``) answers to *message*.
+
+    It is told for whom if it takes ``user_id``. One that is not async runs in a thread.
+    """
+    options = {"user_id": user_id} if _takes_user(function) else {}
+    if _is_async(function):
+        return await function(message, **options)
+    answer = await asyncio.to_thread(function, message, **options)
+    return await answer if inspect.isawaitable(answer) else answer
+
+
+def _is_async(function: Callable[..., Any]) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
+
+
+def _takes_user(function: Callable[..., Any]) -> bool:
+    plain = getattr(function, "__func__", function)
+    return _plain_takes_user(plain) if inspect.isroutine(plain) else _signature_takes_user(plain)
+
+
+def _signature_takes_user(function: Callable[..., Any]) -> bool:
+    try:
+        return "user_id" in inspect.signature(function).parameters
+    except (TypeError, ValueError):  # it has no signature: the message is all it can be given
+        return False
+
+
+_plain_takes_user = functools.lru_cache(maxsize=1024)(
+    _signature_takes_user
+)  # reading a signature takes longer than a call
 
 
 def _own_name(obj: Any) -> str | None:
@@ -82,7 +121,7 @@ def name_of(agent: Any) -> str:
 
 
 def check_agents(
-    agents: Sequence[Any], *, pattern: str, least: int = 1, again: Literal["refuse", "number", "allow"] = "refuse"
+    agents: Iterable[Any], *, pattern: str, least: int = 1, again: Literal["refuse", "number", "allow"] = "refuse"
 ) -> tuple[Any, ...]:
     """Return *agents* as they can be asked; functions with a name are wrapped.
 
@@ -96,14 +135,16 @@ def check_agents(
     Raises:
         ValueError, TypeError: what is wrong, with which agent, and what to do.
     """
+    if not isinstance(agents, Iterable) or isinstance(agents, (str, bytes)):
+        raise TypeError(f"{pattern} needs a list of agents, not {type(agents).__name__}")
     given = list(agents)
-    found = [_checked(agent, index) for index, agent in enumerate(given)]
+    found = [checked_agent(agent, f"agent {index}") for index, agent in enumerate(given)]
     if len(found) < least:
         raise ValueError(f"{pattern} needs at least {least} agent{'s' * (least > 1)}, got {len(found)}")
     if again == "allow":
         return tuple(found)
     if again == "number":
-        found = _numbered(found)
+        found = _numbered(given, found)
     else:
         _check_instances(given, found)
     names = [name_of(agent) for agent in found]
@@ -113,16 +154,20 @@ def check_agents(
     return tuple(found)
 
 
-def _checked(agent: Any, index: int) -> Any:
-    if callable(getattr(agent, "chat", None)) and not isinstance(agent, type):
-        if not _own_name(agent):
-            raise ValueError(f"agent {index} ({type(agent).__name__}) has no name: as_agent(obj, name=…) gives it one")
+def checked_agent(agent: Any, what: str) -> Any:
+    """Return one agent as it can be asked; error texts call it *what*. Raises ValueError, TypeError."""
+    if isinstance(agent, type):
+        raise TypeError(f"{what} is the class {agent.__name__}: make an agent of it first")
+    if callable(getattr(agent, "chat", None)):
+        name = getattr(agent, "name", None)
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"{what} ({type(agent).__name__}) has no name: give it a name: as_agent(obj, name=…)")
         return agent
-    if inspect.isroutine(agent) or (callable(agent) and not isinstance(agent, type)):
+    if callable(agent):
         if _own_name(agent) is None:
-            raise ValueError(f"agent {index} is a function without a name: give it a name: as_agent(fn, name=…)")
+            raise ValueError(f"{what} is a function without a name: give it a name: as_agent(fn, name=…)")
         return as_agent(agent)
-    raise TypeError(f"agent {index} ({type(agent).__name__}) has no async chat(message)")
+    raise TypeError(f"{what} ({type(agent).__name__}) has no async chat(message)")
 
 
 def _check_instances(given: Sequence[Any], found: Sequence[Any]) -> None:
@@ -136,21 +181,11 @@ def _check_instances(given: Sequence[Any], found: Sequence[Any]) -> None:
             )
 
 
-def _numbered(agents: Sequence[Any]) -> list[Any]:
-    counts: dict[str, int] = {}
-    found: list[Any] = []
-    for agent in agents:
-        name = name_of(agent)
-        counts[name] = number = counts.get(name, 0) + 1
-        found.append(agent if number == 1 else _Renamed(agent, f"{name}#{number}"))
-    return found
-
-
-class _Renamed:
-    """The same agent under another name, in one pattern."""
-
-    def __init__(self, agent: Any, name: str) -> None:
-        self.name = name
-        self._agent = agent
-        self.chat = agent.chat
-        self.journaled = getattr(agent, "journaled", False)
+def _numbered(given: Sequence[Any], found: Sequence[Any]) -> list[Any]:
+    """Name the second place of one instance ``name#2``, and so on."""
+    counts: dict[int, int] = {}
+    named: list[Any] = []
+    for agent, asked in zip(given, found, strict=True):
+        counts[id(agent)] = number = counts.get(id(agent), 0) + 1
+        named.append(asked if number == 1 else as_agent(asked, name=f"{name_of(asked)}#{number}"))
+    return named

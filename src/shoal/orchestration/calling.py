@@ -2,52 +2,79 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-import inspect
 from typing import Any
 
-import msgspec
-
 from shoal.errors import LeaseLostError, RunChangedError, StoreError
-from shoal.kernel.asking_people import digest_of
 from shoal.kernel.bounded import OutOfTime, bounded
-from shoal.kernel.budget import Need
 from shoal.kernel.failure import Failure
-from shoal.kernel.run import Handoff
+from shoal.kernel.run import RunStep
 from shoal.kernel.scope import Scope, StepOrder, Stopped, Ticket, segment_of
-from shoal.kernel.taskrun import present_scope
-from shoal.kernel.usage import Usage, pico_of
-from shoal.orchestration.agents import name_of
+from shoal.kernel.taskrun import present_place
+from shoal.kernel.usage import Usage
+from shoal.orchestration.agents import checked_agent, name_of
+from shoal.orchestration.answers import Answer, answer_at
+from shoal.orchestration.checks import check_seconds, check_text
 from shoal.orchestration.results import AgentResult
 
-__all__ = ["CANCELLED", "TIMEOUT", "call", "call_at", "cut_short"]
+__all__ = [
+    "CANCELLED",
+    "CONTROL",
+    "TIMEOUT",
+    "Call",
+    "Cancelled",
+    "call",
+    "call_at",
+    "cut_short",
+    "note_progress",
+    "unfinished",
+]
 
 TIMEOUT, CANCELLED = "Timeout", "Cancelled"
+
+CONTROL = (Stopped, RunChangedError, LeaseLostError, StoreError)
+"""What nobody turns into data: the run itself ends, or cannot go on."""
 
 _CUT = "call"
 """The segment at an agent's place under which it is recorded that it was cut short."""
 
-_CONTROL = (Stopped, RunChangedError, LeaseLostError, StoreError)
-"""What nobody turns into data: the run itself ends, or cannot go on."""
+
+class Cancelled(Exception):
+    """An agent was cancelled: by the pattern that called it, or from within."""
 
 
 async def call(
-    agent: Any, message: str, *, key: str | None = None, timeout: float | None = None, user_id: str = "default"
+    agent: Any, message: str, *, key: str, timeout: float | None = None, user_id: str = "default"
 ) -> AgentResult:
     """Ask an agent as patterns do: as steps of the run around, in bounded time, with its cost.
 
     Args:
-        agent: anything with ``name`` and ``chat``.
+        agent: anything with ``name`` and ``chat``, or a function with a name.
         message: what it is asked.
-        key: its place in the run; default its name.
+        key: its place in the run, below the present one: a word of its own for each call, the same whenever the program
+            runs (a position, a round; never time or chance).
         timeout: seconds, None: no limit.
         user_id: for whom.
 
     Returns:
         What became of it. Errors of the agent are data; ``error == "Timeout"`` when it took too long.
+
+    Raises:
+        ValueError: the message is empty, or the key was used at this place already. TypeError: it is no agent.
     """
-    scope = await present_scope("call")
-    return await call_at(scope, agent, message, key=key or name_of(agent), timeout=timeout, user_id=user_id)
+    asked = checked_agent(agent, "agent")
+    check_text(message)
+    if not isinstance(key, str) or not key:
+        raise ValueError(f"key must be text that names the place of the call, not {key!r:.80}")
+    check_seconds(timeout, "timeout")
+    scope = await present_place("call")
+    used = scope.run.notes.setdefault(("keys", scope.path), set())
+    if key in used:
+        raise ValueError(f"key {key!r:.80} was used here already: each call needs a key of its own")
+    used.add(key)
+    scope.check()
+    return await call_at(scope, asked, message, key=key, timeout=timeout, user_id=user_id)
 
 
 async def call_at(
@@ -61,49 +88,121 @@ async def call_at(
     index: int = 0,
 ) -> AgentResult:
     """Ask an agent at the place *key* below *scope*; see ``call``."""
-    place = scope.child(segment_of(key))
-    name = name_of(agent)
-    clock = scope.run.clock
-    began = clock.monotonic()
-    ended = place.recorded(_CUT)
-    if ended is not None and ended.error is not None:  # it was cut short, and is so again
-        return _failed(place, name, ended.error.revive(), index, 0.0)
-    left = scope.run.spending.seconds_left(scope)
-    limit = left if timeout is None else timeout if left is None else min(timeout, left)
-    try:
-        with place.entered():
-            answer = await bounded(_ask(place, agent, name, message, user_id), limit, clock, name=f"call {name}")
-    except OutOfTime:
-        if timeout is None or (left is not None and left < timeout):
-            scope.check()  # the time of a budget is over
-        await cut_short(place, name, TimeoutError(TIMEOUT))
-        return _failed(place, name, TimeoutError(TIMEOUT), index, clock.monotonic() - began)
-    except _CONTROL:
-        raise
-    except Exception as error:  # noqa: BLE001  an agent's error is data
-        return _failed(place, name, error, index, clock.monotonic() - began)
-    seconds = clock.monotonic() - began
-    content, output = answer
-    return AgentResult(
-        agent_name=name, content=content, index=index, duration_ms=seconds * 1000, usage=place.usage, output=output
-    )
+    return await Call(scope, agent, key=key, index=index).ask(message, timeout=timeout, user_id=user_id)
 
 
-def _failed(place: Scope, name: str, error: Exception, index: int, seconds: float) -> AgentResult:
-    kind = Failure.of(error).error_type
-    return AgentResult(
-        agent_name=name,
-        success=False,
-        error=str(error) or kind,
-        error_type=kind,
-        index=index,
-        duration_ms=seconds * 1000,
-        usage=place.usage,
-    )
+class Call:
+    """One call of an agent, at the place *key* below *scope*: it can be cut short while it is under way."""
+
+    def __init__(self, scope: Scope, agent: Any, *, key: str, index: int = 0) -> None:
+        self.agent = agent
+        self.name = name_of(agent)
+        self.place = scope.child(segment_of(key))
+        self.index = index
+        self._under_way: dict[str, Call] = scope.run.notes.setdefault((_UNDER_WAY, scope.path), {})
+        self._clock = scope.run.clock
+        self._began = self._clock.monotonic()
+        self._asked = False
+
+    async def ask(self, message: str, *, timeout: float | None = None, user_id: str = "default") -> AgentResult:
+        """Ask, and return what became of it."""
+        self._began = self._clock.monotonic()
+        self._asked = True
+        ended = self.place.recorded(_CUT)
+        if ended is not None:
+            return self._replayed_cut(ended)
+        left = self.place.run.spending.seconds_left(self.place)
+        limit = min((each for each in (timeout, left) if each is not None), default=None)
+        self._under_way[self.place.path] = self
+        try:
+            with self.place.entered():
+                answer = await bounded(self._ask(message, user_id), limit, self._clock, name=f"call {self.name}")
+        except OutOfTime:
+            if limit != timeout:
+                await self._budget_over()
+            return await self.cut_short(TimeoutError(TIMEOUT))
+        except CONTROL:
+            raise
+        except asyncio.CancelledError:
+            if _is_cancelled():
+                raise  # it stays under way: whoever asks for the partial result sees what it has finished
+            result = self._failed(Cancelled(f"{self.name} was cancelled from within"))
+        except Exception as error:  # noqa: BLE001  an agent's error is data
+            result = self._failed(error)
+        else:
+            result = self._result(answer)
+        del self._under_way[self.place.path]
+        return result
+
+    async def _ask(self, message: str, user_id: str) -> Answer:
+        try:
+            return await answer_at(self.place, self.agent, self.name, message, user_id)
+        except OutOfTime as error:  # of something within: the time of this call is not over
+            raise TimeoutError(str(error)) from error
+
+    async def _budget_over(self) -> None:
+        """Raise Stopped: the time of a budget is over. The timer may have been early by the precision of its clock."""
+        await self._clock.sleep(self.place.run.spending.seconds_left(self.place) or 0.0)
+        self.place.check()
+
+    async def cut_short(self, error: Exception) -> AgentResult:
+        """Record that it was given no more time, and return that as its result. What it was doing has ended before."""
+        self._under_way.pop(self.place.path, None)
+        ended = self.place.recorded(_CUT)
+        if ended is not None:
+            return self._replayed_cut(ended)
+        if not self._asked:  # it was in an earlier life of the run, which ended before this was recorded
+            self.place.add(self.place.run.used_below(self.place.path))
+        await cut_short(self.place, self.name, error)
+        return self._failed(error)
+
+    def so_far(self) -> AgentResult | None:
+        """Return what a pattern that is under way here has finished; None for one who has nothing to show yet."""
+        progress = self.place.run.notes.get((_PROGRESS, self.place.path))
+        if progress is None:
+            return None
+        return self._result(Answer.of_unfinished(progress()))
+
+    def _replayed_cut(self, step: RunStep) -> AgentResult:
+        assert step.error is not None, "it is recorded as an error"
+        lost = step.error.attributes
+        self.place.add(self.place.run.used_below(self.place.path))
+        self.place.add(Usage(calls=lost["lost_calls"], lost_calls=lost["lost_calls"], lost_pico=lost["lost_pico"]))
+        return self._failed(step.error.revive())
+
+    def _failed(self, error: Exception) -> AgentResult:
+        failure = Failure.of(error)
+        text = failure.message or failure.error_type
+        return self._result(Answer(success=False, error=text, error_type=failure.error_type))
+
+    def _result(self, answer: Answer) -> AgentResult:
+        return AgentResult(
+            agent_name=self.name,
+            content=answer.content,
+            success=answer.success,
+            error=answer.error,
+            error_type=answer.error_type,
+            index=self.index,
+            duration_ms=(self._clock.monotonic() - self._began) * 1000,
+            usage=self.place.usage,
+            output=answer.output,
+            handoff=answer.handoff,
+        )
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 async def cut_short(place: Scope, name: str, error: Exception) -> None:
-    """Record that an agent was given no more time: replay gives the same, though its steps may all be there."""
+    """Record that an agent was given no more time: replay gives the same, though its steps may all be there.
+
+    What it had under way is lost; the record holds how much, for nothing else does.
+    """
+    seen = place.run.used_below(place.path)
+    lost = {"lost_calls": place.usage.calls - seen.calls, "lost_pico": place.usage.lost_pico - seen.lost_pico}
+    vars(error).update(lost)
 
     async def raise_it(ticket: Ticket) -> None:
         raise error
@@ -112,54 +211,17 @@ async def cut_short(place: Scope, name: str, error: Exception) -> None:
         await place.step(StepOrder(segment=_CUT, kind="call", agent_name=name), raise_it)
 
 
-async def _ask(place: Scope, agent: Any, name: str, message: str, user_id: str) -> tuple[str, Any]:
-    """Return content and output. What is no agent of Shoal answers in one step."""
-    if getattr(agent, "journaled", False):
-        answer = await agent.chat(message, user_id=user_id)
-        return _content(answer, name), _plain(getattr(answer, "output", None))
-    order = StepOrder(segment="chat", kind="chat", agent_name=name, digest=digest_of(name, message), need=Need())
+# -- what is under way
 
-    async def ask_once(ticket: Ticket) -> Any:
-        ticket.usage = Usage(calls=1, unpriced_calls=1)
-        answer = await _chat(agent, message, user_id)
-        cost = getattr(answer, "cost", None)
-        if isinstance(cost, (int, float)) and not isinstance(cost, bool):
-            ticket.usage = Usage(calls=1, cost_pico=pico_of(cost))
-        handoff = answer if isinstance(answer, Handoff) else getattr(answer, "handoff", None)
-        if isinstance(handoff, Handoff):
-            said = "" if isinstance(answer, Handoff) else _content(answer, name)
-            return {"content": said, "handoff": msgspec.to_builtins(handoff)}
-        return {"content": _content(answer, name)}
-
-    step = await place.step(order, ask_once)
-    output: Any = step.output
-    return output["content"], output.get("handoff")
+_UNDER_WAY, _PROGRESS = "under way", "progress"
 
 
-async def _chat(agent: Any, message: str, user_id: str) -> Any:
-    chat = agent.chat
-    options = {"user_id": user_id} if _takes_user(chat) else {}
-    if inspect.iscoroutinefunction(chat):
-        return await chat(message, **options)
-    answer = chat(message, **options)
-    return await answer if inspect.isawaitable(answer) else answer
+def note_progress(scope: Scope, partial: Any) -> None:
+    """Let those above *scope* see what the pattern there has finished: ``partial()`` is it as a result."""
+    scope.run.notes[_PROGRESS, scope.path] = partial
 
 
-def _takes_user(chat: Any) -> bool:
-    try:
-        return "user_id" in inspect.signature(chat).parameters
-    except (TypeError, ValueError):  # it has no signature: the message is all it can be given
-        return False
-
-
-def _content(answer: Any, name: str) -> str:
-    if isinstance(answer, str):
-        return answer
-    content = getattr(answer, "content", None)
-    if isinstance(content, str):
-        return content
-    raise TypeError(f"{name} returned {type(answer).__name__}, expected str or an object with .content")
-
-
-def _plain(output: Any) -> Any:
-    return None if output is None else msgspec.to_builtins(output)
+def unfinished(scope: Scope) -> list[AgentResult]:
+    """Return what the patterns that are called from *scope*, and still under way, have finished so far."""
+    calls: dict[str, Call] = scope.run.notes.get((_UNDER_WAY, scope.path), {})
+    return [found for each in calls.values() if (found := each.so_far()) is not None]

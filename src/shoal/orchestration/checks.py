@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["check_count", "check_seconds"]
+__all__ = ["check_count", "check_flag", "check_seconds", "check_text"]
 
 
 def check_seconds(value: float | None, field: str) -> float | None:
@@ -20,3 +20,17 @@ def check_count(value: int, field: str, least: int = 1) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ValueError(f"{field}={value!r:.80}: it must be a whole number from {least}")
     return value
+
+
+def check_text(text: object, what: str = "message") -> None:
+    """Raise TypeError, ValueError unless *text* is a text that says something."""
+    if not isinstance(text, str):
+        raise TypeError(f"{what} must be a str, not {type(text).__name__}")
+    if not text.strip():
+        raise ValueError(f"{what} is empty")
+
+
+def check_flag(value: object, field: str) -> None:
+    """Raise ValueError unless *value* is True or False."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{field}={value!r:.80}: it must be True or False")

@@ -10,9 +10,11 @@ import msgspec
 
 from shoal.kernel.budget import Budget
 from shoal.kernel.runhandle import RunHandle
-from shoal.kernel.scope import Scope, Stopped, current_scope
+from shoal.kernel.scope import Scope, Stopped, current_scope, segment_of
 from shoal.kernel.starting import start_in_memory
 from shoal.kernel.taskrun import in_task, present_scope
+from shoal.orchestration.calling import note_progress
+from shoal.orchestration.checks import check_text
 from shoal.orchestration.results import Result
 
 __all__ = ["Pattern", "Progress", "check_text"]
@@ -54,48 +56,68 @@ class Pattern(ABC, Generic[R]):
     # -- what a pattern says of itself
 
     @abstractmethod
-    def begin(self, scope: Scope, input: str, user_id: str, context: str) -> tuple[Callable[[], R], Any]:
+    def begin(self, scope: Scope, input: Any, user_id: str, context: str) -> tuple[Callable[[], R], Any]:
         """Return a function that makes the result of what is finished so far, and the coroutine that does the work.
 
-        The work ends normally, or raises Stopped.
+        The work ends normally, or raises Stopped. While it is under way, the function tells of nested patterns that are,
+        too (``calling.unfinished``).
         """
+
+    def check_input(self, input: Any) -> None:
+        """Raise unless it can work on *input*."""
+        check_text(input)
 
     # -- running it
 
     def start(
-        self, input: str, user_id: str = "default", *, context: str = "", budget: Budget | None = None
+        self, input: Any, user_id: str = "default", *, context: str = "", budget: Budget | None = None
     ) -> RunHandle[R]:
         """Start a run in memory and return the handle on it: ``await`` it, follow its events, cancel it."""
-        check_text(input)
+        self.check_input(input)
         return start_in_memory(self, input, budget=budget, user_id=user_id, context=context)
 
-    async def _run(self, input: str, user_id: str, context: str, budget: Budget | None) -> R:
+    async def _run(self, input: Any, user_id: str, context: str, budget: Budget | None) -> R:
         """Run it where it is called: in the run around, if there is one, else in one in memory."""
-        check_text(input)
+        self.check_input(input)
         if current_scope.get() is None and not in_task():
             return await self.start(input, user_id, context=context, budget=budget)
-        scope = await present_scope(self.name)
+        scope = await present_scope(segment_of(self.name))
         if budget is not None:
-            await scope.open_budget(budget)
+            scope = await self._share(scope, budget)
         return await self._at(scope, input, user_id, context)
 
     async def carry_out(self, scope: Scope, input: Any, *, user_id: str, context: str) -> R:
         """Do the work of a run (``Runnable``)."""
-        return await self._at(scope.settle_in(self.name), input, user_id, context)
+        self.check_input(input)
+        return await self._at(scope.settle_in(segment_of(self.name)), input, user_id, context)
 
-    async def _at(self, scope: Scope, input: str, user_id: str, context: str) -> R:
+    async def _at(self, scope: Scope, input: Any, user_id: str, context: str) -> R:
         if self.budget is not None:
-            await scope.open_budget(self.budget)
+            scope = await self._share(scope, self.budget)
         make, work = self.begin(scope, input, user_id, context)
         progress = Progress(scope, make)
-        if scope.run.partial is None:
-            scope.run.partial = progress.partial
+        run = scope.run
+        if run.partial is None:
+            run.partial = progress.partial
+        note_progress(scope, progress.partial)
         try:
             with scope.entered():
                 await work
         except Stopped as stopped:
             return self._stopped(progress, stopped)
         return progress.partial()
+
+    async def _share(self, scope: Scope, budget: Budget) -> Scope:
+        """Return the same place under a budget of its own, whose account is another one than that of the place itself.
+
+        The account of the whole run is its caller's; and a pattern may have a budget, and be run with one.
+        """
+        share = Scope(scope.run, scope.path, scope)
+        parent = scope.account
+        above = None if scope.parent is None else scope.parent.account
+        path = scope.path if scope.path and parent == above else scope.key(segment_of(self.name))
+        share.account = await scope.run.spending.open(path, parent, budget)
+        return share
 
     @staticmethod
     def _stopped(progress: Progress[R], stopped: Stopped) -> R:
@@ -111,11 +133,3 @@ class Pattern(ABC, Generic[R]):
     async def chat(self, message: str, user_id: str = "default") -> R:
         """Run it on *message*: so patterns are agents of other patterns."""
         return await self._run(message, user_id, "", None)
-
-
-def check_text(text: object, what: str = "message") -> None:
-    """Raise unless *text* is a text that says something."""
-    if not isinstance(text, str):
-        raise TypeError(f"{what} must be a str, not {type(text).__name__}")
-    if not text.strip():
-        raise ValueError(f"{what} is empty")

@@ -2,60 +2,61 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
-from shoal.errors import LeaseLostError, RunChangedError, StoreError
-from shoal.kernel.asking_people import digest_of
 from shoal.kernel.budget import Budget
 from shoal.kernel.failure import Failure
-from shoal.kernel.scope import Scope, StepOrder, Stopped, Ticket
+from shoal.kernel.scope import Scope
+from shoal.kernel.usage import Usage
 from shoal.orchestration.agents import check_agents, name_of
-from shoal.orchestration.calling import call_at
-from shoal.orchestration.checks import check_seconds
+from shoal.orchestration.calling import CONTROL, call_at, unfinished
+from shoal.orchestration.checks import check_flag, check_seconds
+from shoal.orchestration.functions import Function
 from shoal.orchestration.pattern import Pattern
-from shoal.orchestration.results import PipelineResult, PipelineStep
+from shoal.orchestration.results import AgentResult, PipelineResult, PipelineStep
 
-__all__ = ["Pipeline"]
+__all__ = ["Line", "Pipeline"]
 
 Transformer = Callable[[str], Any]
 
 
+@dataclass(eq=False)
 class Pipeline(Pattern[PipelineResult]):
     """Agents one after the other.
 
     Args:
         agents: in order; one may be there twice.
         transformers: by place: a function, async or not, that makes the input of that agent from the text before it.
-        step_timeout: seconds for each agent, None: no limit.
+        step_timeout: seconds for each agent, and for each async transformer. None: no limit.
         stop_on_error: whether the first failure ends it; else the next agent gets the failed one's input.
         name, budget: see ``Pattern``.
+
+    Raises:
+        ValueError, TypeError: what is wrong, and what is allowed.
     """
 
     result_type = PipelineResult
 
-    def __init__(
-        self,
-        agents: Sequence[Any],
-        transformers: Mapping[int, Transformer] | None = None,
-        step_timeout: float | None = 120.0,
-        stop_on_error: bool = True,
-        *,
-        name: str = "Pipeline",
-        budget: Budget | None = None,
-    ) -> None:
-        self.agents = check_agents(agents, pattern="Pipeline", again="allow")
-        self.transformers = dict(transformers or {})
+    agents: Iterable[Any]
+    transformers: Mapping[int, Transformer] | None = None
+    step_timeout: float | None = 120.0
+    stop_on_error: bool = True
+    _: KW_ONLY
+    name: str = "Pipeline"
+    budget: Budget | None = None
+
+    def __post_init__(self) -> None:
+        self.agents = agents = check_agents(self.agents, pattern="Pipeline", again="allow")
+        self.transformers = dict(self.transformers or {})
         for place, transformer in self.transformers.items():
-            if place not in range(len(self.agents)):
-                raise ValueError(f"transformer {place}: there are {len(self.agents)} agents")
+            if isinstance(place, bool) or place not in range(len(agents)):
+                raise ValueError(f"transformer {place!r:.80}: there are {len(agents)} agents")
             if not callable(transformer):
                 raise TypeError(f"transformer {place} must be a function of the text, not {type(transformer).__name__}")
-        self.step_timeout = check_seconds(step_timeout, "step_timeout")
-        self.stop_on_error = stop_on_error
-        self.name = name
-        self.budget = budget
+        check_seconds(self.step_timeout, "step_timeout")
+        check_flag(self.stop_on_error, "stop_on_error")
 
     async def run(
         self, initial_input: str, user_id: str = "default", *, budget: Budget | None = None
@@ -67,74 +68,88 @@ class Pipeline(Pattern[PipelineResult]):
         self, scope: Scope, input: str, user_id: str, context: str
     ) -> tuple[Callable[[], PipelineResult], Coroutine[Any, Any, None]]:
         """Begin with nothing done."""
-        steps: list[PipelineStep] = []
-        first = f"{context}\n\n{input}" if context else input
-        return lambda: self._result(steps), self._work(scope, first, user_id, steps)
+        line = Line(self, scope, user_id)
+        return line.result, line.work(f"{context}\n\n{input}" if context else input)
 
-    def _result(self, steps: Sequence[PipelineStep]) -> PipelineResult:
+
+class Line:
+    """One run of a pipeline at *scope*."""
+
+    def __init__(self, pipeline: Pipeline, scope: Scope, user_id: str) -> None:
+        self.steps: list[PipelineStep] = []
+        self._pipeline = pipeline
+        self._scope = scope
+        self._user_id = user_id
+        self._over = False
+
+    def result(self) -> PipelineResult:
+        """Return the result of what is finished; before the end, with the step that is under way if it has something."""
+        steps = self.steps
+        if not self._over:
+            steps = [*steps, *(_step_of(said, input="") for said in unfinished(self._scope))]
         failed = next((step for step in steps if not step.success), None)
-        result = PipelineResult(steps=tuple(steps))
-        content = "" if failed is not None and self.stop_on_error else result.last_output
+        outputs = [step.output for step in steps if step.success or not self._over]
+        content = next((output for output in reversed(outputs) if output), "")
+        if self._over and failed is not None and self._pipeline.stop_on_error:
+            content = ""
         return PipelineResult(
             steps=tuple(steps),
             content=content,
-            success=failed is None and bool(steps),
+            success=self._over and failed is None,
             error=None if failed is None else failed.error,
         )
 
-    async def _work(self, scope: Scope, text: str, user_id: str, steps: list[PipelineStep]) -> None:
-        for place, agent in enumerate(self.agents):
-            scope.check()
-            step = await self._step(scope, place, agent, text, user_id)
-            steps.append(step)
-            scope.check()  # the agent may have come to the end of the budget
+    async def work(self, text: str) -> None:
+        """Go through the agents."""
+        for place, agent in enumerate(self._pipeline.agents):
+            self._scope.check()
+            step = await self._step(place, agent, text)
+            self.steps.append(step)
+            self._scope.check()  # the agent may have come to the end of the budget
             if step.success:
                 text = step.output
-            elif self.stop_on_error:
-                return
+            elif self._pipeline.stop_on_error:
+                break
+        self._over = True
 
-    async def _step(self, scope: Scope, place: int, agent: Any, text: str, user_id: str) -> PipelineStep:
+    async def _step(self, place: int, agent: Any, text: str) -> PipelineStep:
         name = name_of(agent)
-        transformer = self.transformers.get(place)
+        clock = self._scope.run.clock
+        began = clock.monotonic()
+        given, used = text, Usage()
+        transformer = (self._pipeline.transformers or {}).get(place)
+        timeout = self._pipeline.step_timeout
         if transformer is not None:
+            function = Function(self._scope, f"{place}:transform", "transform", transformer)
             try:
-                text = await transform(scope, f"{place}:transform", transformer, text)
-            except (Stopped, RunChangedError, LeaseLostError, StoreError):
+                given = await function.text_of(text, timeout=timeout)
+            except CONTROL:
                 raise
             except Exception as error:  # noqa: BLE001  a transformer's error is data
-                failure = Failure.of(error)
                 return PipelineStep(
-                    agent_name=name, input=text, success=False, error=failure.text, failed_in="transformer"
+                    agent_name=name,
+                    input=text,
+                    success=False,
+                    error=Failure.of(error).message or type(error).__name__,
+                    failed_in="transformer",
+                    duration_ms=(clock.monotonic() - began) * 1000,
+                    usage=function.usage,
                 )
+            used = function.usage
         said = await call_at(
-            scope, agent, text, key=f"{place}:{name}", timeout=self.step_timeout, user_id=user_id, index=place
+            self._scope, agent, given, key=f"{place}:{name}", timeout=timeout, user_id=self._user_id, index=place
         )
-        return PipelineStep(
-            agent_name=name,
-            input=text,
-            output=said.content,
-            success=said.success,
-            error=said.error,
-            failed_in=None if said.success else "agent",
-            duration_ms=said.duration_ms,
-            usage=said.usage,
-        )
+        return _step_of(said, input=given, used=used, seconds=clock.monotonic() - began)
 
 
-async def transform(scope: Scope, segment: str, function: Callable[[str], Any], text: str) -> str:
-    """Return ``function(text)``, done once in a run; agents that it calls have their places below it."""
-    place = scope.child(segment)
-
-    async def apply(ticket: Ticket) -> Any:
-        with place.entered():
-            made = function(text)
-            made = await made if inspect.isawaitable(made) else made
-        if not isinstance(made, str):
-            raise TypeError(f"the function at {segment} returned {type(made).__name__}, expected str")
-        return made
-
-    replayed = scope.recorded(segment) is not None
-    step = await scope.step(StepOrder(segment=segment, kind="transform", digest=digest_of(text)), apply)
-    if replayed:
-        place.add(scope.run.used_below(place.path))  # what the agents that it called have cost
-    return str(step.output)
+def _step_of(said: AgentResult, *, input: str, used: Usage = Usage(), seconds: float | None = None) -> PipelineStep:  # noqa: B008
+    return PipelineStep(
+        agent_name=said.agent_name,
+        input=input,
+        output=said.content,
+        success=said.success,
+        error=said.error,
+        failed_in=None if said.success else "agent",
+        duration_ms=said.duration_ms if seconds is None else seconds * 1000,
+        usage=used + said.usage,
+    )

@@ -42,7 +42,8 @@ class AgentResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         index: its place among those who were asked together.
         duration_ms: milliseconds.
         usage: what this call used.
-        output: what it returned beside its content, as a JSON value.
+        output: what it returned beside its content, as a JSON value; of a pattern its whole result.
+        handoff: to whom it hands over, if it does.
     """
 
     agent_name: str
@@ -54,6 +55,7 @@ class AgentResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     duration_ms: float = 0.0
     usage: Usage = Usage()
     output: Any = None
+    handoff: Handoff | None = None
 
     @property
     def cost(self) -> float:

@@ -39,8 +39,9 @@ from shoal.testing.store_kv import KVContract
 from shoal.testing.store_leases import JournalContract, LeasesContract
 from shoal.testing.store_mail import MailContract
 from shoal.testing.store_paused_mail import PausedMailContract
+from shoal.testing.store_run_budgets import RunBudgetsContract
 from shoal.testing.store_run_life import RunStoreContract
-from shoal.testing.store_runs import RunBudgetsContract, RunWriterContract
+from shoal.testing.store_runs import RunWriterContract
 from shoal.testing.store_tasks import TasksContract
 
 __all__ = [

@@ -19,6 +19,7 @@ from tests.support.otheruser import OTHER, OtherUser, other_user
 MODULE = "tests.lifecycle.boxes.scenarios"
 REPOSITORY = Path(__file__).parents[3]
 SECONDS = 90
+_probed: dict[tuple[str, str], dict[str, Any]] = {}  # what a level is to a user does not change between tests
 
 
 class User:
@@ -76,9 +77,11 @@ class User:
 
     def need(self, level: str) -> None:
         """Go on only when the level works for this user."""
-        found = self.ask("probed", level)
-        if not found["works"]:
-            unavailable(level, found["reason"])
+        key = self.name, level
+        if key not in _probed:
+            _probed[key] = self.ask("probed", level)
+        if not _probed[key]["works"]:
+            unavailable(level, _probed[key]["reason"])
 
 
 @pytest.fixture(scope="session")

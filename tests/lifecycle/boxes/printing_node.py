@@ -30,7 +30,7 @@ async def prints(task: Task) -> Any:
 async def main(file: str, level: Any) -> None:
     async with AgentRuntime(file) as runtime:
         limits = BoxLimits(log_lines=400, log_mib=1)
-        box = {} if level == "process" else {"box": BoxSpec(limits=limits)}
+        box: dict[str, Any] = {} if level == "process" else {"box": BoxSpec(limits=limits)}
         await runtime.register_agent("printer", prints, isolation=level, **box)
         await runtime.register_agent("other", prints, isolation="inline")
         await runtime.start_agent("printer")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import signal
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from shoal import AgentRuntime, Task
 from shoal.boxes.keptlines import kept_lines
 from shoal.config import output_folder
 from tests.support.command import GUARD_SECONDS, begin, refused, shoal
@@ -20,6 +21,7 @@ from tests.support.processes import Script, script
 
 NODE = Path(__file__).with_name("printing_node.py")
 ESCAPE = "\x1b[2J"
+Run = Callable[[Callable[[], Coroutine[Any, Any, None]]], None]
 
 
 @contextmanager
@@ -99,6 +101,44 @@ def test_what_is_kept_is_bounded_and_the_newest(tmp_path: Path) -> None:
         assert shown(tmp_path, "--tail", "1") == (["end"], [])
         assert max(len(line.text) for line in kept_lines(kept)) == 65536
         assert len(shown(tmp_path, "--stream", "stdout")[0][-2]) > 500_000, "its parts are put together"
+
+
+@pytest.mark.parametrize(("level", "seen"), [("process", f"one {ESCAPE}\n"), ("bubblewrap", "one \\x1b[2J\n")])
+def test_behind_walls_nothing_reaches_the_terminal_but_text(
+    level: Any, seen: str, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def speak(task: Task) -> None:
+        print(f"one {task.input_data['escape']}")
+
+    async def main() -> None:
+        async with AgentRuntime(store="sqlite://:memory:") as runtime:
+            await runtime.register_agent("agent", speak, isolation=level)
+            await runtime.start_agent("agent")
+            task_id = await runtime.submit_task("speak", {"escape": ESCAPE}, agent="agent")
+            await runtime.wait_for_task(task_id, timeout_seconds=60)
+
+    need(level)
+    run(main)
+    assert capsys.readouterr().out == seen
+
+
+def test_it_is_forgotten_with_its_agent(tmp_path: Path, run: Run) -> None:
+    def speak(task: Task) -> None:
+        print("one")
+
+    async def main() -> None:
+        async with AgentRuntime(tmp_path / "shoal.db") as runtime:
+            agent_id = await runtime.register_agent("agent", speak, isolation="process")
+            await runtime.start_agent("agent")
+            await runtime.wait_for_task(await runtime.submit_task("speak", {}, agent="agent"), timeout_seconds=60)
+            await runtime.stop_agent("agent")
+            folder = output_folder(runtime.url)
+            assert folder is not None
+            assert [line.text for line in kept_lines(folder / agent_id)] == ["one"]
+            await runtime.unregister_agent("agent")
+            assert list(folder.iterdir()) == []
+
+    run(main)
 
 
 def test_a_file_that_cannot_be_written_harms_nobody(tmp_path: Path) -> None:

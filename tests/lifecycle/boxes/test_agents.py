@@ -65,6 +65,7 @@ class Busy(BaseAgent):
             pass
 
     async def execute_task(self, task: Task) -> Any:
+        await self.context.shared.set("computes", True)
         number = 0
         while number < 20_000_000 or not task.input_data.get("ends"):
             number += 1
@@ -164,7 +165,7 @@ def test_a_paused_box_uses_no_time_and_loses_nothing(level: str, run: Run) -> No
     async def main() -> None:
         async with runtime_with(Patient, level) as runtime:
             task_id = await runtime.submit_task("work", {"ends": True}, agent="agent")
-            while runtime.get_task_status(task_id).status is not TaskStatus.RUNNING:
+            while await runtime.shared.get("computes") is None:
                 await asyncio.sleep(0.01)
             await runtime.pause_agent("agent", timeout_seconds=0.05)  # too busy to answer: it is frozen
             await runtime.send_message(["agent"], "note", {"text": "kept"}, durable=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.lifecycle.boxes.conftest import MODULE, REPOSITORY, User
-from tests.support.levels import need
+from tests.support.levels import chosen, need
 
 Hide = Callable[..., str]
 
@@ -41,6 +41,7 @@ def test_a_missing_program_is_named(user: User, hidden: Hide, level: str, progra
 @pytest.mark.parametrize(
     ("level", "program", "reason"), [("bubblewrap", "bwrap", "no hello within 10 s"), ("gvisor", "runsc", "timed out")]
 )
+@pytest.mark.parametrize("user", chosen("this user", long=("another user",)), indirect=True)
 def test_a_program_that_hangs_is_given_up(hidden: Hide, user: User, level: str, program: str, reason: str) -> None:
     path = hidden(program)
     fake = Path(path, program)

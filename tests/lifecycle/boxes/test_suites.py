@@ -7,12 +7,13 @@ long rounds it is held to a part of it.
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import pytest
 
 from shoal.testing import box_suite
 from shoal.testing.box_ends import EXITS
-from tests.support.levels import need
+from tests.support.levels import chosen, need
 
 pytestmark = pytest.mark.spec("B53")
 
@@ -20,20 +21,30 @@ pytestmark = pytest.mark.spec("B53")
 QUICK = ("process", "bubblewrap", "gvisor")
 IN_A_MACHINE = (
     "test_a_box_asks_another",
-    "test_call_backs_are_answered",
-    "test_death_in_a_handler_is_told",
-    "test_exit_codes",
     "test_files",
     "test_nothing_printed_is_a_frame",
-    "test_the_environment",
     "test_what_was_taken_before_a_stop_is_handled",
 )
+EXITS_IN_A_MACHINE = ("raise", "segfault")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Choose the levels of each test."""
-    whole = os.environ.get("SHOAL_LONG") == "full" or metafunc.function.__name__ in IN_A_MACHINE
-    metafunc.parametrize("level", (*QUICK, "microvm") if whole else QUICK, indirect=True)
+    if "how" in metafunc.fixturenames:
+        return
+    levels = (*QUICK, "microvm") if metafunc.function.__name__ in IN_A_MACHINE else QUICK
+    metafunc.parametrize("level", chosen(*levels, long=() if "microvm" in levels else ("microvm",)), indirect=True)
+
+
+def exits() -> list[Any]:
+    """Return the levels with the ends that a program has there: in a machine each one costs a boot."""
+    found = [pytest.param(level, how, code) for level in QUICK for how, code in EXITS]
+    for how, code in EXITS:
+        if how in EXITS_IN_A_MACHINE:
+            found.append(pytest.param("microvm", how, code))
+        elif os.environ.get("SHOAL_LONG") == "full":
+            found.append(pytest.param("microvm", how, code, marks=pytest.mark.long))
+    return found
 
 
 @pytest.fixture
@@ -52,6 +63,7 @@ class TestBounds(box_suite.BoundsContract):
     def test_nothing_printed_is_a_frame(self) -> None:
         super().test_nothing_printed_is_a_frame()
 
+    @pytest.mark.long
     @pytest.mark.spec("B9")
     def test_death_in_a_handler_is_told(self) -> None:
         super().test_death_in_a_handler_is_told()
@@ -66,6 +78,7 @@ class TestBounds(box_suite.BoundsContract):
 
 
 class TestEnds(box_suite.EndsContract):
+    @pytest.mark.long
     @pytest.mark.spec("B15")
     def test_events_before_an_exit_are_delivered(self) -> None:
         super().test_events_before_an_exit_are_delivered()
@@ -75,7 +88,7 @@ class TestEnds(box_suite.EndsContract):
         super().test_wait_all()
 
     @pytest.mark.spec("B27")
-    @pytest.mark.parametrize(("how", "code"), EXITS)
+    @pytest.mark.parametrize(("level", "how", "code"), exits(), indirect=["level"])
     def test_exit_codes(self, how: str, code: int) -> None:
         super().test_exit_codes(how, code)
 
@@ -111,6 +124,7 @@ class TestLife(box_suite.LifeContract):
     def test_one_name_is_one_box(self) -> None:
         super().test_one_name_is_one_box()
 
+    @pytest.mark.long
     @pytest.mark.spec("B14")
     def test_wait_and_run_again(self) -> None:
         super().test_wait_and_run_again()
@@ -119,10 +133,12 @@ class TestLife(box_suite.LifeContract):
     def test_the_task_runs_before_the_handlers(self) -> None:
         super().test_the_task_runs_before_the_handlers()
 
+    @pytest.mark.long
     @pytest.mark.spec("B20")
     def test_eight_starts_at_once(self) -> None:
         super().test_eight_starts_at_once()
 
+    @pytest.mark.long
     @pytest.mark.spec("B44")
     def test_cancelling_leaves_nothing_behind(self) -> None:
         super().test_cancelling_leaves_nothing_behind()
@@ -153,14 +169,17 @@ class TestTalk(box_suite.TalkContract):
     def test_call_backs_are_answered(self) -> None:
         super().test_call_backs_are_answered()
 
+    @pytest.mark.long
     @pytest.mark.spec("B7")
     def test_two_tasks_that_call_each_other(self) -> None:
         super().test_two_tasks_that_call_each_other()
 
+    @pytest.mark.long
     @pytest.mark.spec("B26")
     def test_what_two_boxes_print_is_relayed_in_causal_order(self) -> None:
         super().test_what_two_boxes_print_is_relayed_in_causal_order()
 
+    @pytest.mark.long
     @pytest.mark.spec("B52")
     def test_answers_never_cross(self) -> None:
         super().test_answers_never_cross()
@@ -171,10 +190,12 @@ class TestTalk(box_suite.TalkContract):
 
 
 class TestWork(box_suite.WorkContract):
+    @pytest.mark.long
     @pytest.mark.spec("B13")
     def test_large_closures(self) -> None:
         super().test_large_closures()
 
+    @pytest.mark.long
     @pytest.mark.spec("B21")
     def test_commands_beside_a_program_that_computes(self) -> None:
         super().test_commands_beside_a_program_that_computes()
@@ -191,6 +212,7 @@ class TestWork(box_suite.WorkContract):
     def test_output_is_kept_to_the_last_line(self) -> None:
         super().test_output_is_kept_to_the_last_line()
 
+    @pytest.mark.long
     @pytest.mark.spec("B28")
     def test_wait_returns_after_all_output(self) -> None:
         super().test_wait_returns_after_all_output()
@@ -199,6 +221,7 @@ class TestWork(box_suite.WorkContract):
     def test_the_environment(self) -> None:
         super().test_the_environment()
 
+    @pytest.mark.long
     @pytest.mark.spec("B35")
     def test_files(self) -> None:
         super().test_files()

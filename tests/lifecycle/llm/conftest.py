@@ -1,4 +1,4 @@
-"""Both wire formats, behind the names that a developer writes."""
+"""Three wire formats, behind the names that a developer writes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Open(Protocol):
     def __call__(self, *behaviours: Behaviour, **options: Any) -> tuple[LlmServer, Model]: ...
 
 
-@pytest.fixture(params=["openai", "anthropic"])
+@pytest.fixture(params=["chat", "responses", "anthropic"])
 def wire(request: pytest.FixtureRequest) -> str:
     """The wire format."""
     return str(request.param)
@@ -45,8 +45,11 @@ def open_at(wire: str, server_of: Callable[..., LlmServer], monkeypatch: pytest.
     def opened(*behaviours: Behaviour, **options: Any) -> tuple[LlmServer, Model]:
         server = server_of(*behaviours)
         options = {"api_key": SECRET, **options}
-        if wire == "openai":
+        if wire == "chat":
             return server, open_model("gpt-4o-mini", base_url=server.base_url, **options)
+        if wire == "responses":
+            monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+            return server, open_model("openai:gpt-4o-mini", **options)
         monkeypatch.setenv("ANTHROPIC_BASE_URL", server.url)
         return server, open_model("anthropic:claude-haiku-4-5", **options)
 

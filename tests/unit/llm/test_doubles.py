@@ -214,7 +214,7 @@ def test_chaos_depends_on_seed_agent_ordinal_and_attempt_alone() -> None:
 def test_chaos_has_all_its_faults_in_their_shares() -> None:
     seen = chaotic(3, [asked(ordinal=n, timeout=30.0) for n in range(1000)])
     kinds = Counter(
-        line.split()[0] if "Error" in line else ("cut" if line.startswith('{"a ') else "whole") for line in seen
+        line.split()[0] if "Error" in line else ("cut" if line.startswith('{"a" ') else "whole") for line in seen
     )
     assert 150 < kinds["ModelUnavailableError"] < 250 and 150 < kinds["ModelTimeoutError"] < 250
     assert 150 < kinds["ModelRateLimitError"] < 250 and 150 < kinds["cut"] < 250

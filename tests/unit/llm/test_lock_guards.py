@@ -57,8 +57,9 @@ def _tool(watch: Watch) -> Any:
 def test_a_tool_runs_once_at_a_time_per_key_and_in_parallel_across_keys(run: Run) -> None:
     watch = Watch()
     plain = _tool(watch)
-    tool = thread_safe_tool("my_resource", key_arg="resource_id")(plain)
-    assert tool is plain and inspect.isclass(tool) and tool.__doc__ == "Edits a thing."
+    tool: Any = thread_safe_tool("my_resource", key_arg="resource_id")(plain)
+    assert inspect.isclass(tool)
+    assert tool is plain and tool.__doc__ == "Edits a thing."
     assert tool.execute.__doc__ == "Edit it." and inspect.iscoroutinefunction(tool.execute)
     assert list(inspect.signature(tool.execute).parameters) == ["self", "resource_id", "data"]
 

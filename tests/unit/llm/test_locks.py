@@ -26,6 +26,8 @@ from shoal import (
     get_lock,
     open_store,
 )
+from shoal.llm.locks.files import FilePlace
+from tests.support.runtimes import until
 
 Managed = Callable[[], AbstractAsyncContextManager[LockManager]]
 Run = Callable[..., Any]
@@ -103,16 +105,33 @@ def test_a_time_out_names_the_lock_and_its_holder_and_is_counted(managed: Manage
 def test_what_is_held_leaves_out_the_wait(managed: Managed, run: Run) -> None:
     async def main() -> None:
         async with managed() as manager:
+            before = manager.stats("held")
+
+            async def take() -> None:
+                async with manager.lock("held", "k"):
+                    pass
+
+            begun = time.monotonic()
             async with manager.lock("held", "k"):
-                waits = asyncio.create_task(manager.lock("held", "k").acquire())
-                await asyncio.sleep(0.1)
-            taken = await waits
-            assert taken.token > 0
+                waits = asyncio.create_task(take())
+                await asyncio.sleep(0.2)
+                given = time.monotonic()
+            await waits
+            most = (2 * time.monotonic() - begun - given) * 1000
             stats = manager.stats("held")
-            assert stats.acquisitions == 2 and stats.contentions == 1
-            assert 100 <= stats.total_held_ms < 200, "the second one still holds it"
+            assert stats.acquisitions - before.acquisitions == 2
+            assert stats.contentions - before.contentions == 1
+            assert 200 <= stats.total_held_ms - before.total_held_ms <= most
+            assert stats.total_wait_ms - before.total_wait_ms >= 190
 
     run(main)
+
+
+def _in_line(manager: LockManager) -> int:
+    """Return how many of this process are in a line, its first included."""
+    place: Any = manager._place()
+    lines = place._lines if isinstance(place, FilePlace) else place._leasing._lines
+    return sum(len(behind) + 1 for behind in lines._waiting.values())
 
 
 def test_first_come_first_served_over_loops_and_threads(managed: Managed, run: Run) -> None:
@@ -131,11 +150,12 @@ def test_first_come_first_served_over_loops_and_threads(managed: Managed, run: R
             waiting: list[asyncio.Future[None]] = []
             async with manager.lock("q", "k"):
                 for number in range(9):
+                    there = _in_line(manager)
                     if number % 3 == 2:
                         waiting.append(asyncio.ensure_future(asyncio.to_thread(in_thread, number)))
                     else:
                         waiting.append(asyncio.create_task(on_loop(number)))
-                    await asyncio.sleep(0.03)
+                    await until(lambda there=there: _in_line(manager) > there)  # type: ignore[misc]
             await asyncio.gather(*waiting)
             assert order == list(range(9))
 
@@ -254,6 +274,20 @@ def test_a_held_lease_is_renewed(tmp_path: Path, run: Run) -> None:
                 with pytest.raises(LockTimeoutError):
                     await asyncio.create_task(_take(manager, 0))
             await beside
+
+    run(main)
+
+
+def test_a_lease_whose_owner_ended_without_releasing_ends_too(tmp_path: Path, run: Run) -> None:
+    async def main() -> None:
+        async with open_store(f"sqlite:///{tmp_path}/shoal.db") as store:
+            manager = LockManager(store)
+            forgetful = asyncio.create_task(manager.lock("file", "/x", ttl=0.3).acquire())
+            assert (await forgetful).token == 1
+            thread = threading.Thread(target=manager.lock("file", "/y", ttl=0.3).__enter__)
+            thread.start()
+            async with manager.lock("file", "/x", 20) as lock, manager.lock("file", "/y", 20) as other:
+                assert (lock.token, other.token) == (2, 2)
 
     run(main)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import socket
 from decimal import Decimal
 
+import genai_prices
 import pytest
 
 from shoal.kernel.usage import PICO, Usage
@@ -54,6 +56,34 @@ def test_cached_input_costs_what_the_list_says() -> None:
     written = listed.of(Usage(calls=1, input_tokens=1_000_000, cache_write_tokens=1_000_000))
     assert plain is not None and cached is not None and written is not None
     assert (cached * 10, written * 100) == (plain, plain * 125)
+
+
+@pytest.mark.parametrize(
+    ("model", "url"),
+    [
+        ("claude-haiku-4-5", "https://api.anthropic.com"),
+        ("claude-sonnet-4-5", "https://api.anthropic.com"),  # dearer from 200,000 tokens on
+        ("gpt-6-luna", "https://api.openai.com/v1/"),
+        ("gpt-4o-mini", "https://api.openai.com/v1/"),
+        ("deepseek-flash", "https://api.deepseek.com"),
+    ],
+)
+def test_a_price_is_what_the_list_calculates(model: str, url: str) -> None:
+    listed = ListedPrice(model, url)
+    chance = random.Random(7)
+    for _ in range(50):
+        tokens = chance.choice((0, 1, 999, 150_000, 199_999, 200_000, 271_999, 272_000, 272_001, 900_000))
+        read = chance.choice((0, tokens // 3))
+        written = chance.choice((0, tokens // 5))
+        answered = chance.randrange(10_000)
+        given = genai_prices.Usage(
+            input_tokens=tokens, cache_read_tokens=read, cache_write_tokens=written, output_tokens=answered
+        )
+        usage = Usage(
+            calls=1, input_tokens=tokens, cache_read_tokens=read, cache_write_tokens=written, output_tokens=answered
+        )
+        expected = genai_prices.calc_price(given, model, provider_api_url=url).total_price * PICO
+        assert listed.of(usage) == expected
 
 
 def test_given_prices_are_exact() -> None:

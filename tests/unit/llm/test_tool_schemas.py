@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import enum
+import types
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, Optional, TypedDict
+from typing import Annotated, Any, Literal, TypedDict
 
 import msgspec
 import pytest
@@ -109,13 +110,14 @@ def test_a_type_that_contains_itself_keeps_one_reference() -> None:
 
 def test_pydantic_models_are_told_and_built_by_pydantic() -> None:
     pydantic = pytest.importorskip("pydantic")
-    author = pydantic.create_model("Author", name=(str, pydantic.Field(description="the full name")))
-    book = pydantic.create_model("Book", title=(str, ...), authors=(list[author], []))
+    author: Any = pydantic.create_model("Author", name=(str, pydantic.Field(description="the full name")))
+    authors = types.GenericAlias(list, author)
+    book: Any = pydantic.create_model("Book", title=(str, ...), authors=(authors, []))
 
     def add(book: Any, more: Any = None) -> str:
         return ""
 
-    add.__annotations__ = {"book": book, "more": Optional[list[book]]}
+    add.__annotations__ = {"book": book, "more": types.GenericAlias(list, book) | None}
     made = Tool(add)
     schema = made.spec.parameters["properties"]["book"]
     assert schema["properties"]["authors"]["items"]["properties"]["name"]["description"] == "the full name"

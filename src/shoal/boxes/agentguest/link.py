@@ -13,6 +13,7 @@ import msgspec
 from shoal.boxes import wire
 from shoal.boxes.faults import rebuild_error
 from shoal.boxes.guest.channel import Channel
+from shoal.boxes.pack import packed
 from shoal.errors import MessageTooLargeError
 from shoal.kernel.context import TAKING, convert_result, current_invocation
 from shoal.kernel.message import AgentMessage
@@ -133,6 +134,8 @@ class WireLink:
 def _plain(args: Mapping[str, Any]) -> dict[str, Any]:
     """Turn the arguments that are records or times into JSON; the others are as the agent gave them, right or wrong."""
     plain = {name: msgspec.to_builtins(value) if name in wire.ARGUMENT_TYPES else value for name, value in args.items()}
+    if callable(args.get("program")):  # of a tool: the runtime passes it on to another child, unopened
+        plain["program"] = packed(args["program"], str(args.get("isolation")))
     if isinstance(args.get("message"), AgentMessage):
         plain["message"]["data"] = None  # what was asked is known where it came from
     if isinstance(plain.get("options"), dict):

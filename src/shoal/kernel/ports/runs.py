@@ -136,6 +136,13 @@ class RunWriter(Protocol):
         """
         ...
 
+    def decide(self, approval_id: str, decision: Decision, by: str, note: str, *, now: datetime) -> Awaitable[Approval]:
+        """Decide a question, once (``approval_given``): one that is decided is returned with its first decision.
+
+        Raises ApprovalNotFoundError.
+        """
+        ...
+
     def resume(self, hold: Hold, events: Sequence[RunEvent], *, now: datetime) -> Awaitable[None]:
         """Let a run that was ``waiting`` be ``running`` again."""
         ...
@@ -164,13 +171,6 @@ class RunWriter(Protocol):
 
 class RunStore(RunWriter, Protocol):
     """Runs in the store. It writes in one transaction each; events of the store (``run_started`` …) are in it."""
-
-    def decide(self, approval_id: str, decision: Decision, by: str, note: str, *, now: datetime) -> Awaitable[Approval]:
-        """Decide a question, once (``approval_given``): one that is decided is returned with its first decision.
-
-        Raises ApprovalNotFoundError.
-        """
-        ...
 
     def ask_cancel(self, run_id: str, reason: str, *, now: datetime) -> Awaitable[RunRecord]:
         """Ask that a run be cancelled; one that nobody carries out is cancelled at once (``run_finished``).

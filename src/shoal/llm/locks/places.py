@@ -15,7 +15,7 @@ from shoal.kernel.ports import Clock, Lease, Store
 from shoal.llm.locks.files import files_here
 from shoal.llm.locks.ledger import Ledger
 
-__all__ = ["Place", "place_here", "place_of"]
+__all__ = ["AmbientPlace", "Place", "StorePlace", "place_here", "place_of"]
 
 CLEAN_EVERY_SECONDS = 3600.0
 

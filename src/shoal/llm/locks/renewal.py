@@ -14,7 +14,7 @@ from shoal.kernel.clock import RealClock
 
 if TYPE_CHECKING:
     from shoal.kernel.ports import Clock, Timer
-    from shoal.llm.locks.ledger import Holding
+    from shoal.llm.locks.ledger import Holding, Owner
     from shoal.llm.locks.places import Place
 
 __all__ = ["Renewal", "renew_in_thread", "renew_on_loop", "run_alone"]
@@ -36,13 +36,22 @@ def run_alone(work: Coroutine[object, object, T]) -> T:
     """Run *work* on an event loop of its own, and leave the thread's as it is."""
     loop = asyncio.new_event_loop()
     try:
-        return loop.run_until_complete(work)
+        task = loop.create_task(work)
+        try:
+            return loop.run_until_complete(task)
+        except BaseException:  # Ctrl-C, or the thread is interrupted: what was asked for must not stay behind
+            task.cancel()
+            loop.run_until_complete(asyncio.wait([task]))
+            raise
     finally:
         loop.close()
 
 
 async def _keep(place: Place, holding: Holding, ttl: float) -> None:
     """Renew once. A lease that is lost is noted; a store that refuses is asked again, while the lease lasts."""
+    if _has_ended(holding.owner):  # it never released the lock, and nobody else can
+        holding.lost = True
+        return
     asked = place.clock.monotonic()
     try:
         holding.lease = await place.keep(holding.lease, ttl)
@@ -51,6 +60,10 @@ async def _keep(place: Place, holding: Holding, ttl: float) -> None:
         holding.lost = True
     except ShoalError as error:
         log.warning("the lease of %s could not be renewed: %s", holding.lease.name, error)
+
+
+def _has_ended(owner: Owner) -> bool:
+    return owner.done() if isinstance(owner, asyncio.Task) else not owner.is_alive()
 
 
 class _LoopRenewal:
@@ -100,10 +113,13 @@ def renew_in_thread(place: Place, holding: Holding, ttl: float) -> Renewal:
     context = contextvars.copy_context()
 
     def beat() -> None:
-        if not holding.lost:
+        if holding.lost:
+            renewal.end()
+        else:
             context.run(run_alone, _keep(place, holding, ttl))
 
-    return _ThreadRenewal(RealClock().every(ttl / 3, beat, name="shoal-lock-renewal"))
+    renewal = _ThreadRenewal(RealClock().every(ttl / 3, beat, name="shoal-lock-renewal"))
+    return renewal
 
 
 _clocks: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, RealClock] = weakref.WeakKeyDictionary()

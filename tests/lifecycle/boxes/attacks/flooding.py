@@ -100,7 +100,9 @@ async def never_reads_answers(runtime: BoxRuntime) -> dict[str, Any]:
         highest = max(highest, memory_mib())
         await asyncio.sleep(0.01)
     other = await runtime.request("loud", 5, timeout=10)
-    outcomes = [record.outcome for record in runtime.audit.tail(1000) if record.kind == "answer" and record.target == "asker"]
+    outcomes = [
+        record.outcome for record in runtime.audit.tail(1000) if record.kind == "answer" and record.target == "asker"
+    ]
     took = time.monotonic() - began
     await box.stop(grace=0.2)
     return {"grown": highest - before, "outcomes": outcomes, "other": other, "seconds": took}

@@ -32,7 +32,7 @@ TOLD = 7  # words of the attacks on the channel that a box survives
 
 async def walls(box: Box, other: Box, directory: Path, port: int, abstract: str) -> dict[str, Any]:
     """What it sees of the host and of the other machine."""
-    host = {
+    host: dict[str, Any] = {
         "secret": str(directory / "secret"),
         "marker": "SHOAL_TEST_MARKER",
         "word": "lifecycle.boxes",

@@ -83,7 +83,7 @@ async def memory_of_a_command(runtime: BoxRuntime) -> dict[str, Any]:
 async def forks(runtime: BoxRuntime) -> dict[str, Any]:
     """Three hundred processes, where fewer are allowed."""
     before = len(all_stats())
-    box = await runtime.create_box("forker", BoxSpec(limits=BoxLimits(pids=60, best_effort=True)))
+    box = await runtime.create_box("forker", BoxSpec(limits=BoxLimits(pids=256, best_effort=True)))
     said = await python(box, FORK)
     await box.stop(grace=0.2)
     deadline = time.monotonic() + 10

@@ -31,7 +31,9 @@ def test_a_flood_slows_nobody_else(report: Report, name: str) -> None:
     found = report[name]
     # Where the kernels of the boxes themselves take all processors, the pair has its share of these.
     guard = max(GUARD_MS, SHARE * report["quiet"]["p95_ms"]) if report["level"] == "gvisor" else GUARD_MS
-    print(f"\n{report['level']}, {report['count']} {name}: p95 {found['p95_ms']:.2f} ms, grown {found['grown']:.1f} MiB")
+    print(
+        f"\n{report['level']}, {report['count']} {name}: p95 {found['p95_ms']:.2f} ms, grown {found['grown']:.1f} MiB"
+    )
     assert found["p95_ms"] < guard and found["grown"] < GROWN_MIB, (found, report["quiet"])
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from tests.lifecycle.boxes.attacks.conftest import Attacked, Report, places
@@ -13,6 +15,7 @@ HOLDERS = {
     "open_files": {"rlimit"},
 }
 DIED = "Box 'eater' died (killed: memory limit 256 MiB)"
+LEAST_SHARE = 0.15 if os.environ.get("SHOAL_LONG") == "full" else 0.1  # on a machine that others use, too
 NOISE = 8  # processes of others that come meanwhile
 
 
@@ -50,7 +53,7 @@ def test_processes(report: Report) -> None:
     if said[0] == "DeadAgentError":
         assert report["level"] == "gvisor", said  # its own threads count as well: it may die of it whole
     elif report["limits"]["pids"] != "none":
-        assert 40 <= int(said[0]) <= 60 and said[1] == "11", said
+        assert 236 <= int(said[0]) <= 256 and said[1] == "11", said  # beside those that are there
     assert left < NOISE
 
 
@@ -69,7 +72,7 @@ def test_processor(report: Report) -> None:
     if "refused" in found:
         assert found["refused"] == "LimitUnavailableError" and not report["limits"]["memory_mib"].startswith("cgroup")
     else:
-        assert 0.1 < found["share"] < 0.25 and found["held"].startswith("cgroup"), found
+        assert LEAST_SHARE < found["share"] < 0.25 and found["held"].startswith("cgroup"), found
 
 
 @pytest.mark.spec("B40")
