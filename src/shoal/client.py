@@ -92,7 +92,7 @@ class Client(Verbs):
         rooms = self._rooms = Node(env, {}, name=env.node_id)
         self._undo = [
             store.on_commit(rooms.events.wake),
-            store.on_commit(rooms.runs.wake),
+            store.on_commit(rooms.runs.running.wake),
             bus.hear("ended", rooms.tasks.waiting.ended),
         ]
         env.every(READER_POLL_SECONDS if self.read_only else self._settings.poll_seconds, self._poll, "poll")
@@ -102,7 +102,7 @@ class Client(Verbs):
         rooms = self._here
         if rooms.env.store.changed():
             rooms.events.wake()
-            rooms.runs.wake()
+            rooms.runs.running.wake()
             await rooms.tasks.waiting.look()
 
     async def close(self) -> None:

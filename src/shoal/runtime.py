@@ -9,11 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Mapping, Sequence
-from enum import StrEnum
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from shoal.bus import open_bus
 from shoal.config import Config, load_config, meeting_place, output_folder, store_url
@@ -24,7 +23,7 @@ from shoal.kernel.agents import AgentOptions, Agents
 from shoal.kernel.budget import Budget
 from shoal.kernel.clock import RealClock
 from shoal.kernel.context import AgentContext
-from shoal.kernel.env import Env
+from shoal.kernel.env import Env, RuntimeStatus
 from shoal.kernel.event import Event, EventFilter, EventType, Severity
 from shoal.kernel.groups import Groups
 from shoal.kernel.inline import InlineHost
@@ -45,6 +44,9 @@ from shoal.kernel.threads import DaemonPool
 from shoal.kernel.verbs import Verbs
 from shoal.serving import until_signalled
 from shoal.store import open_store
+
+if TYPE_CHECKING:
+    from shoal.llm import StreamEvent
 
 __all__ = [
     "AgentContext",
@@ -72,15 +74,6 @@ __all__ = [
     "TaskSpec",
     "TaskStatus",
 ]
-
-
-class RuntimeStatus(StrEnum):
-    """Where a runtime stands."""
-
-    STOPPED = "stopped"
-    STARTING = "starting"
-    RUNNING = "running"
-    STOPPING = "stopping"
 
 
 class AgentRuntime(Verbs):
@@ -298,6 +291,16 @@ class AgentRuntime(Verbs):
 
         given: dict[str, Any] = {"run_id": run_id, "budget": budget, "context": context, "user_id": user_id}
         return self._here.runs.start(runnable(pattern), input, options=options, **given)
+
+    async def stream(self, stream_id: str, after: int = 0) -> AsyncIterator[StreamEvent]:
+        """Yield an answer under way from the offset *after* on (``ChatStream.id``), on whichever node it comes.
+
+        Raises RunNotFoundError.
+        """
+        from shoal.llm.streams import stream_event
+
+        async for event in self._here.runs.events(stream_id, after):
+            yield stream_event(event)
 
     def agent(self, name_or_id: str, timeout: float | None = None) -> RemoteAgent:
         """Return a proxy by which patterns chat with a registered agent, wherever it runs.

@@ -152,13 +152,13 @@ def without_times(result: Any) -> Any:
     return _stripped(msgspec.to_builtins(result))
 
 
+_ITS_OWN = ("duration_ms", "total_duration_ms", "replayed", "lost_calls", "lost_pico")
+
+
 def _stripped(value: Any) -> Any:
     if isinstance(value, dict):
-        plain = {k: _stripped(v) for k, v in value.items() if k not in ("duration_ms", "total_duration_ms", "replayed")}
-        plain.pop("lost_pico", None)
-        if lost := plain.pop("lost_calls", 0):
-            plain["calls"] -= lost
-        return {k: v for k, v in plain.items() if (k, v) != ("calls", 0) and (k, v) != ("usage", {})}
+        plain = {k: _stripped(v) for k, v in value.items() if k not in _ITS_OWN}
+        return {k: v for k, v in plain.items() if (k, v) != ("usage", {})}
     if isinstance(value, (list, tuple)):
         return [_stripped(item) for item in value]
     return value

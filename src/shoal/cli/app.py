@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 import shoal
-from shoal.cli import agents, boxes, db, doctor, events, export, metrics, run, runs, tasks
+from shoal.cli import agents, boxes, chat, db, doctor, events, export, metrics, run, runs, tasks
 from shoal.cli.ending import INTERRUPTED
 from shoal.cli.options import EPILOG, SETTINGS
 from shoal.errors import MissingExtraError, ShoalError, StoreError
@@ -25,6 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )  # fmt: skip
 app.command("run", epilog=EPILOG)(run.run)
+app.command("chat", epilog=EPILOG)(chat.chat)
 app.command("agents", epilog=EPILOG)(agents.agents)
 app.add_typer(tasks.app, name="tasks", epilog=EPILOG)
 app.add_typer(runs.app, name="runs", epilog=EPILOG)

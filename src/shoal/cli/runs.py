@@ -67,7 +67,7 @@ def list_(
             run.status,
             run.label,
             run.usage.calls,
-            money(run.usage),
+            _money(run.usage),
             local(run.started_at),
             waiting.get(run.run_id, ""),
         )
@@ -99,7 +99,7 @@ def show(run_id: RunId, store: Store = None, json: Json = False) -> None:
     if asked:
         rows = [(a.id, a.kind, a.agent_name, a.tool, clip(text_of(a.arguments), 60)) for a in asked]
         table(("asks", "kind", "agent", "tool", "arguments"), rows, empty="")
-    table(("agent", "model", "calls", "input", "output", "cost"), cost_rows(steps), empty="no costs")
+    table(("agent", "model", "calls", "input", "output", "cost"), _cost_rows(steps), empty="no costs")
 
 
 def _facts(run: RunRecord) -> dict[str, object]:
@@ -113,7 +113,7 @@ def _facts(run: RunRecord) -> dict[str, object]:
         "node": run.node_id,
         "started": local(run.started_at),
         "finished": local(run.finished_at) if run.finished_at else None,
-        "cost": money(run.usage),
+        "cost": _money(run.usage),
         "lost": f"{run.usage.lost_calls} calls, at most ${run.usage.lost_pico / 1e12:.6f}"
         if run.usage.lost_calls
         else None,
@@ -124,10 +124,10 @@ def _step(step: RunStep) -> tuple[object, ...]:
     outcome = "under way" if step.finished_at is None else clip(text_of(step.output), 60)
     if step.error is not None:
         outcome = clip(step.error.text, 60)
-    return step.key, step.kind, step.agent_name, money(step.usage), outcome
+    return step.key, step.kind, step.agent_name, _money(step.usage), outcome
 
 
-def cost_rows(steps: Sequence[RunStep]) -> list[tuple[object, ...]]:
+def _cost_rows(steps: Sequence[RunStep]) -> list[tuple[object, ...]]:
     """Return what was used by agent and model, and in all."""
     found: dict[tuple[str, str], Usage] = {}
     for step in steps:
@@ -142,10 +142,10 @@ def cost_rows(steps: Sequence[RunStep]) -> list[tuple[object, ...]]:
 
 
 def _used(usage: Usage) -> tuple[object, ...]:
-    return usage.calls, usage.input_tokens, usage.output_tokens, money(usage)
+    return usage.calls, usage.input_tokens, usage.output_tokens, _money(usage)
 
 
-def money(usage: Usage) -> str:
+def _money(usage: Usage) -> str:
     """Return a cost for people; a + says that some calls have no known price."""
     return f"${usage.cost:.6f}{'+' if usage.unpriced_calls else ''}"
 

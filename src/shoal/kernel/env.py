@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, TypeVar
 
 from shoal.errors import (
@@ -21,7 +22,7 @@ from shoal.kernel.numbers import Numbers
 from shoal.kernel.ports import Bus, Clock, Store
 from shoal.kernel.settings import Settings
 
-__all__ = ["Env"]
+__all__ = ["Env", "RuntimeStatus"]
 
 log = logging.getLogger("shoal")
 
@@ -32,6 +33,15 @@ LEAST_SECONDS = 0.05
 
 SETTLE_SECONDS = 0.5
 """What cancelled work of the node has at the very end; code that swallows its cancellation must not hold up a stop."""
+
+
+class RuntimeStatus(StrEnum):
+    """Where a runtime stands."""
+
+    STOPPED = "stopped"
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
 
 
 class Env:

@@ -113,6 +113,8 @@ def cut_fenced(texts: Sequence[str], window: int = WINDOW_CHARS) -> Fitted:
 
 def _fenced_places(text: str) -> list[tuple[int, int]]:
     """Return where the outermost fenced texts begin and end, in one pass: an author may have written many half fences."""
+    if "<<agent " not in text:
+        return []
     ends: dict[str, list[int]] = {}
     for closing in _CLOSING.finditer(text):
         ends.setdefault(closing[1], []).append(closing.start())

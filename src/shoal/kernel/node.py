@@ -152,7 +152,7 @@ class Node:
     def _committed(self) -> None:
         self.events.wake()
         self.shared.wake()
-        self.runs.wake()
+        self.runs.running.wake()
 
     # -- being alive
 
@@ -259,7 +259,7 @@ class Node:
         self.tasks.waiting.close(why)
         self.events.close(why)
         self.shared.close(why)
-        self.runs.close(why)
+        self.runs.running.news.close(why)
 
     async def adopt(self, child: Child) -> None:
         """Remember a child process, so that whoever finds this node dead can end it."""

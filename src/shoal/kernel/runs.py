@@ -32,7 +32,7 @@ class Runs:
 
     def __init__(self, env: Env, ambient: Ambient) -> None:
         self._env = env
-        self._running = Running(env, ambient)
+        self.running = Running(env, ambient)
         self.export: Callable[[Sequence[RunStep], Path], int] | None = None
         """Writes the model's replies of recorded steps as a cassette: the models' part of it."""
 
@@ -72,7 +72,7 @@ class Runs:
             seed=chosen.seed,
             label=chosen.label,
         )
-        return self._running.start(runnable, record, chosen, self.events)
+        return self.running.start(runnable, record, chosen, self.events)
 
     # -- without a caller
 
@@ -82,22 +82,14 @@ class Runs:
             raise ValueError(f"the name of a pattern must be text, not {name!r:.80}")
         if not callable(factory):
             raise TypeError(f"factory must be a function that makes the pattern, not {type(factory).__name__}")
-        self._running.makers[name] = factory
-        self._running.take_up(self.events)
+        self.running.makers[name] = factory
+        self.running.take_up(self.events)
 
     async def look(self) -> None:
         """Hear of what others committed: cancel what they asked to cancel, take up what nobody carries out."""
-        self._running.wake()
-        await self._running.cancel_asked()
-        self._running.take_up(self.events)
-
-    def wake(self) -> None:
-        """Let those who follow news look again."""
-        self._running.wake()
-
-    def close(self, why: Callable[[], Exception]) -> None:
-        """Let nobody wait for news any more."""
-        self._running.news.close(why)
+        self.running.wake()
+        await self.running.cancel_asked()
+        self.running.take_up(self.events)
 
     # -- looking
 
@@ -123,13 +115,13 @@ class Runs:
         """
         owner = run_id.split("/", 1)[0]
         self.get(owner)
-        here = self._running.get(run_id)
+        here = self.running.get(run_id)
         if here is not None and here.live is not None:
             async for event in here.events(after):
                 yield event
             return
         while True:
-            with self._running.news.expected() as news:
+            with self.running.news.expected() as news:
                 over = self.get(owner).node_id is None
                 page = self._env.store.runs.events(run_id, after=after, limit=_PAGE)
                 for event in page:
@@ -162,7 +154,7 @@ class Runs:
         return decided
 
     def _ring(self) -> None:
-        self._running.wake()
+        self.running.wake()
         self._env.bus.ring("runs")
 
     # -- ending
@@ -172,7 +164,7 @@ class Runs:
 
         Raises RunNotFoundError.
         """
-        here = self._running.get(run_id)
+        here = self.running.get(run_id)
         if here is not None:
             await here.cancel(reason)
             return True

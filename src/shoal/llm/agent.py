@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
 import msgspec
 
@@ -16,7 +16,7 @@ from shoal.kernel.scope import Scope, current_scope
 from shoal.kernel.starting import live_in_memory
 from shoal.kernel.taskrun import in_task, present_scope
 from shoal.llm.agentchecks import check_agent, check_message
-from shoal.llm.calling import Calling
+from shoal.llm.caller import Calling
 from shoal.llm.conversations import Conversation, Conversations
 from shoal.llm.gates import present_gate
 from shoal.llm.memory import MemoryStrategy, strategy_of
@@ -26,7 +26,8 @@ from shoal.llm.output import Output
 from shoal.llm.providers import open_model
 from shoal.llm.results import ChatResult
 from shoal.llm.retrying import Gate
-from shoal.llm.streams import ChatStream, LiveStream, Streams, Telling
+from shoal.llm.streams import ChatStream, LiveStream, Streams
+from shoal.llm.telling import Telling
 from shoal.llm.toolbox import Toolbox
 from shoal.llm.toolcontext import ToolContext
 from shoal.llm.tools import Tool
@@ -36,12 +37,19 @@ from shoal.llm.users import UserContextStore
 
 __all__ = ["Agent"]
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    T = TypeVar("T", default=Any)  # an agent without an output_type is an Agent[Any]
+else:
+    from typing import TypeVar
+
+    T = TypeVar("T")
 
 AS_TOOL_SECONDS = 600.0
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True, weakref_slot=True)
 class Agent(Generic[T]):
     """A language model with a role, tools and a memory. It holds no state of a run: one object serves many at once.
 

@@ -1,127 +1,55 @@
-"""The calls of models that one chat makes: every attempt is a step of the run, with its money reserved before."""
+"""The calls of models that one chat makes."""
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable
 
 import msgspec
 
-from shoal.errors import ModelError, ModelTimeoutError, ModelUnavailableError
-from shoal.kernel.asking_people import canonical
-from shoal.kernel.budget import Need
 from shoal.kernel.fences import WINDOW_CHARS, cut_fenced
 from shoal.kernel.run import RunEventType
-from shoal.kernel.scope import Scope, StepOrder, Ticket
-from shoal.kernel.usage import Usage
-from shoal.llm.memory import size_of
-from shoal.llm.model import ChatMessage, Model, ModelReply, ModelRequest, ToolSpec
-from shoal.llm.pricing import need_of
-from shoal.llm.retrying import Attempt, Gate, Pace, with_retries
+from shoal.llm.caller import Caller, Prompt
+from shoal.llm.model import ModelReply
+from shoal.llm.modelcall import ModelCall
+from shoal.llm.retrying import Attempt, Pace, with_retries
 
-__all__ = ["Calling", "Listener", "ModelCalls", "Prompt"]
-
-BYTES_PER_TOKEN = 2  # an upper bound of tokens: no tokenizer makes more of a text
-TOKENS_PER_MESSAGE = 8
-
-_encode = msgspec.json.Encoder().encode
-
-
-class Calling(NamedTuple):
-    """How an agent calls models: what does not change from call to call.
-
-    models: the model, then its fallbacks. cheap: takes their place when a budget has reached its ``cheap_at``.
-    timeout: seconds for one attempt.
-    """
-
-    agent_name: str
-    models: tuple[Model, ...]
-    cheap: Model | None
-    gate: Gate
-    retries: int
-    timeout: float
-    temperature: float | None
-    max_tokens: int
-    settings: Mapping[str, Any]
-
-
-class Prompt(NamedTuple):
-    """What a model is asked."""
-
-    system: str
-    messages: Sequence[ChatMessage]
-    tools: tuple[ToolSpec, ...] = ()
-    output: ToolSpec | None = None
-
-
-class Listener(Protocol):
-    """Who hears an answer while it comes."""
-
-    def text(self, piece: str) -> None:
-        """More text came."""
-        ...
-
-    def broken_off(self) -> None:
-        """The attempt failed: what came of it counts no more."""
-        ...
-
-    def replied(self, reply: ModelReply) -> None:
-        """The reply is there, in whole; it may be one that was recorded before."""
-        ...
-
-    def cancelled(self) -> str | None:
-        """Return what came so far when somebody has cancelled the stream, else None. To be asked once."""
-        ...
+__all__ = ["ModelCalls"]
 
 
 class ModelCalls:
     """The model calls of one chat.
 
     Args:
-        calling: how the agent calls models.
-        scope: its place in the run.
+        caller: that chat.
         ordinal: counts the agent's calls in the run.
-        tokens: whether the run's news tell text as it comes.
-        listener: who else hears it.
 
     Attributes:
         attempts: all that were made, in order.
         last_step: the key of the last of them.
     """
 
-    def __init__(
-        self,
-        calling: Calling,
-        scope: Scope,
-        ordinal: Callable[[], int],
-        *,
-        tokens: bool = False,
-        listener: Listener | None = None,
-    ) -> None:
-        self._calling = calling
-        self._scope = scope
+    def __init__(self, caller: Caller, ordinal: Callable[[], int]) -> None:
+        self._caller = caller
         self._ordinal = ordinal
-        self._tokens = tokens
-        self._listener = listener
         self._numbers: dict[str, int] = {}
         self.attempts: list[Attempt] = []
         self.last_step = ""
 
     async def ask(self, prompt: Prompt, segment: str = "model") -> ModelReply:
         """Return the reply to *prompt*. Raises what the last attempt raised, and what ``Scope.step`` does."""
-        calling, scope = self._calling, self._scope
+        calling, scope, _, listener = self._caller
         number = self._numbers[segment] = self._numbers.get(segment, 0) + 1
         prompt = self._fitting(prompt)
-        call = _Call(self, prompt, f"{segment}{number}", self._ordinal())
+        call = ModelCall(self._caller, prompt, f"{segment}{number}", self._ordinal())
         seed = f"{scope.run.record.seed} {scope.key(call.segment)}"
         pace = Pace(scope.run.clock, _Chance(seed), calling.gate, call.known)
         reply = await with_retries(
             call.attempt, models=calling.models, retries=calling.retries, pace=pace, on_attempt=self.attempts.append
         )
-        if self._listener is not None:
-            self._listener.replied(reply)
+        self.last_step = call.step
+        if listener is not None:
+            listener.replied(reply)
         return reply
 
     def _fitting(self, prompt: Prompt) -> Prompt:
@@ -133,7 +61,7 @@ class ModelCalls:
         cut = cut_fenced(texts, room)
         if not cut.left_out:
             return prompt
-        self._scope.tell(RunEventType.CONTEXT_CUT, self._calling.agent_name, left_out=cut.left_out)
+        self._caller.scope.tell(RunEventType.CONTEXT_CUT, self._caller.calling.agent_name, left_out=cut.left_out)
         pairs = zip(prompt.messages, cut.texts, strict=True)
         return prompt._replace(messages=[msgspec.structs.replace(message, content=text) for message, text in pairs])
 
@@ -149,169 +77,3 @@ class _Chance:
         self._drawn += 1
         digest = hashlib.sha256(f"{self._seed} {self._drawn}".encode("utf-8", "surrogatepass")).digest()
         return int.from_bytes(digest[:6], "big") / 2.0**48
-
-
-class _Call:
-    """One call, with all its attempts."""
-
-    def __init__(self, calls: ModelCalls, prompt: Prompt, segment: str, ordinal: int) -> None:
-        self._calls = calls
-        self._scope = calls._scope
-        self._calling = calls._calling
-        self._prompt = prompt
-        self.segment = segment
-        self._ordinal = ordinal
-        self._messages = tuple(prompt.messages)
-        self._digest = _digest_of(prompt, self._messages)
-        self._heard = False  # something of the present attempt came already
-        self._reply: ModelReply | None = None
-
-    def known(self, number: int) -> bool:
-        """Tell whether an attempt is on record."""
-        return self._scope.recorded(self._segment(number)) is not None
-
-    def _segment(self, number: int) -> str:
-        return self.segment if number == 1 else f"{self.segment}.{number}"
-
-    async def attempt(self, model: Model, number: int) -> ModelReply:
-        """Make one attempt, as a step."""
-        segment = self._segment(number)
-        order = StepOrder(
-            segment=segment,
-            kind="model",
-            agent_name=self._calling.agent_name,
-            digest=self._digest,
-            need=self._need(model),
-            note={"model": model.name} if number == 1 else {"model": model.name, "attempt": number},
-        )
-        self._calls.last_step = self._scope.key(segment)
-
-        async def do(ticket: Ticket) -> Any:
-            chosen = self._calling.cheap if ticket.cheap and self._calling.cheap is not None else model
-            self._reply = await self._made(chosen, ticket, number, order)
-            return msgspec.to_builtins(self._reply)
-
-        self._reply = None
-        step = await self._scope.step(order, do)
-        return self._reply if self._reply is not None else msgspec.convert(step.output, ModelReply)
-
-    def _need(self, model: Model) -> Need:
-        most = self._calling.max_tokens
-        if self._scope.account is None:
-            return Need(output_tokens=most)
-        return need_of(model, input_tokens=self._input_bound(), output_tokens=most)
-
-    def _input_bound(self) -> int:
-        prompt = self._prompt
-        size = len(prompt.system.encode("utf-8", "surrogatepass")) + sum(map(size_of, self._messages))
-        size += len(_encode(prompt.tools)) + (0 if prompt.output is None else len(_encode(prompt.output)))
-        return -(-size // BYTES_PER_TOKEN) + TOKENS_PER_MESSAGE * (1 + len(self._messages))
-
-    async def _made(self, model: Model, ticket: Ticket, number: int, order: StepOrder) -> ModelReply:
-        calling = self._calling
-        seconds = self._seconds()
-        request = ModelRequest(
-            system=self._prompt.system,
-            messages=self._messages,
-            tools=self._prompt.tools,
-            output_schema=self._prompt.output,
-            temperature=calling.temperature,
-            max_tokens=ticket.output_tokens or calling.max_tokens,
-            timeout=seconds,
-            key=f"{self._scope.run.run_id}/{self._scope.key(self.segment)}",
-            agent_name=calling.agent_name,
-            ordinal=self._ordinal,
-            attempt=number,
-            settings=dict(calling.settings),
-        )
-        self._heard = False
-        try:
-            async with self._scope.run.clock.timeout(seconds):
-                reply = await self._answer(model, request)
-        except Exception as error:
-            late = isinstance(error, TimeoutError)
-            self._failed(ticket, order, seen=not late and not self._heard)
-            if late and not isinstance(error, ModelError):
-                raise ModelTimeoutError(f"{model.name}: no answer within {seconds:g} s", model=model.name) from None
-            raise
-        if reply.usage is None:
-            self._lose(ticket, order)
-        else:
-            ticket.usage = _priced(model, reply.usage)
-        return reply
-
-    def _seconds(self) -> float:
-        if self._scope.account is None:
-            return self._calling.timeout
-        left = self._scope.run.spending.seconds_left(self._scope)
-        return self._calling.timeout if left is None else min(left, self._calling.timeout)
-
-    def _failed(self, ticket: Ticket, order: StepOrder, *, seen: bool) -> None:
-        if seen:
-            ticket.usage = Usage(calls=1)
-        else:
-            self._lose(ticket, order)
-        if self._heard and self._calls._listener is not None:
-            self._calls._listener.broken_off()
-
-    def _lose(self, ticket: Ticket, order: StepOrder) -> None:
-        """Nobody knows what it cost: what was reserved is lost."""
-        ticket.unseen = True
-        reserved = 0
-        if self._scope.account is not None and order.need is not None:
-            reserved = order.need.amount(ticket.output_tokens).cost_pico
-        ticket.usage = Usage(calls=1, lost_calls=1, lost_pico=reserved)
-
-    async def _answer(self, model: Model, request: ModelRequest) -> ModelReply:
-        if not self._calls._tokens and self._calls._listener is None:
-            return await model.request(request)
-        try:
-            return await self._streamed(model, request)
-        except asyncio.CancelledError:
-            listener = self._calls._listener
-            text = None if listener is None else listener.cancelled()
-            if text is None:
-                raise
-            return ModelReply(text=text, model=model.name, finish_reason="cancelled")
-
-    async def _streamed(self, model: Model, request: ModelRequest) -> ModelReply:
-        reply: ModelReply | None = None
-        pieces = model.stream(request)
-        try:
-            async for piece in pieces:
-                if isinstance(piece, ModelReply):
-                    reply = piece
-                elif piece.text:
-                    self._tell(piece.text, request.attempt)
-        finally:
-            close = getattr(pieces, "aclose", None)
-            if close is not None:
-                await close()
-        if reply is None:
-            raise ModelUnavailableError(f"{model.name}: the stream ended without a reply", model=model.name)
-        return reply
-
-    def _tell(self, piece: str, attempt: int) -> None:
-        self._heard = True
-        calls = self._calls
-        if calls._listener is not None:
-            calls._listener.text(piece)
-        if calls._tokens:
-            data: dict[str, Any] = {"text": piece}
-            if attempt > 1:
-                data["attempt"] = attempt
-            self._scope.run.feed.tell(calls.last_step, RunEventType.TEXT, self._calling.agent_name, data)
-
-
-def _digest_of(prompt: Prompt, messages: tuple[ChatMessage, ...]) -> str:
-    digest = hashlib.sha256(_encode((prompt.system, messages)))
-    if prompt.tools or prompt.output is not None:
-        digest.update(canonical((prompt.tools, prompt.output)))
-    return digest.hexdigest()
-
-
-def _priced(model: Model, usage: Usage) -> Usage:
-    cost = model.price(usage)
-    if cost is None:
-        return msgspec.structs.replace(usage, calls=1, unpriced_calls=1)
-    return msgspec.structs.replace(usage, calls=1, cost_pico=cost)

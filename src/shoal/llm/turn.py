@@ -11,7 +11,8 @@ from shoal.kernel.bounded import end
 from shoal.kernel.fences import FENCE_NOTE, Quote, compose
 from shoal.kernel.run import Handoff, RunEventType, current_teammates
 from shoal.kernel.scope import Scope, segment_of
-from shoal.llm.calling import Calling, ModelCalls, Prompt
+from shoal.llm.caller import Caller, Calling, Prompt
+from shoal.llm.calling import ModelCalls
 from shoal.llm.conversations import Conversation, talking
 from shoal.llm.looping import LoopGuard
 from shoal.llm.memory import Summarize, healed, selected
@@ -23,7 +24,7 @@ from shoal.llm.transfers import Transfers
 
 if TYPE_CHECKING:
     from shoal.llm.agent import Agent
-    from shoal.llm.streams import Telling
+    from shoal.llm.telling import Telling
 
 __all__ = ["Question", "Turn"]
 
@@ -62,7 +63,7 @@ class Turn:
         self._question = question
         self._telling = telling
         tokens = not question.outside and scope.run.options.tokens
-        self._calls = ModelCalls(calling, scope, ordinal, tokens=tokens, listener=telling)
+        self._calls = ModelCalls(Caller(calling, scope, tokens, telling), ordinal)
         self._guard = LoopGuard(agent.loop)
         offered = current_teammates.get()
         members = offered.members if offered is not None and offered.place == scope.path else ()

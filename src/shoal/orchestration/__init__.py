@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         WorkerResult,
         WorkerTask,
     )
+    from shoal.orchestration.supervisor import Supervisor, SupervisorConfig, WorkerSelectionMode
     from shoal.orchestration.team import Team
 
 __all__ = [
@@ -55,12 +56,15 @@ __all__ = [
     "RunRecord",
     "RunStatus",
     "RunStep",
+    "Supervisor",
+    "SupervisorConfig",
     "SupervisorResult",
     "Team",
     "TeamMessage",
     "TeamResult",
     "Usage",
     "WorkerResult",
+    "WorkerSelectionMode",
     "WorkerTask",
     "as_agent",
     "call",
@@ -91,6 +95,7 @@ _MODULES = {
         "WorkerResult",
         "WorkerTask",
     ),
+    "shoal.orchestration.supervisor": ("Supervisor", "SupervisorConfig", "WorkerSelectionMode"),
     "shoal.orchestration.team": ("Team",),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}

@@ -17,7 +17,7 @@ from shoal.kernel.usage import Usage, pico_of
 from shoal.orchestration.agents import ask
 from shoal.orchestration.results import AgentResult, Result
 
-__all__ = ["Answer", "answer_at"]
+__all__ = ["Answer", "answer_at", "sound"]
 
 NOT_FINISHED = "not finished"
 
@@ -43,9 +43,9 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         Raises TypeError when it is no answer.
         """
         if isinstance(answer, str):
-            return cls(content=_sound(answer))
+            return cls(content=sound(answer))
         if isinstance(answer, Handoff):
-            return cls(content=_sound(answer.message), handoff=answer)
+            return cls(content=sound(answer.message), handoff=answer)
         content = getattr(answer, "content", None)
         if not isinstance(content, str):
             raise TypeError(f"{name} returned {type(answer).__name__}, expected str or an object with .content")
@@ -53,7 +53,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         failed = getattr(answer, "success", True) is False
         error = getattr(answer, "error", None)
         return cls(
-            content=_sound(content),
+            content=sound(content),
             output=_output_of(answer) if isinstance(answer, Result) or not foreign else None,
             handoff=handoff if isinstance(handoff, Handoff) else None,
             success=not failed,
@@ -68,7 +68,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return cls(content=result.content, output=output, success=False, error=NOT_FINISHED)
 
 
-def _sound(text: str) -> str:
+def sound(text: str) -> str:
     """Return *text* with lone surrogates, which no store can hold, replaced."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 

@@ -12,7 +12,6 @@ from shoal.kernel.failure import Failure
 from shoal.kernel.run import RunStep
 from shoal.kernel.scope import Scope, StepOrder, Stopped, Ticket, segment_of
 from shoal.kernel.taskrun import present_place
-from shoal.kernel.usage import Usage
 from shoal.orchestration.agents import checked_agent, name_of
 from shoal.orchestration.answers import Answer, answer_at
 from shoal.orchestration.checks import check_seconds, check_text
@@ -165,9 +164,7 @@ class Call:
 
     def _replayed_cut(self, step: RunStep) -> AgentResult:
         assert step.error is not None, "it is recorded as an error"
-        lost = step.error.attributes
         self.place.add(self.place.run.used_below(self.place.path))
-        self.place.add(Usage(calls=lost["lost_calls"], lost_calls=lost["lost_calls"], lost_pico=lost["lost_pico"]))
         return self._failed(step.error.revive())
 
     def _failed(self, error: Exception) -> AgentResult:
@@ -196,13 +193,7 @@ def _is_cancelled() -> bool:
 
 
 async def cut_short(place: Scope, name: str, error: Exception) -> None:
-    """Record that an agent was given no more time: replay gives the same, though its steps may all be there.
-
-    What it had under way is lost; the record holds how much, for nothing else does.
-    """
-    seen = place.run.used_below(place.path)
-    lost = {"lost_calls": place.usage.calls - seen.calls, "lost_pico": place.usage.lost_pico - seen.lost_pico}
-    vars(error).update(lost)
+    """Record that an agent was given no more time: replay gives the same, though its steps may all be there."""
 
     async def raise_it(ticket: Ticket) -> None:
         raise error

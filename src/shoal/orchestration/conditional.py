@@ -107,7 +107,8 @@ class _Fork:
             content = first.content if success or not first.success else ""
             return msgspec.structs.replace(first, success=success, content=content, error=first.error or self._error)
         taken = self._branch.result()
-        return msgspec.structs.replace(taken, steps=first.steps + taken.steps, route=self._route)
+        content = taken.content if taken.content or self._branch.over else first.content
+        return msgspec.structs.replace(taken, steps=first.steps + taken.steps, content=content, route=self._route)
 
     async def work(self, text: str) -> None:
         """Classify, choose, and go down the branch."""

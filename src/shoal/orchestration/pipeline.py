@@ -73,29 +73,29 @@ class Pipeline(Pattern[PipelineResult]):
 
 
 class Line:
-    """One run of a pipeline at *scope*."""
+    """One run of a pipeline at *scope*. ``over``: it has come to its end."""
 
     def __init__(self, pipeline: Pipeline, scope: Scope, user_id: str) -> None:
         self.steps: list[PipelineStep] = []
         self._pipeline = pipeline
         self._scope = scope
         self._user_id = user_id
-        self._over = False
+        self.over = False
 
     def result(self) -> PipelineResult:
         """Return the result of what is finished; before the end, with the step that is under way if it has something."""
         steps = self.steps
-        if not self._over:
+        if not self.over:
             steps = [*steps, *(_step_of(said, input="") for said in unfinished(self._scope))]
         failed = next((step for step in steps if not step.success), None)
-        outputs = [step.output for step in steps if step.success or not self._over]
+        outputs = [step.output for step in steps if step.success or not self.over]
         content = next((output for output in reversed(outputs) if output), "")
-        if self._over and failed is not None and self._pipeline.stop_on_error:
+        if self.over and failed is not None and self._pipeline.stop_on_error:
             content = ""
         return PipelineResult(
             steps=tuple(steps),
             content=content,
-            success=self._over and failed is None,
+            success=self.over and failed is None,
             error=None if failed is None else failed.error,
         )
 
@@ -110,7 +110,7 @@ class Line:
                 text = step.output
             elif self._pipeline.stop_on_error:
                 break
-        self._over = True
+        self.over = True
 
     async def _step(self, place: int, agent: Any, text: str) -> PipelineStep:
         name = name_of(agent)

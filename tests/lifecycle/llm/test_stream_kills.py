@@ -61,6 +61,10 @@ def test_one_restart_tells_readers_and_the_final_text_is_equal(words: int, tmp_p
             stream = read_stream("r1/Speaker", runtime.runs.events("r1/Speaker"), nothing)
             result = await stream.result()
             assert (result.content, result.run_id) == ("".join(WORDS), "r1")
-            assert [step.key for step in runtime.runs.steps("r1")] == ["Speaker/model1", "Speaker/tool1:look", "Speaker/model2"]
+            assert [step.key for step in runtime.runs.steps("r1")] == [
+                "Speaker/model1",
+                "Speaker/tool1:look",
+                "Speaker/model2",
+            ]
 
     run(main)

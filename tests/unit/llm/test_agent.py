@@ -82,7 +82,9 @@ def test_a_conversation_in_a_store_outlives_the_agent(run: Run) -> None:
             def add(a: int, b: int) -> int:
                 return a + b
 
-            first = Agent(name="Ann", model=scripted([call("add", a=1, b=2), "three"]), tools=[add], store=MessageStore(store))
+            first = Agent(
+                name="Ann", model=scripted([call("add", a=1, b=2), "three"]), tools=[add], store=MessageStore(store)
+            )
             await first.chat("add", thread_id="t")
             await Agent(name="Bob", model="echo", store=MessageStore(store)).chat("Bob's own", thread_id="t")
             model, seen = keeping("again")
@@ -101,7 +103,9 @@ def test_a_conversation_in_a_store_outlives_the_agent(run: Run) -> None:
 @pytest.mark.parametrize("kept", ["memory", "store", "safe store"])
 def test_one_conversation_has_one_writer_at_a_time(kept: str) -> None:
     async def talk(store: MessageStore | None) -> None:
-        agent = Agent(model=scripted([lambda request: f"re {request.messages[-1].content}"] * 5, latency=1.0), store=store)
+        agent = Agent(
+            model=scripted([lambda request: f"re {request.messages[-1].content}"] * 5, latency=1.0), store=store
+        )
         await asyncio.gather(*(agent.chat(f"q{number}") for number in range(5)))
         said = [message.content for message in await agent.history()]
         assert said == [text for number in range(5) for text in (f"q{number}", f"re q{number}")]
@@ -280,7 +284,9 @@ def test_what_is_not_possible_is_refused_when_it_is_made(fields: dict[str, Any],
         Agent(**{"model": "echo", **fields})
 
 
-@pytest.mark.parametrize(("message", "error"), [("", ValueError), ("  \n", ValueError), (5, TypeError), (None, TypeError)])
+@pytest.mark.parametrize(
+    ("message", "error"), [("", ValueError), ("  \n", ValueError), (5, TypeError), (None, TypeError)]
+)
 def test_a_message_that_says_nothing_is_refused_before_any_call(message: Any, error: type[Exception], run: Run) -> None:
     async def main() -> None:
         model, seen = keeping("never")
@@ -304,7 +310,9 @@ def test_two_tools_of_one_name_are_refused() -> None:
 
 def test_the_key_stands_in_no_repr(run: Run) -> None:
     async def main() -> None:
-        agent = Agent(provider="openai", api_key="sk-very-secret", settings={"extra_headers": {"X-Key": "sk-very-secret"}})
+        agent = Agent(
+            provider="openai", api_key="sk-very-secret", settings={"extra_headers": {"X-Key": "sk-very-secret"}}
+        )
         assert "secret" not in repr(agent) + repr(agent.calling.models) + repr(agent.toolbox)
 
     run(main)

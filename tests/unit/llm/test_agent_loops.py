@@ -32,7 +32,9 @@ def test_the_same_call_is_refused_the_third_time_and_ends_the_chat_the_fourth(ru
             return "nothing"
 
         same = '{"at": 1, "near": 2}'
-        replies = [ToolCall(call_id="a", name="look", arguments=text) for text in (same, '{"near":2,"at":1}', same, same)]
+        replies = [
+            ToolCall(call_id="a", name="look", arguments=text) for text in (same, '{"near":2,"at":1}', same, same)
+        ]
         model, seen = keeping(*replies)
         agent = Agent(name="Ann", model=model, tools=[look])
         live = live_in_memory("test")

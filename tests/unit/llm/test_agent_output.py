@@ -118,7 +118,9 @@ def test_tools_are_run_before_the_output(run: Run) -> None:
         def look(name: str) -> int:
             return 2_750_000
 
-        model, seen = keeping(call("look", name="Rome"), (call(OUTPUT_TOOL, **ROME), call("look", name="Paris")), "next")
+        model, seen = keeping(
+            call("look", name="Rome"), (call(OUTPUT_TOOL, **ROME), call("look", name="Paris")), "next"
+        )
         agent = Agent(model=model, output_type=City, tools=[look])
         result = await agent.chat("Where?")
         assert result.output == City("Rome", 2_750_000)

@@ -206,7 +206,7 @@ def test_the_reserved_input_is_an_upper_bound_with_schemas(text: str, run: Run) 
             needs.append(need)
             return reserve(hold, account, key, need, **more)
 
-        live.writer.reserve = noting  # type: ignore[method-assign]
+        live.writer.reserve = noting  # type: ignore[method-assign, assignment]
         model, seen = keeping("ok", cost=0.1)
         with live.root.entered():
             await Agent(model=model, tools=[tool_with_a_long_schema]).chat(text)

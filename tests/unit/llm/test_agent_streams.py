@@ -23,9 +23,11 @@ Run = Callable[..., Any]
 WORDS = "The quick brown fox jumps over the lazy dog"
 
 
-async def read(stream: ChatStream[Any], most: int | None = None) -> list[StreamEvent]:
+async def read(
+    stream: ChatStream[Any], most: int | None = None, into: list[StreamEvent] | None = None
+) -> list[StreamEvent]:
     """Return the events of a stream, or the first *most* of them."""
-    found: list[StreamEvent] = []
+    found: list[StreamEvent] = [] if into is None else into
     async with contextlib.aclosing(aiter(stream)) as events:
         async for event in events:
             found.append(event)
@@ -91,8 +93,7 @@ def test_an_error_comes_to_whoever_reads(run: Run) -> None:
             await stream.result()
         events: list[StreamEvent] = []
         with pytest.raises(ModelAuthError):
-            async for event in agent.stream_again(stream.id):
-                events.append(event)
+            await read(agent.stream_again(stream.id), into=events)
         assert events[-1].kind == "done" and "wrong key" in events[-1].data["error"]["message"]
 
     run(main)

@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from shoal.errors import (
@@ -209,6 +210,8 @@ def test_chaos_depends_on_seed_agent_ordinal_and_attempt_alone() -> None:
     other = [asked("other words", ordinal=r.ordinal, attempt=r.attempt, agent_name=r.agent_name) for r in requests]
     assert forwards == chaotic(1, other)
     assert forwards != chaotic(2, requests)
+    for ignored in ({"ordinal": 0}, {"attempt": 1}, {"agent_name": "A"}):
+        assert forwards != chaotic(1, [msgspec.structs.replace(request, **ignored) for request in requests])
 
 
 def test_chaos_has_all_its_faults_in_their_shares() -> None:

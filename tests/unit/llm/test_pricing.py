@@ -110,6 +110,7 @@ def test_what_a_budget_reserves_is_never_less_than_the_price(i: int, o: int) -> 
     for model in (
         open_model("openai:gpt-4o-mini", api_key="k"),
         open_model("m", base_url=LOCAL, price=(0.37, 1.11)),
+        open_model("m", base_url=LOCAL, price=(1e-7, 3.3e-7)),  # less than a unit for a token
         scripted(["a"], cost=0.001),
     ):
         need = need_of(model, input_tokens=i, output_tokens=o)

@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 
+from shoal import Agent
 from shoal.errors import ApprovalRequiredError, RunChangedError, ToolError
 from shoal.kernel.bounded import CLEAN_UP_SECONDS
 from shoal.kernel.run import Approval, RunEventType, RunOptions
 from shoal.kernel.scope import StepOrder, Stopped, Ticket, current_scope
 from shoal.kernel.usage import Usage
-from shoal.llm.model import ToolCall
+from shoal.llm.doubles import scripted
+from shoal.llm.model import ModelRequest, ToolCall
 from shoal.llm.tools import ToolContext, tool
 from shoal.testing.clock import VirtualClock, run_virtual
 from tests.support.toolruns import Life, asked
@@ -250,6 +252,30 @@ def test_an_async_tool_over_its_time_is_cancelled_and_the_next_turn_works() -> N
         assert (await life.call(asked("add", a=1))).content == "2"
         again = await Life([slow, add], life.runs, clock=clock).call(asked("slow"), "t1")
         assert (again.error, again.replayed, clock.monotonic() - before) == (record.error, True, 0.5)
+
+    run_virtual(main)
+
+
+@pytest.mark.spec("O34")
+def test_the_model_is_told_of_the_time_out_and_goes_on() -> None:
+    async def main(clock: VirtualClock) -> None:
+        @tool(timeout=2)
+        async def slow() -> None:
+            await asyncio.sleep(100)
+
+        def last(request: ModelRequest) -> str:
+            return request.messages[-1].content
+
+        calls = [ToolCall(call_id="1", name="slow"), last, asked("add", "2", a=1), last]
+        agent: Agent[str] = Agent(model=scripted(calls), tools=[slow, add])
+        life = Life(clock=clock)
+        with life.root.entered():
+            answers = [await agent.chat("do it") for _ in range(2)]
+        assert [answer.content for answer in answers] == [
+            "Error: ToolTimeoutError: tool 'slow' did not end within 2 s",
+            "2",
+        ]
+        assert clock.monotonic() == 2.0
 
     run_virtual(main)
 

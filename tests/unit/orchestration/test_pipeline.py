@@ -242,8 +242,8 @@ def _troubled(calls: Calls) -> Pipeline:
     def fails(text: str) -> str:
         raise LookupError("no template")
 
-    agents = [Speaker("A", None, calls), Speaker("B", ValueError("no"), calls), Speaker("C", seconds=9, calls=calls)]
-    return Pipeline([*agents, Speaker("D", None, calls), _deep(calls)], {3: fails}, step_timeout=3, stop_on_error=False)
+    agents = [Speaker("A", None, calls), Speaker("B", ValueError("no"), calls), Speaker("C", seconds=20, calls=calls)]
+    return Pipeline([*agents, Speaker("D", None, calls), _deep(calls)], {3: fails}, step_timeout=9, stop_on_error=False)
 
 
 @pytest.mark.parametrize("make", [_six, _deep, _troubled])
