@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
@@ -46,7 +46,7 @@ from shoal.serving import until_signalled
 from shoal.store import open_store
 
 if TYPE_CHECKING:
-    from shoal.llm import StreamEvent
+    from shoal.llm import ChatStream
 
 __all__ = [
     "AgentContext",
@@ -292,15 +292,14 @@ class AgentRuntime(Verbs):
         given: dict[str, Any] = {"run_id": run_id, "budget": budget, "context": context, "user_id": user_id}
         return self._here.runs.start(runnable(pattern), input, options=options, **given)
 
-    async def stream(self, stream_id: str, after: int = 0) -> AsyncIterator[StreamEvent]:
-        """Yield an answer under way from the offset *after* on (``ChatStream.id``), on whichever node it comes.
+    def stream(self, stream_id: str, after: int = 0) -> ChatStream[Any]:
+        """Return an answer under way, read from the offset *after* on (``ChatStream.id``), on whichever node it comes.
 
-        Raises RunNotFoundError.
+        Reading it raises RunNotFoundError.
         """
-        from shoal.llm.streams import stream_event
+        from shoal.llm.streams import read_stream
 
-        async for event in self._here.runs.events(stream_id, after):
-            yield stream_event(event)
+        return read_stream(stream_id, lambda: self._here.runs.events(stream_id, after))
 
     def agent(self, name_or_id: str, timeout: float | None = None) -> RemoteAgent:
         """Return a proxy by which patterns chat with a registered agent, wherever it runs.

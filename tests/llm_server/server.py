@@ -39,7 +39,8 @@ class LlmServer:
         self.seen: list[Seen] = []
         self._queue = deque(behaviours)
         self._released = threading.Event()
-        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # asyncio sends at once on
+        self._socket.bind(("127.0.0.1", 0))  # sockets that say they are TCP; on others an answer waits for an ACK
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="llm-server")
         routes = [

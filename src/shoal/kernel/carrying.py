@@ -85,10 +85,18 @@ def end_of(result: Any) -> RunEnd:
     success = bool(getattr(result, "success", True))
     return RunEnd(
         status=_status(stopped, success),
-        result={"value": msgspec.to_builtins(result)},
+        result={"value": msgspec.to_builtins(result, enc_hook=_plain)},
         error=getattr(result, "error", None),
         stopped=stopped,
     )
+
+
+def _plain(value: Any) -> Any:
+    """Return what a result holds that is no record of ours: models of pydantic say themselves what they are in JSON."""
+    dump = getattr(value, "model_dump", None)
+    if dump is None:
+        raise NotImplementedError(f"{type(value).__name__} has no JSON form")
+    return dump(mode="json")
 
 
 def end_of_failure(error: Exception) -> RunEnd:

@@ -14,7 +14,7 @@ from shoal.kernel.budget import Account, Grant
 from shoal.kernel.leasing import Granted
 from shoal.kernel.message import AgentMessage
 from shoal.kernel.ports import Begun, Invocation, Lease, Link, SharedValue, Step
-from shoal.kernel.run import Approval
+from shoal.kernel.run import Approval, RunEvent
 from shoal.kernel.shared_store import SharedStore
 from shoal.kernel.task import Task
 
@@ -41,6 +41,7 @@ RESULTS: dict[str, Any] = {
     "run_decide": Approval,
     "run_account": Account,
     "run_cancel_asked": str | None,
+    "run_told": list[RunEvent],
     "step_load": Step | None,
     "step_record": Step,
     "submit_task": str,

@@ -38,19 +38,20 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def of(cls, error: BaseException) -> Failure:
         """Describe *error*; one from another process is described as it was there."""
+        if isinstance(error, RemoteError):
+            return msgspec.structs.replace(cls.brief(error), traceback=error.traceback_text[-TRACEBACK_BYTES:])
+        return msgspec.structs.replace(cls.brief(error), traceback=_printable(_traceback_of(error)[-TRACEBACK_BYTES:]))
+
+    @classmethod
+    def brief(cls, error: BaseException) -> Failure:
+        """Describe *error* without its traceback, which takes longest to write."""
         message = _text_of(error)
         if isinstance(error, RemoteError):
-            return cls(
-                error_type=error.error_type,
-                message=message,
-                bases=tuple(error.error_bases),
-                traceback=error.traceback_text[-TRACEBACK_BYTES:],
-            )
+            return cls(error_type=error.error_type, message=message, bases=tuple(error.error_bases))
         return cls(
             error_type=type(error).__name__,
             message=message,
             bases=tuple(base.__name__ for base in type(error).__mro__ if base not in (object, BaseException)),
-            traceback=_printable(_traceback_of(error)[-TRACEBACK_BYTES:]),
         )
 
 

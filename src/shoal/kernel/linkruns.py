@@ -75,3 +75,7 @@ class LinkRuns:
     def cancel_asked(self, run_id: str) -> Awaitable[str | None]:
         """Return why somebody asked to cancel the run."""
         return self._call("run_cancel_asked", run_id=run_id)
+
+    def told(self, feed_id: str, after: int) -> Awaitable[list[RunEvent]]:
+        """Return a page of what was told in this run, or a stream of it, after an offset."""
+        return self._call("run_told", feed_id=feed_id, after=after)

@@ -134,12 +134,16 @@ class LiveRun:
         output, error = None, None
         try:
             output = await do(ticket)
-        except (asyncio.CancelledError, Stopped):
+        except asyncio.CancelledError:
             if reserved is not None:  # the store counts it, too
                 self.spawn(self.write(RunWrite(settle=reserved, lost=True)))
                 self._count(scope, ticket.lost)
             raise
-        except (RunChangedError, LeaseLostError, BudgetExceededError):
+        except (Stopped, BudgetExceededError):
+            if reserved is not None:  # what it called was refused or stopped: it has used nothing itself
+                self.spawn(self.write(RunWrite(settle=reserved)))
+            raise
+        except (RunChangedError, LeaseLostError):
             raise
         except Exception as raised:  # noqa: BLE001  recorded, and raised below
             error = raised
@@ -220,11 +224,14 @@ class LiveRun:
             self._feeds.append(feed)
         return feed
 
-    def past(self, feed_id: str) -> list[RunEvent]:
+    async def past(self, feed_id: str) -> list[RunEvent]:
         """Return what is written of a feed, oldest first: what an earlier life of the run told."""
+        told = getattr(self.writer, "told", None)  # where the store is at the other end of a wire
         found: list[RunEvent] = []
-        while page := self._read(feed_id, found[-1].offset if found else 0):
+        after = 0
+        while page := await told(feed_id, after) if told is not None else self._read(feed_id, after):
             found += page
+            after = found[-1].offset
         return found
 
     def _read(self, feed_id: str, after: int) -> list[Any]:

@@ -98,7 +98,7 @@ class StepFailure(Failure, frozen=True, kw_only=True, omit_defaults=True):
     @classmethod
     def of_step(cls, error: BaseException) -> StepFailure:
         """Describe *error* without its traceback, with those of its attributes that are plain values."""
-        failure = Failure.of(error)
+        failure = Failure.brief(error)
         plain: dict[str, Any] = {
             name: value
             for name, value in vars(error).items()

@@ -90,6 +90,12 @@ async def _cancel_asked(cell: Cell, entry: Entry | None, run_id: str) -> str | N
     return await _runs(cell).cancel_asked(run_id)
 
 
+async def _told(cell: Cell, entry: Entry | None, feed_id: str, after: int) -> list[RunEvent]:
+    if entry is None or entry.attempt is None or feed_id.partition("/")[0] != f"task:{entry.attempt.task.task_id}":
+        raise LeaseLostError(f"this code does not carry out the run of {feed_id!r:.200}")
+    return list(_runs(cell).events(feed_id, after=after))
+
+
 async def _run_tool(cell: Cell, entry: Entry | None, isolation: str, program: Any, name: str, timeout: float) -> Any:
     env, options = cell.env, cell.registration.options
     if env.run_tool is None:
@@ -131,6 +137,7 @@ RUN_VERBS: dict[str, Callable[..., Awaitable[Any]]] = {
     "run_decide": _decide,
     "run_account": _account,
     "run_cancel_asked": _cancel_asked,
+    "run_told": _told,
     "run_tool": _run_tool,
 }
 """What carries out each verb, given the cell and the entry."""

@@ -6,15 +6,13 @@ import asyncio
 import contextlib
 import contextvars
 import logging
-import os
 import shutil
-import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shoal.errors import MissingExtraError, ToolError, ToolTimeoutError
 from shoal.kernel.ports import Clock
+from shoal.llm.mcpstdio import stdio
 
 if TYPE_CHECKING:
     from mcp import Client
@@ -25,7 +23,6 @@ __all__ = ["Connection", "Server"]
 
 log = logging.getLogger("shoal")
 
-GUARD = Path(__file__).with_name("mcpguard.py")
 _PAGES = 100  # a server whose list never ends must not hang anybody
 _CLOSED, _LATE = -32000, -32001  # JSON-RPC codes of the SDK: the connection has ended; no answer in time
 
@@ -62,7 +59,7 @@ class Server:
             del self._connections[other]
         connection = self._connections.get(loop)
         if connection is None or connection.ended:
-            connection = self._connections[loop] = Connection(self)
+            connection = self._connections[loop] = Connection(self, clock)
         try:
             async with clock.timeout(self.timeout):
                 await asyncio.shield(connection.ready)
@@ -72,11 +69,10 @@ class Server:
         return connection
 
     @contextlib.asynccontextmanager
-    async def client(self) -> AsyncIterator[Client]:
+    async def client(self, clock: Clock) -> AsyncIterator[Client]:
         """Start it, or open its address, and end it afterwards."""
         try:
-            from mcp import Client, StdioServerParameters
-            from mcp.client.stdio import stdio_client
+            from mcp import Client
         except ImportError as error:
             raise MissingExtraError("mcp", "MCPTools") from error
         if self.url is not None:
@@ -86,11 +82,8 @@ class Server:
         assert self.command is not None
         if shutil.which(self.command[0], path=self._env.get("PATH")) is None:
             raise ToolError(f"the MCP server cannot be started: there is no command {self.command[0]!r:.200}")
-        guarded = ["-I", "-S", str(GUARD), str(os.getpid()), *self.command]
-        parameters = StdioServerParameters(command=sys.executable, args=guarded, env=self._env)
-        with os.fdopen(os.dup(2), "w") as errors:  # whatever stands for sys.stderr may be no file
-            async with Client(stdio_client(parameters, errlog=errors)) as client:
-                yield client
+        async with Client(stdio(self.command, self._env, clock)) as client:
+            yield client
 
     def stop(self) -> None:
         """Let all connections end, from any thread."""
@@ -110,7 +103,7 @@ class Server:
 class Connection:
     """One connection, kept by an asyncio task of its own: the SDK's must be left where they were entered."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, clock: Clock) -> None:
         loop = asyncio.get_running_loop()
         self.ready: asyncio.Future[None] = loop.create_future()
         self.tools: tuple[Listed, ...] = ()
@@ -118,7 +111,9 @@ class Connection:
         self._client: Client | None = None
         self._stop = asyncio.Event()
         # It outlives its first caller, so it has nothing of his: neither his place in a run nor his invocation.
-        self._task = loop.create_task(self._keep(server), name=f"mcp {server.label}", context=contextvars.Context())
+        self._task = loop.create_task(
+            self._keep(server, clock), name=f"mcp {server.label}", context=contextvars.Context()
+        )
 
     @property
     def ended(self) -> bool:
@@ -135,9 +130,9 @@ class Connection:
         """Wait until it has ended, and the server that it started."""
         await asyncio.wait([self._task])
 
-    async def _keep(self, server: Server) -> None:
+    async def _keep(self, server: Server, clock: Clock) -> None:
         try:
-            async with server.client() as client:
+            async with server.client(clock) as client:
                 self.tools = await _all_tools(client)
                 self.name = client.server_info.name if client.server_info is not None else ""
                 self._client = client

@@ -70,7 +70,7 @@ class ModelCall:
 
         async def do(ticket: Ticket) -> Any:
             chosen = self._calling.cheap if ticket.cheap and self._calling.cheap is not None else model
-            self._reply = await self._made(chosen, ticket, number, order)
+            self._reply = await self._made(chosen, ticket, number)
             return msgspec.to_builtins(self._reply)
 
         self._reply = None
@@ -89,7 +89,7 @@ class ModelCall:
         size += len(_encode(prompt.tools)) + (0 if prompt.output is None else len(_encode(prompt.output)))
         return -(-size // BYTES_PER_TOKEN) + TOKENS_PER_MESSAGE * (1 + len(self._messages))
 
-    async def _made(self, model: Model, ticket: Ticket, number: int, order: StepOrder) -> ModelReply:
+    async def _made(self, model: Model, ticket: Ticket, number: int) -> ModelReply:
         calling = self._calling
         seconds = self._seconds()
         request = ModelRequest(
@@ -112,12 +112,12 @@ class ModelCall:
                 reply = await self._answer(model, request)
         except Exception as error:
             late = isinstance(error, TimeoutError)
-            self._failed(ticket, order, seen=not late and not self._heard)
+            self._failed(ticket, seen=not late and not self._heard)
             if late and not isinstance(error, ModelError):
                 raise ModelTimeoutError(f"{model.name}: no answer within {seconds:g} s", model=model.name) from None
             raise
         if reply.usage is None:
-            self._lose(ticket, order)
+            self._lose(ticket)
         else:
             ticket.usage = _priced(model, reply.usage)
         return reply
@@ -128,21 +128,18 @@ class ModelCall:
         left = self._scope.run.spending.seconds_left(self._scope)
         return self._calling.timeout if left is None else min(left, self._calling.timeout)
 
-    def _failed(self, ticket: Ticket, order: StepOrder, *, seen: bool) -> None:
+    def _failed(self, ticket: Ticket, *, seen: bool) -> None:
         if seen:
             ticket.usage = Usage(calls=1)
         else:
-            self._lose(ticket, order)
+            self._lose(ticket)
         if self._heard and self._caller.listener is not None:
             self._caller.listener.broken_off()
 
-    def _lose(self, ticket: Ticket, order: StepOrder) -> None:
-        """Nobody knows what it cost: what was reserved is lost."""
+    def _lose(self, ticket: Ticket) -> None:
+        """Nobody knows what it cost: what was reserved is lost, which the run counts."""
         ticket.unseen = True
-        reserved = 0
-        if self._scope.account is not None and order.need is not None:
-            reserved = order.need.amount(ticket.output_tokens).cost_pico
-        ticket.usage = Usage(calls=1, lost_calls=1, lost_pico=reserved)
+        ticket.usage = Usage(calls=1, lost_calls=0 if self._scope.account is not None else 1)
 
     async def _answer(self, model: Model, request: ModelRequest) -> ModelReply:
         if not self._caller.tokens and self._caller.listener is None:

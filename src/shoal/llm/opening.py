@@ -25,7 +25,7 @@ __all__ = ["at_base_url", "by_name", "known_providers", "wrapped"]
 
 NO_KEY = "none-given"  # the SDK wants one; servers without keys ignore it
 IN_THE_EXTRA = ("openai", "anthropic")
-OPENAI_HOST = re.compile(r"https://[a-z0-9.-]*\.?(openai\.com|openai\.azure\.com)(:\d+)?(/|$)")
+OPENAI_HOST = re.compile(r"https://([a-z0-9-]+\.)*(openai\.com|openai\.azure\.com)(:\d+)?(/|$)")
 
 
 def known_providers() -> list[str]:
@@ -51,8 +51,8 @@ def by_name(
 
     def build() -> PaiModel:
         if api_key is None:
-            return infer_model(f"{provider}:{model}")
-        return infer_model(f"{provider}:{model}", lambda name: infer_provider_class(name)(api_key=api_key))  # type: ignore[call-arg]
+            return _once(infer_model(f"{provider}:{model}"))
+        return _once(infer_model(f"{provider}:{model}", lambda name: infer_provider_class(name)(api_key=api_key)))  # type: ignore[call-arg]
 
     if provider not in known_providers() and not provider.startswith("gateway/"):
         raise ConfigError(f"unknown provider {provider!r:.80}{nearest(provider, known_providers())}")
@@ -88,7 +88,7 @@ def at_base_url(
 
     def build() -> PaiModel:
         server = OpenAIProvider(base_url=base_url, api_key=api_key or NO_KEY)
-        return OpenAIChatModel(name[1], provider=server, profile=None if own else profile)
+        return _once(OpenAIChatModel(name[1], provider=server, profile=None if own else profile))
 
     first = build()
     return _live(build, first, ":".join(name), _pricing(price, ListedPrice(name[1], first.base_url)), settings)
@@ -102,6 +102,14 @@ def wrapped(model: PaiModel, *, price: tuple[float, float] | None, settings: Map
         url = None
     pricing = _pricing(price, ListedPrice(model.model_name, url) if url else UnknownPrice())
     return _live(lambda: model, model, f"{model.system}:{model.model_name}", pricing, settings)
+
+
+def _once(model: PaiModel) -> PaiModel:
+    """Tell the SDK's client to try nothing again by itself."""
+    client: Any = getattr(model, "client", None)
+    if isinstance(getattr(client, "max_retries", None), int):
+        client.max_retries = 0
+    return model
 
 
 def _pricing(price: tuple[float, float] | None, listed: Pricing) -> Pricing:

@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from shoal.errors import RunError
 from shoal.kernel.feed import Feed
 from shoal.kernel.run import RunEvent, RunEventType, StepFailure
 from shoal.kernel.scope import Scope
@@ -94,26 +95,27 @@ class LiveStream(Generic[T]):
         self.id = ""
         self._feed: asyncio.Future[Feed] = loop.create_future()
         self._telling: Telling | None = None
-        telling = self._open(place) if isinstance(place, Scope) else None
-        self.work = loop.create_task(self._carry_out(place, telling), name=f"stream of {agent_name}")
+        if isinstance(place, Scope):
+            self._take(place)
+        self.work = loop.create_task(self._carry_out(place), name=f"stream of {agent_name}")
         self.work.add_done_callback(_looked_at)
         asker = asyncio.current_task()
         if bound and asker is not None:
             asker.add_done_callback(lambda _: self.work.cancel())
 
-    def _open(self, scope: Scope) -> Telling:
-        run = scope.run
-        self.id = f"{run.run_id}/{scope.path or self._agent_name}"
-        past = run.past(self.id)
-        feed = run.open_feed(self.id, past[-1].offset if past else 0)
-        self._telling = Telling(feed, self._agent_name, past)
-        self._feed.set_result(feed)
+    def _take(self, scope: Scope) -> None:
+        self.id = f"{scope.run.run_id}/{scope.path or self._agent_name}"
         self._opened(self)
-        return self._telling
 
-    async def _carry_out(self, place: Scope | Coroutine[Any, Any, Scope], telling: Telling | None) -> ChatResult[T]:
-        scope = place if isinstance(place, Scope) else await place
-        telling = telling or self._open(scope)
+    async def _carry_out(self, place: Scope | Coroutine[Any, Any, Scope]) -> ChatResult[T]:
+        if isinstance(place, Scope):
+            scope = place
+        else:
+            self._take(scope := await place)
+        past = await scope.run.past(self.id)
+        feed = scope.run.open_feed(self.id, past[-1].offset if past else 0)
+        self._telling = telling = Telling(feed, self._agent_name, past)
+        self._feed.set_result(feed)
         watching = asyncio.get_running_loop().create_task(_watch(scope, telling), name=f"approvals of {self.id}")
         try:
             result = await self._chat(scope, telling)
@@ -165,31 +167,38 @@ def _looked_at(work: asyncio.Task[Any]) -> None:
         work.exception()  # whoever reads the stream gets it; whoever does not has chosen not to hear of it
 
 
-def read_stream(
-    stream_id: str, events: AsyncIterator[RunEvent], cancel: Callable[[], Awaitable[None]]
-) -> ChatStream[Any]:
+def read_stream(stream_id: str, events: Callable[[], AsyncIterator[RunEvent]]) -> ChatStream[Any]:
     """Return the stream whose *events* come from somewhere else, a store or another process.
 
-    Its result is that of the ``done`` event: an output is in its content, as JSON.
+    Its result is that of the ``done`` event: an output is in its content, as JSON. It cannot be cancelled here.
     """
     last: list[RunEvent] = []
 
     async def noted() -> AsyncIterator[RunEvent]:
-        async for event in events:
+        async for event in events():
             last[:] = [event]
             yield event
             if event.type == "done":
                 return
 
     async def result() -> ChatResult[Any]:
-        async for _ in noted():
-            continue
+        if not last or last[0].type != "done":
+            async for _ in noted():
+                continue
         if not last or last[0].type != "done":
             raise LookupError(f"the stream {stream_id!r:.200} has not been told to its end")
         data = last[0].data
         if "error" in data:
             raise msgspec.convert(data["error"], StepFailure).revive()
         return msgspec.convert(data["result"], ChatResult[Any])
+
+    async def cancel() -> None:
+        run_id = stream_id.partition("/")[0]
+        raise RunError(
+            f"the stream {stream_id!r:.200} is read out of the store",
+            run_id=run_id,
+            note="Cancel its run with runtime.runs.cancel, or the stream where it was begun.",
+        )
 
     return ChatStream(lambda: stream_id, noted, result, cancel)
 

@@ -45,11 +45,7 @@ class Toolbox:
         self._listed: list[tuple[Tool, ...]] = []
         self._all: dict[str, Tool] = self._own
         self._specs = tuple(tool.spec for tool in self._own.values())
-        self._pool = DaemonPool()
-        weakref.finalize(self, self._pool.shutdown).atexit = False  # idle threads end with it
-
-    def __len__(self) -> int:
-        return len(self._all) + len(self.servers)
+        self._pool: DaemonPool | None = None  # made with the first call
 
     async def open(self) -> None:
         """Connect to the MCP servers that are not connected, and learn their tools. Without servers it costs nothing.
@@ -119,7 +115,13 @@ class Toolbox:
             Stopped, BudgetExceededError, RunChangedError, LeaseLostError, StoreError: what ends the whole run.
         """
         request = read_request(call, self._all.get(call.name), tuple(self._all))
-        return await carry_out(request, Place(scope, segment, agent_name, user_id, decide, self._pool))
+        return await carry_out(request, Place(scope, segment, agent_name, user_id, decide, self._threads()))
+
+    def _threads(self) -> DaemonPool:
+        if self._pool is None:
+            self._pool = DaemonPool()
+            weakref.finalize(self, self._pool.shutdown).atexit = False  # idle threads end with it
+        return self._pool
 
     async def aclose(self) -> None:
         """End the connections to MCP servers, and with them the servers that were started."""

@@ -112,7 +112,8 @@ class _Calling:
         refusal = failed(request.fault) if request.fault else None
         if tool is not None and self._is_new(digest):
             self._scope.check()
-            refusal = await self._refusal(tool)
+            if tool.effect != "once" or not self._was_begun(digest):  # then the question is how it went
+                refusal = await self._refusal(tool)
             if refusal is None and tool.isolation not in ("inline", "thread"):
                 self._ambient = ambient_for(tool.label, tool.isolation)
         order = StepOrder(
@@ -129,10 +130,18 @@ class _Calling:
         known = self._scope.recorded(self._place.segment)
         return known is None or (known.input_sha256 != digest and self._run.options.on_change == "rerun")
 
+    def _was_begun(self, digest: str) -> bool:
+        """Tell whether an earlier life began it, and a crash hid how it ended."""
+        known = self._run.recorded.get(self._key)
+        return known is not None and known.finished_at is None and known.input_sha256 == digest
+
+    def _warn(self, warning: str) -> None:
+        if warning and warning not in self._run.warnings:
+            self._run.warnings.append(warning)
+
     def _told(self, step: RunStep) -> ToolRecord:
         done = msgspec.convert(step.output, _Done)
-        if done.warning and done.warning not in self._run.warnings:
-            self._run.warnings.append(done.warning)
+        self._warn(done.warning)
         if not self._live and done.nested != _NOTHING:
             self._child.add(done.nested)
         call, tool = self._request.call, self._request.tool
@@ -217,14 +226,16 @@ class _Calling:
         self._child.tell(RunEventType.TOOL_STARTED, place.agent_name, **news, arguments=request.arguments)
         work = ToolRun(tool, request.bound, context, place.pool, self._run.clock)
         began = self._run.clock.monotonic()
-        outcome = failed("cancelled")
         try:
             with self._child.entered():
                 outcome = await work.outcome(self._ambient)
-        finally:
             if work.warning:
                 outcome = msgspec.structs.replace(outcome, warning=work.warning)
-                self._run.warnings.append(work.warning)
+        except BaseException as error:
+            outcome = failed(error)
+            raise
+        finally:
+            self._warn(work.warning)
             took = (self._run.clock.monotonic() - began) * 1000
             end = {"success": outcome.error is None, "error": outcome.error, "duration_ms": took}
             self._child.tell(RunEventType.TOOL_FINISHED, place.agent_name, **news, **end)

@@ -93,10 +93,10 @@ def _definition(tool: ToolSpec, *, output: bool = False) -> ToolDefinition:
     )
 
 
-def settings_of(request: ModelRequest, own: Mapping[str, Any], unsupported: frozenset[str]) -> ModelSettings:
+def settings_of(request: ModelRequest, own: Mapping[str, Any], left_out: frozenset[str]) -> ModelSettings:
     """Return the settings of one attempt: *own* of the model, those of the request, and what makes it one attempt.
 
-    The SDKs' own retries are off; the time-out bounds the whole attempt. *unsupported*: what this model ignores.
+    The SDKs' own retries are off; the time-out bounds the whole attempt. *left_out*: what need not be said of that.
     """
     merged: dict[str, Any] = {**own, **request.settings}
     headers = {**own.get("extra_headers", {}), **request.settings.get("extra_headers", {})}
@@ -109,7 +109,7 @@ def settings_of(request: ModelRequest, own: Mapping[str, Any], unsupported: froz
     if request.timeout is not None:
         merged["request_timeout"] = request.timeout
     for name in ("max_retries", "extra_headers"):
-        if name in unsupported:
+        if name in left_out:
             del merged[name]
     return cast(ModelSettings, merged)
 

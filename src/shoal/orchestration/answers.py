@@ -10,7 +10,7 @@ import msgspec
 
 from shoal.kernel.asking_people import digest_of
 from shoal.kernel.budget import Need
-from shoal.kernel.failure import as_ordinary
+from shoal.kernel.failure import Failure, as_ordinary
 from shoal.kernel.run import Handoff
 from shoal.kernel.scope import Scope, StepOrder, Ticket
 from shoal.kernel.usage import Usage, pico_of
@@ -60,6 +60,12 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             error=(str(error) if error else f"{name} did not succeed") if failed else None,
             error_type=getattr(answer, "error_type", None) if failed and isinstance(answer, AgentResult) else None,
         )
+
+    @classmethod
+    def failed(cls, error: Exception) -> Answer:
+        """Read an error as that of whoever raised it."""
+        failure = Failure.brief(error)
+        return cls(success=False, error=failure.message or failure.error_type, error_type=failure.error_type)
 
     @classmethod
     def of_unfinished(cls, result: Result) -> Answer:
@@ -113,8 +119,7 @@ async def _ask_foreign(place: Scope, agent: Any, name: str, message: str, user_i
     try:
         answer = await ask(agent.chat, message, user_id)
     except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
+        if cancelled_from_outside():
             raise
         raise RuntimeError(f"{name} was cancelled from within") from None
     except SystemExit as error:
@@ -126,6 +131,12 @@ async def _ask_foreign(place: Scope, agent: Any, name: str, message: str, user_i
         place.check()  # what came of a refused budget is not its answer: with a larger one it is asked again
     read = Answer.of(answer, name, foreign=True)
     return msgspec.to_builtins(msgspec.structs.replace(read, nested=nested))
+
+
+def cancelled_from_outside() -> bool:
+    """Tell whether the present asyncio task is being cancelled: else what it runs has raised CancelledError by itself."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _usage_of(answer: Any) -> Usage:

@@ -8,12 +8,11 @@ from typing import Any
 
 from shoal.errors import LeaseLostError, RunChangedError, StoreError
 from shoal.kernel.bounded import OutOfTime, bounded
-from shoal.kernel.failure import Failure
 from shoal.kernel.run import RunStep
 from shoal.kernel.scope import Scope, StepOrder, Stopped, Ticket, segment_of
 from shoal.kernel.taskrun import present_place
 from shoal.orchestration.agents import checked_agent, name_of
-from shoal.orchestration.answers import Answer, answer_at
+from shoal.orchestration.answers import Answer, answer_at, cancelled_from_outside
 from shoal.orchestration.checks import check_seconds, check_text
 from shoal.orchestration.results import AgentResult
 
@@ -23,10 +22,12 @@ __all__ = [
     "TIMEOUT",
     "Call",
     "Cancelled",
+    "budget_over",
     "call",
     "call_at",
     "cut_short",
     "note_progress",
+    "time_left",
     "unfinished",
 ]
 
@@ -105,55 +106,55 @@ class Call:
 
     async def ask(self, message: str, *, timeout: float | None = None, user_id: str = "default") -> AgentResult:
         """Ask, and return what became of it."""
+        limit = time_left(self.place, timeout)
+        try:
+            return await bounded(self.attempt(message, user_id), limit, self._clock, name=self.title)
+        except OutOfTime:
+            if limit != timeout:
+                await budget_over(self.place)
+            return await self.cut_short(TimeoutError(TIMEOUT))
+
+    @property
+    def title(self) -> str:
+        """How its asyncio task is called."""
+        return f"call {self.name}"
+
+    async def attempt(self, message: str, user_id: str) -> AgentResult:
+        """Ask without a limit of time, in an asyncio task that whoever made it may cancel, and then cut short."""
         self._began = self._clock.monotonic()
         self._asked = True
         ended = self.place.recorded(_CUT)
         if ended is not None:
             return self._replayed_cut(ended)
-        left = self.place.run.spending.seconds_left(self.place)
-        limit = min((each for each in (timeout, left) if each is not None), default=None)
         self._under_way[self.place.path] = self
         try:
             with self.place.entered():
-                answer = await bounded(self._ask(message, user_id), limit, self._clock, name=f"call {self.name}")
-        except OutOfTime:
-            if limit != timeout:
-                await self._budget_over()
-            return await self.cut_short(TimeoutError(TIMEOUT))
+                answer = await answer_at(self.place, self.agent, self.name, message, user_id)
         except CONTROL:
             raise
         except asyncio.CancelledError:
-            if _is_cancelled():
+            if cancelled_from_outside():
                 raise  # it stays under way: whoever asks for the partial result sees what it has finished
-            result = self._failed(Cancelled(f"{self.name} was cancelled from within"))
+            answer = Answer.failed(Cancelled(f"{self.name} was cancelled from within"))
         except Exception as error:  # noqa: BLE001  an agent's error is data
-            result = self._failed(error)
-        else:
-            result = self._result(answer)
-        del self._under_way[self.place.path]
-        return result
+            answer = Answer.failed(error)
+        self._leave()
+        return self._result(answer)
 
-    async def _ask(self, message: str, user_id: str) -> Answer:
-        try:
-            return await answer_at(self.place, self.agent, self.name, message, user_id)
-        except OutOfTime as error:  # of something within: the time of this call is not over
-            raise TimeoutError(str(error)) from error
-
-    async def _budget_over(self) -> None:
-        """Raise Stopped: the time of a budget is over. The timer may have been early by the precision of its clock."""
-        await self._clock.sleep(self.place.run.spending.seconds_left(self.place) or 0.0)
-        self.place.check()
+    def _leave(self) -> None:
+        self._under_way.pop(self.place.path, None)
+        self.place.run.notes.pop((_PROGRESS, self.place.path), None)
 
     async def cut_short(self, error: Exception) -> AgentResult:
         """Record that it was given no more time, and return that as its result. What it was doing has ended before."""
-        self._under_way.pop(self.place.path, None)
+        self._leave()
         ended = self.place.recorded(_CUT)
         if ended is not None:
             return self._replayed_cut(ended)
         if not self._asked:  # it was in an earlier life of the run, which ended before this was recorded
             self.place.add(self.place.run.used_below(self.place.path))
         await cut_short(self.place, self.name, error)
-        return self._failed(error)
+        return self._result(Answer.failed(error))
 
     def so_far(self) -> AgentResult | None:
         """Return what a pattern that is under way here has finished; None for one who has nothing to show yet."""
@@ -165,12 +166,7 @@ class Call:
     def _replayed_cut(self, step: RunStep) -> AgentResult:
         assert step.error is not None, "it is recorded as an error"
         self.place.add(self.place.run.used_below(self.place.path))
-        return self._failed(step.error.revive())
-
-    def _failed(self, error: Exception) -> AgentResult:
-        failure = Failure.of(error)
-        text = failure.message or failure.error_type
-        return self._result(Answer(success=False, error=text, error_type=failure.error_type))
+        return self._result(Answer.failed(step.error.revive()))
 
     def _result(self, answer: Answer) -> AgentResult:
         return AgentResult(
@@ -187,9 +183,16 @@ class Call:
         )
 
 
-def _is_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+def time_left(scope: Scope, timeout: float | None) -> float | None:
+    """Return the seconds that a time-out and the budgets above *scope* leave, None: no limit."""
+    left = scope.run.spending.seconds_left(scope)
+    return timeout if left is None else left if timeout is None else min(timeout, left)
+
+
+async def budget_over(scope: Scope) -> None:
+    """Raise Stopped: the time of a budget is over. The timer may have been early by the precision of its clock."""
+    await scope.run.clock.sleep(scope.run.spending.seconds_left(scope) or 0.0)
+    scope.check()
 
 
 async def cut_short(place: Scope, name: str, error: Exception) -> None:

@@ -122,7 +122,7 @@ class _Fork:
         except CONTROL:
             raise
         except Exception as error:  # noqa: BLE001  a router's error is data
-            self._error = f"router: {Failure.of(error).text}"
+            self._error = f"router: {Failure.brief(error).text}"
             return
         route = name if name in self._lines else OTHERWISE
         if route not in self._lines:

@@ -9,14 +9,15 @@ from typing import Any, Literal
 
 from shoal.errors import nearest
 from shoal.kernel.asking_people import digest_of
+from shoal.kernel.bounded import end
 from shoal.kernel.budget import Budget
 from shoal.kernel.scope import Scope, StepOrder, Ticket
 from shoal.orchestration.agents import check_agents, name_of
-from shoal.orchestration.calling import CANCELLED, Call, Cancelled, unfinished
+from shoal.orchestration.calling import CANCELLED, TIMEOUT, Call, Cancelled, budget_over, time_left, unfinished
 from shoal.orchestration.checks import check_count, check_flag, check_seconds, check_text
 from shoal.orchestration.pattern import Pattern
 from shoal.orchestration.results import AgentResult, ParallelResult
-from shoal.orchestration.together import end_all, results_of
+from shoal.orchestration.together import results_of
 
 __all__ = ["Fan", "ParallelAgents", "parallel_chat"]
 
@@ -163,36 +164,49 @@ class Fan:
         return list(found)
 
     async def _ask(self, indices: list[int], *, decided: bool) -> None:
+        clock, timeout = self._scope.run.clock, self._pattern.timeout
+        limit = time_left(self._scope, timeout) if self._places is None else None
         loop = asyncio.get_running_loop()
-        tasks = {index: loop.create_task(self._ask_one(index)) for index in indices}
+        tasks = {i: loop.create_task(self._ask_one(i), name=self._calls[i].title) for i in indices}
         fail_fast = self._pattern.fail_fast and not decided
-        waiting = set(tasks.values())
-        failed = None
+        in_time = True
         try:
-            while waiting and failed is None:
-                until = asyncio.FIRST_COMPLETED if fail_fast else asyncio.FIRST_EXCEPTION
-                done, waiting = await asyncio.wait(waiting, return_when=until)
-                results_of(done)
-                failed = next((i for i in self._done if not self._done[i].success), None) if fail_fast else None
+            async with clock.timeout(limit):
+                await self._wait(tasks.values(), fail_fast=fail_fast)
             late = [index for index in indices if index not in self._done]
             if late:
                 await self._decide(late)
+        except TimeoutError:
+            late = [index for index in indices if index not in self._done]
+            in_time = False
         finally:
-            await end_all(waiting)
-        for index in late:  # whoever has answered since the decision is cancelled all the same, as on replay
-            self._done[index] = await self._calls[index].cut_short(Cancelled(CANCELLED))
+            left = [task for task in tasks.values() if not task.done()]
+            if left:
+                await end(left, clock)
+        if not in_time and limit != timeout:
+            await budget_over(self._scope)
+        for index in late:  # whoever has answered since then has not answered, as on replay
+            reason = Cancelled(CANCELLED) if in_time else TimeoutError(TIMEOUT)
+            self._done[index] = await self._calls[index].cut_short(reason)
+
+    async def _wait(self, tasks: Iterable[asyncio.Task[None]], *, fail_fast: bool) -> None:
+        """Wait until all have ended, or with *fail_fast* until one has failed."""
+        waiting = set(tasks)
+        until = asyncio.FIRST_COMPLETED if fail_fast else asyncio.FIRST_EXCEPTION
+        while waiting:
+            done, waiting = await asyncio.wait(waiting, return_when=until)
+            results_of(done)
+            if fail_fast and not all(said.success for said in self._done.values()):
+                return
 
     async def _ask_one(self, index: int) -> None:
+        call, message = self._calls[index], self._messages[index]
         if self._places is None:
-            await self._ask_now(index)
+            said = await call.attempt(message, self._user_id)
         else:
             async with self._places:
-                await self._ask_now(index)
-
-    async def _ask_now(self, index: int) -> None:
-        self._done[index] = await self._calls[index].ask(
-            self._messages[index], timeout=self._pattern.timeout, user_id=self._user_id
-        )
+                said = await call.ask(message, timeout=self._pattern.timeout, user_id=self._user_id)
+        self._done[index] = said
 
     async def _decide(self, cancelled: list[int]) -> None:
         """Record whom the failure cancels, so that replay gives the same whoever is quicker then."""

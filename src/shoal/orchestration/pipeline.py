@@ -130,7 +130,7 @@ class Line:
                     agent_name=name,
                     input=text,
                     success=False,
-                    error=Failure.of(error).message or type(error).__name__,
+                    error=Failure.brief(error).message or type(error).__name__,
                     failed_in="transformer",
                     duration_ms=(clock.monotonic() - began) * 1000,
                     usage=function.usage,

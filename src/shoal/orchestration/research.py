@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+
+from shoal.orchestration.members import Models
 
 if TYPE_CHECKING:
     from shoal.orchestration.supervisor import Supervisor
@@ -34,30 +35,12 @@ def create_research_team(
     Raises:
         ConfigError, MissingExtraError: no such provider, no key, no extra.
     """
-    from shoal.llm import Agent
     from shoal.orchestration.supervisor import PLANNER, SYNTHESIZER, Supervisor, SupervisorConfig
 
-    chosen: Callable[[str], Any] = model if _chooses(model) else lambda _: model
-
-    def member(name: str, temperature: float, role: str) -> Any:
-        return Agent[Any](
-            name=name,
-            role=role,
-            temperature=temperature,
-            provider=provider,
-            api_key=api_key,
-            model=chosen(name),
-            base_url=base_url,
-        )
-
+    models = Models(provider, api_key, model, base_url)
     return Supervisor(
-        workers={name: member(name, temperature, role) for name, temperature, role in _MEMBERS},
-        planner=member("Planner", 0.3, PLANNER),
-        synthesizer=member("Synthesizer", 0.5, SYNTHESIZER),
+        workers={name: models.agent(name, temperature, role) for name, temperature, role in _MEMBERS},
+        planner=models.agent("Planner", 0.3, PLANNER),
+        synthesizer=models.agent("Synthesizer", 0.5, SYNTHESIZER),
         config=SupervisorConfig(max_iterations=ITERATIONS),
     )
-
-
-def _chooses(model: Any) -> bool:
-    """Tell whether *model* is a function of the agent's name: a model itself can be asked."""
-    return callable(model) and not hasattr(model, "request")

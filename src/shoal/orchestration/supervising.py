@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from shoal.errors import LoopDetectedError
 from shoal.kernel.asking_people import digest_of
-from shoal.kernel.budget import LoopLimits
 from shoal.kernel.fences import Quote
 from shoal.kernel.run import RunEventType, StopReason
 from shoal.kernel.scope import Scope
@@ -23,20 +22,13 @@ from shoal.orchestration.results import SupervisorResult, WorkerResult, WorkerTa
 from shoal.orchestration.selection import SupervisorConfig, WorkerSelectionMode
 from shoal.orchestration.working import Shift
 
+if TYPE_CHECKING:
+    from shoal.orchestration.supervisor import Supervisor
+
 __all__ = ["Supervising"]
 
 SYNTHESIS = "synthesis"
 FOR_ALL = "the whole task went to all workers"
-
-
-class Rules(Protocol):
-    """What a supervisor says of its runs (``Supervisor``)."""
-
-    workers: Mapping[str, Any]
-    planner: Any
-    synthesizer: Any
-    config: SupervisorConfig | None
-    loop: LoopLimits
 
 
 class _End(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,11 +42,11 @@ class _End(msgspec.Struct, frozen=True, kw_only=True):
 class Supervising:
     """A supervisor at work at *scope*."""
 
-    def __init__(self, rules: Rules, scope: Scope, given: Assignment) -> None:
-        self._rules = rules
+    def __init__(self, supervisor: Supervisor, scope: Scope, given: Assignment) -> None:
+        self._supervisor = supervisor
         self._scope = scope
         self._given = given
-        self._config = config = rules.config or SupervisorConfig()
+        self._config = config = supervisor.config or SupervisorConfig()
         selective = config.mode == WorkerSelectionMode.SELECTIVE
         self._most = config.max_iterations if selective and config.allow_replanning else 1
         self._plan: list[WorkerTask] = []
@@ -121,18 +113,20 @@ class Supervising:
     async def _planned(self, place: Scope, iteration: int) -> Planned:
         if self._config.mode == WorkerSelectionMode.ALL:
             return Planned(plan=Plan(tasks=self._for_all()))
-        planner = Planner(self._rules.planner, self._rules.workers, self._config, self._given, replans=self._most > 1)
+        planner = Planner(
+            self._supervisor.planner, self._supervisor.workers, self._config, self._given, replans=self._most > 1
+        )
         return await planner.plan(place, iteration, self._results)
 
     def _for_all(self) -> tuple[WorkerTask, ...]:
-        return tuple(WorkerTask(worker_name=name, task=self._given.task) for name in self._rules.workers)
+        return tuple(WorkerTask(worker_name=name, task=self._given.task) for name in self._supervisor.workers)
 
     def _tell(self, iteration: int, tasks: Sequence[WorkerTask]) -> None:
         """Tell the plan, unless that was done in an earlier life of the run: the first step after it was written with it."""
         after = self._scope.key(f"i{iteration}/w" if tasks else f"{SYNTHESIS}/")
         if any(key.startswith(after) for key in self._scope.run.recorded):
             return
-        planner = self._rules.planner
+        planner = self._supervisor.planner
         name = "" if planner is None else name_of(planner)
         self._scope.tell(
             RunEventType.PLAN, name, iteration=iteration, plan=[msgspec.to_builtins(task) for task in tasks]
@@ -141,7 +135,7 @@ class Supervising:
     async def _let_work(self, place: Scope, tasks: Sequence[WorkerTask]) -> None:
         self._plan += tasks
         self._iterations += 1
-        self._shift = Shift(place, self._rules.workers, self._config, self._given, tasks, tuple(self._results))
+        self._shift = Shift(place, self._supervisor.workers, self._config, self._given, tasks, tuple(self._results))
         await self._shift.work()
         self._results = self._so_far()
         self._shift = None
@@ -153,7 +147,7 @@ class Supervising:
         circle = digest_of(done)
         self._seen[circle] += 1
         times = self._seen[circle]
-        if times < self._rules.loop.max_repeats:
+        if times < self._supervisor.loop.max_repeats:
             return None
         names = ", ".join(dict.fromkeys(task.worker_name for task in tasks))
         error = LoopDetectedError("plan", f"the same plan for {names} had the same outputs {times} times")
@@ -167,7 +161,7 @@ class Supervising:
         if error is not None:
             return _End(error=error)
         outputs = labeled([(r.worker_name, r.output) for r in self._results if r.success])
-        synthesizer = self._rules.synthesizer
+        synthesizer = self._supervisor.synthesizer
         if synthesizer is None:
             return _End(content=outputs)
         name = name_of(synthesizer)
@@ -194,7 +188,7 @@ class Supervising:
         succeeded, least = len(last) - len(failed), self._config.min_successful_workers
         because = f" ({'; '.join(failed)})" if failed else ""
         if succeeded < least:
-            return f"{succeeded} of the workers succeeded, min_successful_workers is {least}{because}"
+            return f"{succeeded} of {len(last)} workers succeeded, min_successful_workers is {least}{because}"
         if failed and self._config.require_all_workers:
             return f"not all workers succeeded{because}"
         return None

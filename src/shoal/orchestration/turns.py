@@ -218,7 +218,7 @@ class Turns:
         except CONTROL:
             raise
         except Exception as error:
-            raise _Over("error", f"{'turn' if what == 'next' else what}: {Failure.of(error).text}") from error
+            raise _Over("error", f"{'turn' if what == 'next' else what}: {Failure.brief(error).text}") from error
 
     def _problem(self, speaker: str, handoff: Handoff | None) -> str:
         """Return what is wrong with a handoff, "" if nothing is."""

@@ -120,6 +120,16 @@ def test_it_ends_with_aclose_with_its_tools_and_with_the_loop() -> None:
         gc.collect()
         assert await ended(pid)
 
+    async def dropped_as_the_loop_ends(turns: int) -> int:
+        life = Life([MCPTools(COMMAND)])
+        await life.box.open()
+        pid = int((await life.call(asked("pid"))).content)
+        del life
+        gc.collect()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        return pid
+
     async def left() -> tuple[Toolbox, int]:
         life = Life([MCPTools(COMMAND)])
         await life.box.open()
@@ -127,6 +137,8 @@ def test_it_ends_with_aclose_with_its_tools_and_with_the_loop() -> None:
 
     assert gone(asyncio.run(closed()))
     asyncio.run(dropped())
+    for turns in (1, 3, 10):
+        assert gone(asyncio.run(dropped_as_the_loop_ends(turns)))
     box, pid = asyncio.run(left())
     assert gone(pid)
 

@@ -405,6 +405,11 @@ def test_a_model_object_of_pydantic_ai(server_of: Callable[..., LlmServer]) -> N
     assert [ask(model).text for _ in range(2)] == ["Hello.", "Hello."]
     assert model.price(Usage(calls=1, input_tokens=1_000_000, output_tokens=1_000_000)) == 3_000_000_000_000
     assert open_model(theirs).price(Usage(calls=1, input_tokens=1000)) is None
+    server.play(failing("server_error"))
+    with pytest.raises(errors.ModelUnavailableError):
+        ask(model)
+    assert len(server.seen) == 1
+    assert theirs.client.max_retries > 0  # theirs is left as it is
 
 
 async def _stream(model: Model, **fields: Any) -> Any:

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from shoal import AgentRuntime
+from shoal.errors import RunError
 from shoal.llm import StreamEvent
-from shoal.llm.streams import read_stream
 from tests.lifecycle.llm.stream_node import WORDS
 
 ROOT = Path(__file__).parents[3]
@@ -29,13 +29,9 @@ def live(store: Path, *words: str) -> int:
     return done.returncode
 
 
-async def nothing() -> None:
-    """Cancel a stream of a process that is gone."""
-
-
 async def read(runtime: AgentRuntime, after: int = 0) -> list[StreamEvent]:
     """Read the stream out of the store."""
-    return [event async for event in read_stream("r1/Speaker", runtime.runs.events("r1/Speaker", after), nothing)]
+    return [event async for event in runtime.stream("r1/Speaker", after)]
 
 
 @pytest.mark.spec("O38")
@@ -58,8 +54,10 @@ def test_one_restart_tells_readers_and_the_final_text_is_equal(words: int, tmp_p
             ]  # fmt: skip
             for after in range(0, len(events), 7):
                 assert await read(runtime, after) == events[after:]
-            stream = read_stream("r1/Speaker", runtime.runs.events("r1/Speaker"), nothing)
+            stream = runtime.stream("r1/Speaker")
             result = await stream.result()
+            with pytest.raises(RunError, match="read out of the store"):
+                await stream.cancel()
             assert (result.content, result.run_id) == ("".join(WORDS), "r1")
             assert [step.key for step in runtime.runs.steps("r1")] == [
                 "Speaker/model1",

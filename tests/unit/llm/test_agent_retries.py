@@ -99,6 +99,23 @@ def test_a_rate_limit_holds_back_the_agent_s_other_calls() -> None:
     virtual(main)
 
 
+@pytest.mark.spec("O42")
+def test_in_a_runtime_it_holds_back_all_calls_to_that_provider_and_key() -> None:
+    async def main(clock: VirtualClock) -> None:
+        model, _ = failing(ModelRateLimitError("slow down", retry_after=5))
+        other, _ = failing()
+        other.name = "another"
+        first = asyncio.ensure_future(Agent(name="Ann", model=model).chat("one"))
+        await clock.sleep(1)
+        await Agent(name="Cid", model=other).chat("elsewhere")
+        assert clock.monotonic() == 1.0
+        await Agent(name="Bob", model=model).chat("two")
+        assert clock.monotonic() == 5.0
+        await first
+
+    virtual(main)
+
+
 class Deaf:
     """A model that never answers and knows no time-out."""
 

@@ -245,3 +245,17 @@ def test_a_run_that_does_not_wait_stops_before_the_tool(run: Run) -> None:
         await life.live.settle_down()
 
     run(main)
+
+
+def test_a_once_that_was_begun_is_never_said_to_be_denied(run: Run) -> None:
+    async def main() -> None:
+        crashing = Crashing(effect="once")
+        first, _ = await second_life(crashing)
+        stricter = Tool(crashing.tool.target, effect="once", approval=True)
+        second = Life([stricter], first.runs, durable=True)
+        work = asyncio.ensure_future(second.call(asked("pay", to="bob"), "t1"))
+        assert (await decided(second, "approved", "it went through")).kind == "outcome"
+        assert (await work).content == "it went through"
+        await second.live.settle_down()
+
+    run(main)

@@ -99,7 +99,11 @@ def test_who_does_not_listen_is_abandoned_after_a_second(caplog: pytest.LogCaptu
 @pytest.mark.spec("O4")
 def test_fail_fast_cancels_the_others() -> None:
     calls = Calls()
-    agents = [Speaker("slow", calls=calls, seconds=0.5), Speaker("bad", OSError("no"), calls), Speaker("good", None, calls)]
+    agents = [
+        Speaker("slow", calls=calls, seconds=0.5),
+        Speaker("bad", OSError("no"), calls),
+        Speaker("good", None, calls),
+    ]
 
     async def main(clock: VirtualClock) -> tuple[ParallelResult, float]:
         return await ParallelAgents(agents, fail_fast=True).chat("x"), clock.monotonic()
@@ -249,7 +253,9 @@ def test_it_dies_anywhere_and_goes_on(make: Any, shuffle: bool) -> None:
 
 def test_a_replay_gives_time_outs_and_cancellations_again_and_calls_nobody() -> None:
     for make in (_wide, _fast):
-        lives = Lives(lambda calls, make=make: Pipeline([make(calls), Speaker("end", None, calls)], stop_on_error=False), "x")  # type: ignore[misc]
+        lives = Lives(
+            lambda calls, make=make: Pipeline([make(calls), Speaker("end", None, calls)], stop_on_error=False), "x"
+        )  # type: ignore[misc]
         points = len(lives.live().points)
         again = Lives(lives._make, "x")
         assert again.live(points).result is None, "it died after its last record"

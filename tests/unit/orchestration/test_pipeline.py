@@ -49,7 +49,12 @@ def test_a_transformer_that_raises_makes_one_entry_and_its_agent_is_not_called(s
     result = virtual(lambda clock: pipeline.run("x"))
     failed = result.failed_step
     assert failed is not None
-    assert (failed.agent_name, failed.failed_in, failed.error, failed.input) == ("B", "transformer", "no template", "A(x)")
+    assert (failed.agent_name, failed.failed_in, failed.error, failed.input) == (
+        "B",
+        "transformer",
+        "no template",
+        "A(x)",
+    )
     assert not result.success
     if stop_on_error:
         assert (calls.places(), len(result.steps), result.content) == (["0:A"], 2, "")
@@ -119,7 +124,10 @@ def test_a_transformer_that_makes_no_text_fails_its_step() -> None:
 @pytest.mark.spec("O50")
 def test_an_empty_message_is_refused_before_any_call() -> None:
     calls = Calls()
-    for message, kind, text in (("  ", ValueError, "message is empty"), (3, TypeError, "message must be a str, not int")):
+    for message, kind, text in (
+        ("  ", ValueError, "message is empty"),
+        (3, TypeError, "message must be a str, not int"),
+    ):
         for ask in (Pipeline(_three(calls)).run, Pipeline(_three(calls)).chat, Pipeline(_three(calls)).start):
             with pytest.raises(kind) as caught:
                 virtual(lambda clock, ask=ask, given=message: ask(given))  # type: ignore[misc]

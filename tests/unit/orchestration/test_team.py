@@ -86,7 +86,9 @@ def test_the_turns_are_limited() -> None:
 @pytest.mark.parametrize("to", ["D", "A"])
 def test_a_handoff_to_nobody_is_told_once_and_then_the_end(to: str) -> None:
     calls = Calls()
-    result = _go(Team([Speaker("A", Handoff(to, "do it"), calls), Speaker("B", None, calls), Speaker("C", None, calls)]))
+    result = _go(
+        Team([Speaker("A", Handoff(to, "do it"), calls), Speaker("B", None, calls), Speaker("C", None, calls)])
+    )
     problem = {"D": "There is no agent 'D'", "A": "You cannot hand over to yourself"}[to]
     assert calls.places() == ["t1:A", "t2:A"]
     assert calls.messages("t2:A")[0].endswith(f"{problem}: you can hand over to B, C.")
@@ -133,10 +135,10 @@ def test_a_circle_stops_at_a_text_or_when_a_function_says_so() -> None:
 
 def test_a_function_names_the_next() -> None:
     async def turn(messages: tuple[Any, ...]) -> str | None:
-        return [None, "B", "A", "B"][-len(messages)] if messages else "B"
+        return "B" if len(messages) < 2 else None
 
     result = _go(Team([Speaker("A"), Speaker("B")], turn=turn))
-    assert [said.agent_name for said in result.messages] == ["B", "B", "A", "B"][:1] or result.success
+    assert [said.agent_name for said in result.messages] == ["B", "B"]
 
     order = iter(["B", "A", "A", None])
     result = _go(Team([Speaker("A"), Speaker("B")], turn=lambda messages: next(order)))
@@ -155,7 +157,11 @@ def test_a_function_names_the_next() -> None:
 @pytest.mark.parametrize(
     ("options", "kind", "text"),
     [
-        ({"turn": "random"}, ValueError, "turn='random': it must be 'handoff', 'round_robin' or a function of the messages"),
+        (
+            {"turn": "random"},
+            ValueError,
+            "turn='random': it must be 'handoff', 'round_robin' or a function of the messages",
+        ),
         ({"entry": "Writr"}, ValueError, "entry='Writr': the agents are Writer, B; did you mean 'Writer'?"),
         ({"max_turns": 0}, ValueError, "max_turns=0: it must be a whole number from 1"),
         ({"turn_timeout": -2}, ValueError, "turn_timeout=-2: it must be seconds above 0, or None"),
@@ -178,7 +184,14 @@ def test_the_receiver_reads_task_context_sender_reason_and_conversation() -> Non
     _go(_relay(calls), "build it", context="for Ada")
     assert calls.messages("t1:A") == ["for Ada\n\nbuild it"]
     prompt = calls.messages("t2:B")[0]
-    for part in ("Task: build it", "Context: for Ada", "A has handed over to you.", "Reason:", "you know how", "Message:"):
+    for part in (
+        "Task: build it",
+        "Context: for Ada",
+        "A has handed over to you.",
+        "Reason:",
+        "you know how",
+        "Message:",
+    ):
         assert part in prompt
     last = calls.messages("t3:C")[0]
     assert "please design" in last and "designed" in last and "B has handed over to you." in last
@@ -254,10 +267,13 @@ def test_turns_and_handoffs_are_told_once() -> None:
 
 
 def _deep(calls: Calls) -> Team:
-    line = Pipeline([Speaker("l1", None, calls, seconds=1, cost=1.0), Speaker("l2", None, calls, cost=1.0)], name="Line")
+    line = Pipeline(
+        [Speaker("l1", None, calls, seconds=1, cost=1.0), Speaker("l2", None, calls, cost=1.0)], name="Line"
+    )
     both = ParallelAgents([line, Speaker("m", None, calls, seconds=2, cost=1.0)], name="Both")
     return Team(
-        [Speaker("A", lambda _: Said("a", handoff=Handoff("Both", "go"), cost=1.0), calls), both], stop=lambda said: False
+        [Speaker("A", lambda _: Said("a", handoff=Handoff("Both", "go"), cost=1.0), calls), both],
+        stop=lambda said: False,
     )
 
 

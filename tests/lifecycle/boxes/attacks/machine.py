@@ -51,7 +51,7 @@ async def walls(box: Box, other: Box, directory: Path, port: int, abstract: str)
 async def channel(runtime: BoxRuntime, box: Box) -> dict[str, Any]:
     """It says what is wrong and survives, then uses a number again and dies."""
     before = memory_mib()
-    await box.run_script(HOSTILE, "lives_and_dies")
+    await box.run_script(HOSTILE, "lives_and_dies", "microvm")
     words = await told(box, TOLD)
     began = time.monotonic()
     code = await box.wait(timeout=20)
