@@ -148,7 +148,7 @@ class Lives:
 
 
 def without_times(result: Any) -> Any:
-    """Return a result as a JSON value without durations, and without calls whose end was not seen: each death has its own."""
+    """Return a result as a JSON value without durations, and without calls whose end was not seen."""
     return _stripped(msgspec.to_builtins(result))
 
 

@@ -135,13 +135,10 @@ class LiveRun:
         try:
             output = await do(ticket)
         except asyncio.CancelledError:
-            if reserved is not None:  # the store counts it, too
-                self.spawn(self.write(RunWrite(settle=reserved, lost=True)))
-                self._count(scope, ticket.lost)
+            self._count(scope, self._let_go(reserved, ticket.lost))
             raise
-        except (Stopped, BudgetExceededError):
-            if reserved is not None:  # what it called was refused or stopped: it has used nothing itself
-                self.spawn(self.write(RunWrite(settle=reserved)))
+        except (Stopped, BudgetExceededError):  # what it called was stopped or refused: it has used nothing itself
+            self._let_go(reserved, _NOTHING)
             raise
         except (RunChangedError, LeaseLostError):
             raise
@@ -164,6 +161,13 @@ class LiveRun:
         if error is not None:
             raise error
         return step
+
+    def _let_go(self, reserved: str | None, lost: Usage) -> Usage:
+        """End a reservation of which nothing is recorded; return what is lost with it, which the store counts, too."""
+        if reserved is None:
+            return _NOTHING
+        self.spawn(self.write(RunWrite(settle=reserved, lost=lost != _NOTHING)))
+        return lost
 
     def _replay(self, scope: Scope, step: RunStep) -> RunStep:
         self._count(scope, step.usage)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
 import msgspec
@@ -187,7 +188,7 @@ class Agent(Generic[T]):
         def chat(scope: Scope, telling: Telling) -> Awaitable[ChatResult[T]]:
             return self._turn(scope, message, (user_id, thread_id), outside=outside, telling=telling)
 
-        place = _place_now(self.name) or present_scope(self.name)
+        place = _place_now(self.name) or partial(present_scope, self.name)
         return LiveStream(self.name, place, chat, self._streams.add, bound=not outside).read()
 
     def stream_again(self, stream_id: str, after: int = 0) -> ChatStream[T]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -73,7 +73,7 @@ class LiveStream(Generic[T]):
     """The chat behind the streams of this process.
 
     Args:
-        place: its place in the run, or a coroutine that finds it.
+        place: its place in the run, or what finds it.
         chat: carries it out at that place, telling what comes.
         opened: is told when its id is known.
         bound: it is part of a run: when whoever asked for it has ended, it ends.
@@ -82,7 +82,7 @@ class LiveStream(Generic[T]):
     def __init__(
         self,
         agent_name: str,
-        place: Scope | Coroutine[Any, Any, Scope],
+        place: Scope | Callable[[], Awaitable[Scope]],
         chat: Callable[[Scope, Telling], Awaitable[ChatResult[T]]],
         opened: Callable[[LiveStream[T]], object],
         *,
@@ -107,11 +107,11 @@ class LiveStream(Generic[T]):
         self.id = f"{scope.run.run_id}/{scope.path or self._agent_name}"
         self._opened(self)
 
-    async def _carry_out(self, place: Scope | Coroutine[Any, Any, Scope]) -> ChatResult[T]:
+    async def _carry_out(self, place: Scope | Callable[[], Awaitable[Scope]]) -> ChatResult[T]:
         if isinstance(place, Scope):
             scope = place
         else:
-            self._take(scope := await place)
+            self._take(scope := await place())
         past = await scope.run.past(self.id)
         feed = scope.run.open_feed(self.id, past[-1].offset if past else 0)
         self._telling = telling = Telling(feed, self._agent_name, past)
@@ -134,19 +134,23 @@ class LiveStream(Generic[T]):
         """Return what reads it after an offset."""
 
         async def events() -> AsyncIterator[RunEvent]:
-            either: set[asyncio.Future[Any]] = {self._feed, self.work}
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            await self._begun()
             if self._feed.done():
                 async for event in self._feed.result().follow(after):
                     yield event
 
         return ChatStream(lambda: self.id, events, self._result, self.cancel)
 
+    async def _begun(self) -> None:
+        either: set[asyncio.Future[Any]] = {self._feed, self.work}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+
     async def _result(self) -> ChatResult[T]:
         return await asyncio.shield(self.work)
 
     async def cancel(self) -> None:
         """End it with what came so far."""
+        await self._begun()
         if not self.work.done():
             if self._telling is not None:
                 self._telling.cancel()

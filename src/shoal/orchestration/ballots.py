@@ -19,9 +19,13 @@ FORM = (
 )
 """What a speaker is asked for."""
 
-_LINE = re.compile(r"^[\s>*_#-]*(POSITION|AGREES WITH|CONFIDENCE)[\s*_]*:[\s*_]*(.*?)[\s*_]*$", re.IGNORECASE)
-_NUMBER = re.compile(r"\d+")
-_NOBODY = frozenset({"none", "nobody", "no one", "n/a", "-", ""})
+_LINE = re.compile(r"[\s>*_#`-]*(POSITION|AGREES WITH|CONFIDENCE)[\s*_`]*:", re.IGNORECASE)
+_MARKUP = " \t\r*_`"
+_NO_WORDS = re.compile(r"[\s*_`~-]*")
+_NUMBER = re.compile(r"-?\d{1,6}(\.\d{1,6})?")
+_BETWEEN_NAMES = re.compile(r"[\s,;/&+*_`\"'()\[\].@]+|\band\b", re.IGNORECASE)
+_SAYS_MORE = re.compile(r"(?!\s*(?:$|[,;/&+*_`\"'()\[\].]|and\b))", re.IGNORECASE)
+_NEXT_ITEM = re.compile(r"[,;/&+]|\band\b|$", re.IGNORECASE)
 
 
 class Ballot(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,18 +46,22 @@ def read_ballot(text: str, names: Mapping[str, str]) -> Ballot:
     """
     lines = text.rstrip().split("\n")
     found: dict[str, str] = {}
-    end = len(lines)
+    end = after = len(lines)
     while end > 0:
         line = _LINE.match(lines[end - 1])
-        if line is not None:
-            found.setdefault(line[1].upper(), line[2])
-        elif lines[end - 1].strip() or not found:
-            break
+        if line is None:
+            if not _NO_WORDS.fullmatch(lines[end - 1]):
+                break
+        elif (word := line[1].upper()) in found:
+            break  # an older ballot, or a quoted one
+        else:
+            found[word] = lines[end - 1][line.end() :].strip(_MARKUP)
+            after = end - 1
         end -= 1
     if not found:
         return Ballot(content=text)
     return Ballot(
-        content="\n".join(lines[:end]).rstrip(),
+        content="\n".join(lines[:after]).rstrip(),
         position=found.get("POSITION", ""),
         agrees_with=_named(found.get("AGREES WITH", ""), names),
         confidence=_confidence(found.get("CONFIDENCE", "")),
@@ -61,22 +69,31 @@ def read_ballot(text: str, names: Mapping[str, str]) -> Ballot:
 
 
 def _named(text: str, names: Mapping[str, str]) -> tuple[str, ...]:
-    """Return whom *text* names, in the order of *names*; words that are nobody's name say nothing."""
-    if text.strip().casefold() in _NOBODY:
+    """Return whom *text* lists, in the order of *names*. What says more than a name ("not Ann") lists nobody."""
+    longest_first = "|".join(re.escape(shown) for shown in sorted(names, key=len, reverse=True))
+    if not longest_first:
         return ()
-    left = text
-    found: set[str] = set()
-    for shown in sorted(names, key=len, reverse=True):  # "Participant 10" before "Participant 1"
-        pattern = re.compile(rf"(?<!\w){re.escape(shown)}(?!\w)", re.IGNORECASE)
-        if pattern.search(left):
-            found.add(shown)
-            left = pattern.sub(" ", left)
-    return tuple(name for shown, name in names.items() if shown in found)
+    name = re.compile(rf"(?:{longest_first})(?!\w)", re.IGNORECASE)
+    by_fold = {shown.casefold(): shown for shown in names}
+    listed: set[str] = set()
+    place = 0
+    while place < len(text):
+        between = _BETWEEN_NAMES.match(text, place)
+        place = place if between is None else between.end()
+        found = name.match(text, place)
+        if found is not None and not _SAYS_MORE.match(text, found.end()):
+            listed.add(by_fold.get(found[0].casefold(), found[0]))
+            place = found.end()
+        else:
+            item = _NEXT_ITEM.search(text, place)
+            assert item is not None, "every text has an end"
+            place = max(item.end(), place + 1)
+    return tuple(name for shown, name in names.items() if shown in listed)
 
 
 def _confidence(text: str) -> int | None:
     number = _NUMBER.search(text)
-    return None if number is None else min(100, int(number[0][:4]))
+    return None if number is None else max(0, min(100, round(float(number[0]))))
 
 
 def largest_support(said: Sequence[DebateMessage], number: int) -> Consensus | None:

@@ -34,14 +34,10 @@ class AgentResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """What became of one call of an agent.
 
     Attributes:
-        agent_name: whose.
-        content: its answer, empty when it failed.
-        success: whether it answered.
-        error: why it did not; ``Timeout`` and ``Cancelled`` are such.
-        error_type: the class of the error.
-        index: its place among those who were asked together.
-        duration_ms: milliseconds.
-        usage: what this call used.
+        agent_name, index: whose, and its place among those who were asked together.
+        content: its answer; when it failed, what a pattern had finished.
+        success, error, error_type: whether it answered, and if not, why; ``Timeout`` and ``Cancelled`` are such errors.
+        duration_ms, usage: milliseconds, and what this call used.
         output: what it returned beside its content, as a JSON value; of a pattern its whole result.
         handoff: to whom it hands over, if it does.
     """
@@ -71,12 +67,10 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Attributes:
         content: the answer; what is finished of it when the pattern was ``stopped``.
-        success: whether the pattern did what it is for.
-        error: why it did not.
+        success, error: whether the pattern did what it is for, and if not, why.
         stopped: why it ended before its natural end, None: it did not.
         usage: of all that was done in it, replayed or not; ``total_cost`` is its cost in USD.
-        total_duration_ms: milliseconds, of this life.
-        run_id: the run in which it happened.
+        total_duration_ms, run_id: milliseconds, of this life; the run in which it happened.
         warnings: what a reader should know.
     """
 

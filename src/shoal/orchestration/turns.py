@@ -18,7 +18,7 @@ from shoal.orchestration.calling import CONTROL, TIMEOUT, call_at, unfinished
 from shoal.orchestration.functions import Function
 from shoal.orchestration.results import AgentResult, TeamMessage, TeamResult
 
-__all__ = ["Turns"]
+__all__ = ["Rules", "Turns"]
 
 
 class Rules(Protocol):

@@ -193,6 +193,17 @@ def test_what_came_is_kept_when_it_is_cancelled() -> None:
     virtual(main)
 
 
+def test_it_can_be_cancelled_before_anything_came() -> None:
+    async def main(clock: VirtualClock) -> None:
+        agent = Agent(model=Slow(clock))
+        stream = agent.stream("go")
+        await stream.cancel()
+        result = await stream.result()
+        assert (result.content, result.finish_reason) == ("", "cancelled")
+
+    virtual(main)
+
+
 def test_it_can_be_cancelled_while_a_tool_runs() -> None:
     async def main(clock: VirtualClock) -> None:
         @tool

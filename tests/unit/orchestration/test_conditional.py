@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import pytest
@@ -99,7 +100,8 @@ def test_costs_and_budgets() -> None:
     assert virtual(lambda clock: _wide(Calls()).run("billing x")).total_cost == 2.0
     for allowed in range(5):
         calls = Calls()
-        result = virtual(lambda clock, most=allowed: _wide(calls).run("billing x", budget=Budget(max_calls=most)))  # type: ignore[misc]
+        run = functools.partial(_wide(calls).run, "billing x", budget=Budget(max_calls=allowed))
+        result = virtual(lambda clock, run=run: run())  # type: ignore[misc]
         assert len(calls) == allowed
         assert result.stopped == ("budget" if allowed < 4 else None)
         assert (result.content != "") == (allowed > 0)

@@ -251,18 +251,18 @@ def test_it_dies_anywhere_and_goes_on(make: Any, shuffle: bool) -> None:
     check_many_deaths(make, "x", [3, 1, 2, 5, 1, 1, 4, 2])
 
 
-def test_a_replay_gives_time_outs_and_cancellations_again_and_calls_nobody() -> None:
-    for make in (_wide, _fast):
-        lives = Lives(
-            lambda calls, make=make: Pipeline([make(calls), Speaker("end", None, calls)], stop_on_error=False), "x"
-        )  # type: ignore[misc]
-        points = len(lives.live().points)
-        again = Lives(lives._make, "x")
-        assert again.live(points).result is None, "it died after its last record"
-        before = len(again.calls)
-        result = again.live().result
-        assert len(again.calls) == before
-        assert without_times(result) == without_times(Lives(lives._make, "x").live().result)
+@pytest.mark.parametrize("make", [_wide, _fast])
+def test_a_replay_gives_time_outs_and_cancellations_again_and_calls_nobody(make: Any) -> None:
+    def line(calls: Calls) -> Pipeline:
+        return Pipeline([make(calls), Speaker("end", None, calls)], stop_on_error=False)
+
+    whole = Lives(line, "x")
+    expected = whole.live()
+    lives = Lives(line, "x")
+    assert lives.live(len(expected.points)).result is None, "it died after its last record"
+    before = len(lives.calls)
+    assert without_times(lives.live().result) == without_times(expected.result)
+    assert len(lives.calls) == before
 
 
 def test_a_refused_budget_ends_it_with_what_is_finished() -> None:

@@ -61,7 +61,7 @@ def test_the_same_handoff_with_the_same_text_a_third_time_is_a_loop() -> None:
 
 def test_too_many_handoffs_are_a_loop_too() -> None:
     count = iter(range(100))
-    agents = [Speaker(name, lambda _, to=to: Handoff(to, f"{next(count)}")) for name, to in ("AB", "BA")]  # type: ignore[misc]
+    agents = [Speaker(name, lambda _, to=to: Handoff(to, f"{next(count)}")) for name, to in ("AB", "BA")]
     result = _go(Team(agents))
     assert (result.stopped, len(result.handoffs)) == ("loop", 11)
     assert result.error == "loop detected (handoff): 11 handoffs, more than 10"
@@ -70,7 +70,7 @@ def test_too_many_handoffs_are_a_loop_too() -> None:
 
 def test_the_turns_are_limited() -> None:
     count = iter(range(100))
-    agents = [Speaker(name, lambda _, to=to: Handoff(to, f"{next(count)}")) for name, to in ("AB", "BA")]  # type: ignore[misc]
+    agents = [Speaker(name, lambda _, to=to: Handoff(to, f"{next(count)}")) for name, to in ("AB", "BA")]
     result = _go(Team(agents, max_turns=3))
     assert (result.stopped, result.success, result.turns) == ("limit", False, 3)
     assert result.error == "not done after 3 turns"
@@ -147,7 +147,7 @@ def test_a_function_names_the_next() -> None:
     bad: list[tuple[Callable[[Any], Any], str]] = [
         (lambda messages: "C", "turn returned 'C': the agents are A, B"),
         (lambda messages: 3, "turn: TypeError: the function at t1:next returned int, expected str or None"),
-        (lambda messages: {}["x"], "turn: KeyError: 'x'"),
+        (lambda messages: dict[str, Any]()["x"], "turn: KeyError: 'x'"),
     ]
     for function, error in bad:
         result = _go(Team([Speaker("A"), Speaker("B")], turn=function, entry="A"))
