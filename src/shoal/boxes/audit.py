@@ -9,12 +9,13 @@ from datetime import datetime
 
 import msgspec
 
+from shoal.boxes.asked import check_handler
 from shoal.kernel.ports import Clock
 
 __all__ = ["Audit", "AuditRecord"]
 
 _KEPT = 10_000
-_NAME = 200  # letters that are kept of what a box calls its event
+_NAME = 200  # letters that are kept of what a box calls its event, and of why it ended
 _log = logging.getLogger(__name__)
 
 
@@ -55,6 +56,7 @@ class Audit:
 
     def subscribe(self, fn: Callable[[AuditRecord], object]) -> Callable[[], None]:
         """Call *fn* with each record, on the loop, from now on; returns what ends that. What it raises is logged."""
+        check_handler(fn, "a listener")
         self._listeners.append(fn)
 
         def end() -> None:
@@ -66,8 +68,9 @@ class Audit:
     def note(self, kind: str, sender: str, **fields: object) -> None:
         """Record what has happened now."""
         self._count += 1
-        if len(str(fields.get("name", ""))) > _NAME:
-            fields["name"] = str(fields["name"])[:_NAME]
+        for field in ("name", "outcome"):
+            if len(str(fields.get(field, ""))) > _NAME:
+                fields[field] = str(fields[field])[:_NAME]
         record = AuditRecord(at=self._clock.now(), seq=self._count, kind=kind, sender=sender, **fields)  # type: ignore[arg-type]
         self._kept.append(record)
         for listener in list(self._listeners):

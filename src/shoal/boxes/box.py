@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from shoal.boxes import boxwire
-from shoal.boxes.chatting import ChatAnswer, chat_answer
-from shoal.boxes.house import place
+from shoal.boxes.asked import check_env, check_seconds, check_texts
+from shoal.boxes.handed import Handed
 from shoal.boxes.incarnation import Incarnation
 from shoal.boxes.logs import LogLine, Logs
-from shoal.boxes.program import Program
-from shoal.boxes.results import BoxStats, ExecResult
+from shoal.boxes.results import BoxStats
 from shoal.boxes.spec import BoxLimits, BoxSpec
-from shoal.errors import BoxNotRunningError, BoxStateError, BoxWaitTimeoutError, PythonMismatchError
+from shoal.errors import (
+    BoxProgramError,
+    BoxStartError,
+    BoxStateError,
+    BoxWaitTimeoutError,
+    PythonMismatchError,
+)
 
 if TYPE_CHECKING:
     from shoal.boxes.house import House
 
 __all__ = ["Box"]
 
-F = TypeVar("F", bound=Callable[..., Any])
 _MIB = 1 << 20
 
 
-class Box:
+class Box(Handed):
     """One box of a ``BoxRuntime``; made by ``create_box``.
 
     Attributes:
@@ -42,7 +46,7 @@ class Box:
     """
 
     def __init__(self, name: str, isolation: str, spec: BoxSpec, limits: BoxLimits, house: House) -> None:
-        self.name = name
+        super().__init__(name, house)
         self.isolation = isolation
         self.state = "created"
         self.incarnation = 0
@@ -53,46 +57,30 @@ class Box:
         self.outputs: dict[str, bytes] = {}
         self._spec = spec
         self._limits = limits
-        self._house = house
-        self._program = Program()
-        self._life: Incarnation | None = None
         self._starting: asyncio.Task[Incarnation] | None = None
         self._starters = 0  # who waits for that
+        self.removed = False
         self.kept = Logs(limits.log_lines, int(limits.log_mib * _MIB))
         self.ran = False
-
-    # -- what it runs
-
-    def task(self, function: F) -> F:
-        """Register *function* (without arguments, may be async) as what it runs; the last one wins."""
-        self._program.task = function
-        return function
-
-    def on_message(self, function: F) -> F:
-        """Register a handler ``(sender, data) -> answer``. The first that does not raise answers."""
-        self._program.messages.append(function)
-        return function
-
-    def on_event(self, name: str) -> Callable[[F], F]:
-        """Register a handler ``(data)`` of the event *name*, or of all that begin with *name* when it ends with ``*``."""
-
-        def register(function: F) -> F:
-            self._program.events.append((name, function))
-            return function
-
-        return register
 
     async def start(self) -> None:
         """Bring up its guest; nothing runs yet. Twice does nothing.
 
         Raises:
-            BoxStartError: it did not come up.
+            BoxStartError: it did not come up, or was stopped before it was up.
+            RuntimeClosedError, BoxStateError: its runtime is shut down, it was removed.
         """
         await self._alive()
 
     async def _alive(self) -> Incarnation:
+        self._house.check_loop()
+        while self._starting is not None and self._starting.cancelling():
+            await asyncio.wait([self._starting])  # that one is given up
         if self._life is not None:
             return self._life
+        self._house.check_open()
+        if self.removed:
+            raise BoxStateError(f"Box {self.name!r} was removed", note="Make another with `create_box`.")
         if self._starting is None:
             self._starting = asyncio.get_running_loop().create_task(self._start())
             self._starting.add_done_callback(self._started)
@@ -100,6 +88,14 @@ class Box:
         self._starters += 1
         try:
             return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            here = asyncio.current_task()
+            if here is None or here.cancelling() or not starting.cancelled():
+                raise
+            self._house.check_open()
+            raise BoxStartError(
+                f"Box {self.name!r} was stopped before it was up", level=self.isolation, phase="launch"
+            ) from None
         finally:
             self._starters -= 1
             if not self._starters:
@@ -112,7 +108,10 @@ class Box:
         self.outputs = {}
         self.ran = False
         try:
-            self._life = await self._house.start(self, self._spec, self._limits)
+            life = await self._house.start(self, self._spec, self._limits)
+            if life.ended.done():
+                life.ready.result()  # raises how it ended
+            self._life = life
         except BaseException as error:
             self.state = "failed"
             self.error = str(error)
@@ -130,19 +129,20 @@ class Box:
 
         Raises:
             BoxStateError: nothing is registered, or it runs already.
-            BoxProgramError: something in the program cannot travel.
+            BoxProgramError: something in the program cannot travel, or be unpacked there; the box takes another.
             PythonMismatchError: its interpreter has another minor version.
         """
         self._check_idle()
         if not self._program:
             raise BoxStateError("No task or handlers registered", note=f"Use @{self.name}.task or .on_message first.")
+        given = check_env(env)
         packed = self._program.pack(self.name, self._limits.max_program_mib)
         life = await self._alive()
         self._check_idle()
         if life.python != self._house.python:
             raise PythonMismatchError(self._house.python, life.python)
         stream = life.errands.stream(packed)
-        await self._begin(life, boxwire.BoxProgram(stream=stream, size=len(packed), env=dict(env or {})))
+        await self._begin(life, boxwire.BoxProgram(stream=stream, size=len(packed), env=given))
 
     async def run_script(self, path: str | Path, *args: str, env: Mapping[str, str] | None = None) -> None:
         """Run a file of the host as ``__main__`` in the box, with *args*; return when it has begun.
@@ -152,13 +152,13 @@ class Box:
             OSError: the file cannot be read.
         """
         self._check_idle()
+        given, words = check_env(env), tuple(map(str, args))
+        check_texts("each argument of a script", Path(path).name, *words)
         source = await asyncio.to_thread(Path(path).read_bytes)
         life = await self._alive()
         self._check_idle()
         stream = life.errands.stream(source)
-        script = boxwire.Script(
-            stream=stream, size=len(source), path=Path(path).name, args=tuple(map(str, args)), env=dict(env or {})
-        )
+        script = boxwire.Script(stream=stream, size=len(source), path=Path(path).name, args=words, env=given)
         await self._begin(life, script)
 
     def _check_idle(self) -> None:
@@ -170,56 +170,12 @@ class Box:
         self.ran = True
         try:
             await life.start_program(record)
+        except BoxProgramError:
+            self.state, self.ran = "ready", False  # the box takes another
+            raise
         except asyncio.CancelledError:
             life.child.kill()
             raise
-
-    # -- beside the program
-
-    async def exec(
-        self,
-        *command: str,
-        stdin: bytes | str | None = None,
-        env: Mapping[str, str] | None = None,
-        cwd: str | None = None,
-        timeout: float | None = None,
-        max_output: int = _MIB,
-    ) -> ExecResult:
-        """Run *command* inside the same walls, also while the program computes; any number at once.
-
-        Args:
-            command: the program and its arguments; no shell.
-            stdin: what it reads.
-            env: its environment beside the box's own.
-            cwd: its directory; default: the box's.
-            timeout: seconds until its whole process group is killed, which raises TimeoutError.
-            max_output: the most bytes that are kept of each of stdout and stderr.
-        """
-        life = await self._alive()
-        data = stdin.encode() if isinstance(stdin, str) else stdin or b""
-        where = None if cwd is None else place(life, cwd)
-        work = life.errands.run(command, data, env or {}, where, max_output)
-        return await self._house.command(self, command, work, timeout)
-
-    async def put_file(self, path: str, data: bytes) -> None:
-        """Write a file below ``/work``, ``/tmp`` or a writable mount; 64 MiB at most."""
-        await self._here().errands.put(place(self._here(), path), data)
-
-    async def get_file(self, path: str) -> bytes:
-        """Read a file below ``/work``, ``/tmp`` or a writable mount; 64 MiB at most."""
-        return await self._here().errands.get(place(self._here(), path))
-
-    def _here(self) -> Incarnation:
-        if self._life is None:
-            raise BoxNotRunningError(self.name)
-        return self._life
-
-    async def chat(self, message: str, **kw: Any) -> str | ChatAnswer | Any:
-        """Ask it as a member of a pattern: sends ``{"message": message, **kw}``.
-
-        Returns a str as it is, and a dict with ``content`` as an object with ``.content``, ``.usage``, ``.cost``.
-        """
-        return chat_answer(await self._house.request(self.name, {"message": message, **kw}))
 
     # -- its end
 
@@ -234,6 +190,8 @@ class Box:
             if self.ran and self.exit_code is not None:
                 return self.exit_code
             raise BoxStateError(f"Box {self.name!r} was never run", note="Call `await box.run()` first.")
+        check_seconds(timeout, "timeout")
+        self._house.check_loop()
         life = self._life
         if timeout is None:
             return await asyncio.shield(life.ended)
@@ -252,6 +210,8 @@ class Box:
                 spec's ``stop_grace``.
             drain: False: drop what waits in its mailbox.
         """
+        check_seconds(grace, "grace")
+        self._house.check_loop()
         if self._starting is not None:
             self._starting.cancel()
             await asyncio.wait([self._starting])
@@ -270,6 +230,8 @@ class Box:
 
     def _ended(self, life: Incarnation) -> None:
         """Learn that its incarnation has ended."""
+        if self._life is not life:
+            return  # it never came up for anybody, and meanwhile there may be another
         self._life = None
         self.exit_code = life.ended.result()
         self.reason = life.reason
@@ -278,7 +240,7 @@ class Box:
         if goodbye is not None:
             self.error = None if goodbye.error is None else goodbye.error.text
             self.result = life.result
-            self.outputs = {path: life.errands.output(number) for path, number in goodbye.outputs.items()}
+            self.outputs = life.outputs
 
     # -- what it shows
 

@@ -64,13 +64,16 @@ def sweep(homes: dict[str, Home]) -> None:
 
 def remove_groups(paths: Iterable[str]) -> None:
     """Kill what is left in groups of boxes whose runtime is gone, wait until it is dead, and remove them."""
-    places = [Path(name) for name in paths]
-    groups = [Group({"freezer": Home(place, 2 if (place / "cgroup.freeze").exists() else 1)}) for place in places]
+    found = {
+        place: Group({"freezer": Home(place, 2 if (place / "cgroup.freeze").exists() else 1)})
+        for place in map(Path, paths)
+    }
+    groups = [group for group in found.values() if not group.foreign]
     dying = {pid for group in groups for pid in group.processes()}
     for group in groups:
         group.kill()
     _await_deaths(dying)
-    for place in places:
+    for place in found:
         _remove(place)
 
 
@@ -203,8 +206,17 @@ class Group:
         """Return the processes in it."""
         for place in self._places.values():
             with contextlib.suppress(OSError):
-                return [int(line) for line in (place.path / "cgroup.procs").read_text().split()]
+                # Who is in another process namespace is shown as 0, and 0 is this process's own group to a signal.
+                return [pid for line in (place.path / "cgroup.procs").read_text().split() if (pid := int(line))]
         return []
+
+    @property
+    def foreign(self) -> bool:
+        """Whether processes of another process namespace are in it: nobody here can tell whether their runtime lives."""
+        for place in self._places.values():
+            with contextlib.suppress(OSError):
+                return "0" in (place.path / "cgroup.procs").read_text().split()
+        return False
 
     def freeze(self, still: bool) -> bool:
         """Let everything in it stand still, or go on; False when it cannot."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 from typing import Protocol
@@ -56,22 +57,32 @@ class ChildProcess:
         self.violation: str | None = None
         self.reaped: asyncio.Future[int] = loop.create_future()
         self._loop = loop
-        ours, theirs = socket.socketpair()
+        process, ours = _spawn(walls.launch, level)
+        try:
+            self._made_whole(process, ours, walls, level, max_frame)
+        except OSError as error:
+            raise _not_started(walls.launch, level, error) from error
+
+    def _made_whole(
+        self, process: subprocess.Popen[bytes], ours: socket.socket, walls: Walls, level: str, max_frame: int
+    ) -> None:
         with contextlib.ExitStack() as undo:
-            undo.callback(ours.close)
-            with theirs:
-                process = _spawn(walls.launch, level, theirs.fileno())
+            undo.callback(_end, process, ours)
+            assert process.stdout is not None and process.stderr is not None
+            self.walls = walls
+            self.level = level
+            walls.started(process.pid)
+            self.pid = process.pid
+            self.pid_started = started_at(process.pid)
+            self.stdout = Output(self._loop, _take(process.stdout), "stdout", self._on_line)
+            undo.callback(self.stdout.close)
+            self.stderr = Output(self._loop, _take(process.stderr), "stderr", self._on_line)
+            undo.callback(self.stderr.close)
+            splitter = Splitter(max_frame)
+            self.channel = Channel(self._loop, ours.detach(), splitter, self._on_frame, self._on_end)
+            undo.callback(self.channel.close)
+            self.reaper = Reaper(self._loop, process, self._on_exit)
             undo.pop_all()
-        assert process.stdout is not None and process.stderr is not None
-        self.walls = walls
-        self.level = level
-        walls.started(process.pid)
-        self.pid = process.pid
-        self.pid_started = started_at(process.pid)
-        self.stdout = Output(loop, _take(process.stdout), "stdout", self._on_line)
-        self.stderr = Output(loop, _take(process.stderr), "stderr", self._on_line)
-        self.channel = Channel(loop, ours.detach(), Splitter(max_frame), self._on_frame, self._on_end)
-        self.reaper = Reaper(loop, process, self._on_exit)
 
     def kill(self) -> None:
         """End it and its whole process group now; nothing when it has been reaped."""
@@ -90,6 +101,10 @@ class ChildProcess:
                 self.owner.on_frame(kind, body)
         except ProtocolError as error:
             self._violated(str(error))
+        except BaseException:
+            # Half of it may have been done: whoever waits for this child hears of its end, and the loop of the error.
+            self._violated("a frame of it could not be acted on")
+            raise
 
     def _on_line(self, stream: str, line: str) -> None:
         if self.owner is not None:
@@ -113,35 +128,57 @@ class ChildProcess:
         self.kill()
 
     def _on_exit(self, code: int) -> None:
-        self.channel.drain()
-        self.channel.close()
-        self.stdout.drain()
-        self.stderr.drain()
-        self.greeted.cancel()
-        if self.owner is not None:
-            self.owner.on_exit(code)
-        self.reaped.set_result(code)
+        with contextlib.ExitStack() as told:  # from the last to the first; whatever one of them raises, all are done
+            told.callback(self.reaped.set_result, code)
+            if self.owner is not None:
+                told.callback(self.owner.on_exit, code)
+            told.callback(self.greeted.cancel)
+            told.callback(self.stderr.drain)
+            told.callback(self.stdout.drain)
+            told.callback(self.channel.close)
+            told.callback(self.channel.drain)
 
 
-def _spawn(launch: Launch, level: str, channel: int) -> subprocess.Popen[bytes]:
+def _spawn(launch: Launch, level: str) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """Start a command; returns it and our end of its channel."""
     try:
-        return subprocess.Popen(
-            launch.command,
-            stdin=channel,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=launch.env,
-            cwd=launch.cwd,
-            pass_fds=launch.fds,
-            start_new_session=True,
-        )
+        with contextlib.ExitStack() as undo:
+            ours, theirs = socket.socketpair()
+            undo.callback(ours.close)
+            with theirs:
+                process = subprocess.Popen(
+                    launch.command,
+                    stdin=theirs.fileno(),
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    env=launch.env,
+                    cwd=launch.cwd,
+                    pass_fds=launch.fds,
+                    start_new_session=True,
+                )
+            undo.pop_all()
+        return process, ours
     except OSError as error:
-        raise BoxStartError(
-            f"a child could not be started: {launch.command[0]}: {error}", level=level, phase="launch"
-        ) from error
+        raise _not_started(launch, level, error) from error
     finally:
         for fd in launch.fds:
             os.close(fd)
+
+
+def _not_started(launch: Launch, level: str, error: OSError) -> BoxStartError:
+    text = f"a child could not be started: {launch.command[0]}: {error}"
+    return BoxStartError(text, level=level, phase="launch")
+
+
+def _end(process: subprocess.Popen[bytes], ours: socket.socket) -> None:
+    """Take back a command that was started and has nobody who could speak to it."""
+    ours.close()
+    for pipe in (process.stdout, process.stderr):
+        if pipe is not None:
+            pipe.close()
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def _greeting(kind: int, body: bytes) -> wire.Hello:

@@ -127,8 +127,8 @@ class Errands:
     async def _file(self, number: int, record: Any) -> boxwire.File:
         answer: asyncio.Future[boxwire.File] = asyncio.get_running_loop().create_future()
         self._files[number] = answer
-        self._send(wire.encode_record(record))
         try:
+            self._send(wire.encode_record(record))
             done = await answer
         finally:
             del self._files[number]
@@ -170,9 +170,15 @@ class Errands:
             raise ProtocolError(f"a stream of over {limit} bytes")
         target += data
 
-    def output(self, number: int) -> bytes:
-        """Return what was collected under a number."""
-        return bytes(self._outputs.get(number, b""))
+    def outputs(self, numbers: Mapping[str, int]) -> dict[str, bytes]:
+        """Return what was collected, by path. Raises ProtocolError for what `collect` cannot have found."""
+        found = {}
+        for path, number in numbers.items():
+            if not self._collects or not path.startswith("/") or ".." in path.split("/"):
+                raise ProtocolError(f"an output {path[:80]!r}")
+            # Each stream is handed out once: many paths of one large stream would fill the memory here.
+            found[path] = bytes(self._outputs.pop(number, b""))
+        return found
 
     def fail(self, error: DeadAgentError) -> None:
         """End everything that is open: the box is gone."""

@@ -11,7 +11,7 @@ from shoal.boxes.guest.faults import TRACEBACK_LIMIT, describe_error
 from shoal.boxes.wire import ErrorRecord
 from shoal.kernel.failure import RemoteError
 
-__all__ = ["rebuild_error", "remote_error", "to_record"]
+__all__ = ["program_error", "rebuild_error", "remote_error", "to_record"]
 
 
 def remote_error(record: ErrorRecord) -> RemoteError:
@@ -56,6 +56,13 @@ def rebuild_error(record: ErrorRecord) -> Exception:
     error.__dict__["_origin"] = record.origin
     for note in record.notes:
         error.add_note(note[:TRACEBACK_LIMIT])
+    return error
+
+
+def program_error(box: str, record: ErrorRecord) -> errors.BoxProgramError:
+    """Return the error of a program that could not be unpacked in its box."""
+    error = errors.BoxProgramError(f"the program could not be unpacked in box {box!r}: {record.type}: {record.text}")
+    error.__cause__ = rebuild_error(record)
     return error
 
 

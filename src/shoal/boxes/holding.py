@@ -86,7 +86,11 @@ class Holding:
             tools=_TOOLS,
         )
         if self.group.doors:
-            note_groups(box_id, [os.path.dirname(door) for door in self.group.doors])
+            try:
+                note_groups(box_id, [os.path.dirname(door) for door in self.group.doors])
+            except BaseException:
+                self.group.remove()
+                raise
         self.held = self._held({"memory_mib": "sampling", "pids": "none", "tmp_mib": "none", **(others or {})})
 
     def _held(self, others: dict[str, str]) -> dict[str, str]:

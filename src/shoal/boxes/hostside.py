@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from shoal.boxes.asked import check_handler, check_seconds
 from shoal.boxes.data import check_raw, decoded
 from shoal.boxes.faults import rebuild_error, to_record
 from shoal.boxes.members import Member, Parcel
@@ -50,11 +51,13 @@ class HostSide:
 
     def on_message(self, handler: Callable[[str, Any], Any]) -> None:
         """Answer with *handler*, after those before it have raised."""
+        check_handler(handler, "a handler")
         self._messages.append(handler)
         self._settle()
 
     def on_event(self, pattern: str, handler: Callable[[Any], Any]) -> None:
         """Call *handler* with the data of each event that *pattern* takes."""
+        check_handler(handler, "a handler")
         self._events.append((pattern, handler))
         self._settle()
 
@@ -77,6 +80,9 @@ class HostSide:
         answer.add_done_callback(_look_at)
 
     def _send(self, target: str, data: Any, timeout: float | None) -> tuple[int, asyncio.Future[Any]]:
+        if not isinstance(target, str):
+            raise TypeError(f"target is the name of a box, not {target!r:.80}")
+        check_seconds(timeout, "timeout")
         raw = self._encoded(data)
         number = next(self._numbers)
         answer = self._open[number] = asyncio.get_running_loop().create_future()
@@ -85,6 +91,8 @@ class HostSide:
 
     def publish(self, event: str, data: Any) -> int:
         """Publish an event; returns how many took it."""
+        if not isinstance(event, str):
+            raise TypeError(f"event is the name of an event, not {event!r:.80}")
         return self._router.publish(self.member, event, self._encoded(data))
 
     def _encoded(self, data: Any) -> msgspec.Raw:

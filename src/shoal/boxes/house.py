@@ -27,7 +27,7 @@ from shoal.boxes.results import BoxStats, ExecResult
 from shoal.boxes.router import Router
 from shoal.boxes.spec import BoxLimits, BoxSpec
 from shoal.boxes.starter import Starter
-from shoal.errors import LimitUnavailableError
+from shoal.errors import BoxStateError, LimitUnavailableError, RuntimeClosedError
 from shoal.kernel.ports import Clock
 
 if TYPE_CHECKING:
@@ -60,6 +60,24 @@ class House:
         self._running: set[asyncio.Task[Any]] = set()
         self._watch = BoxWatch(clock)
         self._told: set[str] = set()
+        self.closed = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def check_loop(self) -> None:
+        """Belong to the running event loop. Raises BoxStateError when it belongs to another."""
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = loop
+        elif self._loop is not loop:
+            raise BoxStateError(
+                "This BoxRuntime belongs to another event loop",
+                note="Use it in the `asyncio.run` that opened it, or make one for each.",
+            )
+
+    def check_open(self) -> None:
+        """Raise RuntimeClosedError when nothing may be started any more."""
+        if self.closed:
+            raise RuntimeClosedError
 
     # -- a start
 
@@ -137,7 +155,7 @@ class House:
             at=self.clock.now(),
             stream=stream,
             text=text[:-1] if whole else text,
-            partial=not whole and len(text) >= _PART,
+            partial=not whole and len(text) >= _PART and stream in ("stdout", "stderr"),
         )
         logs.add(line)
         if stream != "exec":
@@ -186,6 +204,9 @@ class House:
             else:
                 async with self.clock.timeout(timeout):
                     result = await work
+        except TimeoutError:
+            outcome = "TimeoutError"
+            raise TimeoutError(f"{command[0]!r:.200} in box {box.name!r} did not end within {timeout:g} s") from None
         except BaseException as error:
             outcome = type(error).__name__
             raise

@@ -14,14 +14,21 @@ from shoal.boxes.child import ChildProcess
 from shoal.boxes.data import decoded
 from shoal.boxes.errands import Errands
 from shoal.boxes.exitcodes import program_code
-from shoal.boxes.faults import rebuild_error, to_record
+from shoal.boxes.faults import program_error, to_record
 from shoal.boxes.heartbeat import Heartbeat
-from shoal.boxes.members import Member, Parcel
+from shoal.boxes.members import Member, Parcel, member_of
 from shoal.boxes.replying import Replies
 from shoal.boxes.router import Router
 from shoal.boxes.spec import BoxLimits
 from shoal.boxes.wire import NOTHING, ErrorRecord
-from shoal.errors import BoxStoppedError, DeadAgentError, PayloadError, ProtocolError, ShoalError
+from shoal.errors import (
+    BoxNotRunningError,
+    BoxStoppedError,
+    DeadAgentError,
+    PayloadError,
+    ProtocolError,
+    ShoalError,
+)
 from shoal.kernel.ports import Clock
 
 __all__ = ["Incarnation", "Surroundings"]
@@ -60,7 +67,7 @@ class Incarnation:
         self.child = child
         self.about = about
         self.backlog = Backlog(child.channel, int(about.limits.mailbox_mib * _MIB))
-        self.member = _member(about, self)
+        self.member = self._new_member()
         self.replies = Replies(self.member, about.router, about.clock, child.channel.pause, self._go_on)
         self.errands = Errands(child.channel.send, about.clock, about.collects)
         self.heartbeat = Heartbeat(about.clock, self._send)
@@ -69,6 +76,7 @@ class Incarnation:
         self.ended: asyncio.Future[int] = loop.create_future()
         self.goodbye: boxwire.Exit | None = None
         self.result: Any = None
+        self.outputs: dict[str, bytes] = {}
         self.stopping = False
         self.reason = ""
         self._actions: dict[type, Callable[[Any], None]] = {
@@ -88,6 +96,9 @@ class Incarnation:
         }
         child.channel.on_sent = self._go_on
         child.owner = self
+
+    def _new_member(self) -> Member:
+        return member_of(self.about.name, self, self.about.limits, self.about.interleave)
 
     def _send(self, record: Any) -> None:
         self.child.channel.send(wire.encode_record(record))
@@ -113,7 +124,12 @@ class Incarnation:
         self._send(record)
 
     async def start_program(self, record: boxwire.BoxProgram | boxwire.Script) -> None:
-        """Begin to run; returns when its handlers are known. Raises what kept it from that."""
+        """Begin to run; returns when its handlers are known.
+
+        Raises BoxProgramError when it could not be unpacked, and then the box takes another; DeadAgentError.
+        """
+        if self.ready.done() and not self.ended.done():
+            self.ready = asyncio.get_running_loop().create_future()
         self.about.router.join(self.member)
         self.heartbeat.start()
         self._send(record)
@@ -124,9 +140,12 @@ class Incarnation:
             return
         if record.error is None:
             self.ready.set_result(None)
-        else:
-            self.ready.set_exception(rebuild_error(record.error))
-            self.ready.exception()
+            return
+        self.heartbeat.stop()
+        self._leave(BoxNotRunningError(self.about.name))
+        self.member = self.replies.member = self._new_member()
+        self.ready.set_exception(program_error(self.about.name, record.error))
+        self.ready.exception()
 
     def _subscribed(self, record: boxwire.Handlers) -> None:
         if len(record.events) > _SUBSCRIPTIONS:
@@ -138,6 +157,7 @@ class Incarnation:
             self.result = decoded(record.result)
         except PayloadError as error:
             raise ProtocolError(f"the result: {error}") from None
+        self.outputs = self.errands.outputs(record.outputs)
         self.goodbye = record
         self._leave(self._stopped() if record.code == 0 or self.stopping else self._dead(record.code))
         self.about.clock.call_later(_EXIT_TAKES, self._kill_if_there)
@@ -274,15 +294,3 @@ class Incarnation:
     def answer(self, send_id: int, data: msgspec.Raw, error: ErrorRecord | None) -> None:
         """Bring the answer to what it sent or published."""
         self._send(boxwire.Answer(id=send_id, data=data, error=error))
-
-
-def _member(about: Surroundings, port: Incarnation) -> Member:
-    limits = about.limits
-    return Member(
-        about.name,
-        port,
-        max_count=limits.mailbox_messages,
-        max_bytes=int(limits.mailbox_mib * _MIB),
-        in_flight=limits.in_flight,
-        interleave=about.interleave,
-    )

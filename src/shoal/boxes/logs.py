@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import contextlib
 import re
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -33,6 +32,28 @@ class LogLine(msgspec.Struct, frozen=True, kw_only=True):
     partial: bool = False
 
 
+class _Follower:
+    """Who follows one box: the lines that wait for it, bounded as those that are kept, and a bell."""
+
+    def __init__(self) -> None:
+        self.lines: collections.deque[LogLine] = collections.deque()
+        self.size = 0
+        self.bell = asyncio.Event()
+        self.closed = False
+
+    def take(self) -> LogLine:
+        line = self.lines.popleft()
+        self.size -= len(line.text)
+        return line
+
+    def add(self, line: LogLine, max_bytes: int) -> None:
+        self.lines.append(line)
+        self.size += len(line.text)
+        while len(self.lines) > _FOLLOWED or (self.size > max_bytes and len(self.lines) > 1):
+            self.take()
+        self.bell.set()
+
+
 class Logs:
     """The last lines of one box, bounded by count and by size."""
 
@@ -43,7 +64,7 @@ class Logs:
         self._max_lines = max_lines
         self._bytes = 0
         self._count = 0
-        self._followers: set[asyncio.Queue[LogLine | None]] = set()
+        self._followers: set[_Follower] = set()
 
     def next_number(self) -> int:
         """Return the number of the next line."""
@@ -56,10 +77,8 @@ class Logs:
         self._bytes += len(line.text)
         while len(self._lines) > self._max_lines or (self._bytes > self._max_bytes and len(self._lines) > 1):
             self._bytes -= len(self._lines.popleft().text)
-        for queue in self._followers:
-            if queue.full():
-                queue.get_nowait()
-            queue.put_nowait(line)
+        for follower in self._followers:
+            follower.add(line, self._max_bytes)
 
     def tail(self, stream: str | None, tail: int | None) -> list[LogLine]:
         """Return the last *tail* lines (None: all that are kept) of *stream* (None: of all), oldest first."""
@@ -68,19 +87,24 @@ class Logs:
 
     async def follow(self) -> AsyncIterator[LogLine]:
         """Yield each line from now on, until the box is removed."""
-        queue: asyncio.Queue[LogLine | None] = asyncio.Queue(_FOLLOWED)
-        self._followers.add(queue)
+        follower = _Follower()
+        self._followers.add(follower)
         try:
-            while (line := await queue.get()) is not None:
-                yield line
+            while True:
+                while follower.lines:
+                    yield follower.take()
+                if follower.closed:
+                    return
+                follower.bell.clear()
+                await follower.bell.wait()
         finally:
-            self._followers.discard(queue)
+            self._followers.discard(follower)
 
     def close(self) -> None:
         """End all that follow."""
-        for queue in self._followers:
-            with contextlib.suppress(asyncio.QueueFull):
-                queue.put_nowait(None)
+        for follower in self._followers:
+            follower.closed = True
+            follower.bell.set()
 
 
 def relay_to(mode: LogsMode) -> Callable[[LogLine], object]:
@@ -97,7 +121,9 @@ def _relayed(line: LogLine) -> None:
 
 
 def _prefixed(line: LogLine) -> None:
-    _write(line, f"[{line.box}] {visible(line.text)}")
+    # What a box logs may have lines in it: no line shall seem to be of another box.
+    mark = f"[{line.box}] "
+    _write(line, mark + visible(line.text).replace("\n", f"\n{mark}"))
 
 
 def _write(line: LogLine, text: str) -> None:

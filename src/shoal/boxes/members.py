@@ -9,11 +9,13 @@ import msgspec
 
 from shoal.boxes.backlog import Backlog
 from shoal.boxes.policy import event_matches
+from shoal.boxes.spec import BoxLimits
 from shoal.boxes.wire import ErrorRecord
 from shoal.kernel.ports import Timer
 
-__all__ = ["Counts", "Member", "Parcel", "Port", "Request"]
+__all__ = ["Counts", "Member", "Parcel", "Port", "Request", "member_of"]
 
+_MIB = 1 << 20
 HELD_COUNT = 16
 HELD_BYTES = 1 << 20
 
@@ -180,3 +182,15 @@ class Member:
         if top is None or any(parcel.over == top.send_id for parcel in self.given.values()):
             return None
         return top
+
+
+def member_of(name: str, port: Port, limits: BoxLimits, interleave: bool) -> Member:
+    """Return the member that a box of these limits is."""
+    return Member(
+        name,
+        port,
+        max_count=limits.mailbox_messages,
+        max_bytes=int(limits.mailbox_mib * _MIB),
+        in_flight=limits.in_flight,
+        interleave=interleave,
+    )

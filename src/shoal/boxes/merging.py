@@ -6,11 +6,13 @@ from collections.abc import Mapping
 
 import msgspec
 
+from shoal.boxes.asked import check_env
 from shoal.boxes.levels import check_level
 from shoal.boxes.spec import BoxLimits, BoxSpec
 from shoal.boxes.speccheck import check_spec
+from shoal.errors import BoxSpecError
 
-__all__ = ["merged_limits", "merged_spec"]
+__all__ = ["check_options", "merged_limits", "merged_spec"]
 
 
 def merged_spec(base: BoxSpec, spec: BoxSpec | None, isolation: str | None, env: Mapping[str, str] | None) -> BoxSpec:
@@ -25,7 +27,7 @@ def merged_spec(base: BoxSpec, spec: BoxSpec | None, isolation: str | None, env:
     if isolation is not None:
         whole = msgspec.structs.replace(whole, isolation=check_level(isolation))
     if env is not None:
-        whole = msgspec.structs.replace(whole, env={**whole.env, **env})
+        whole = msgspec.structs.replace(whole, env={**whole.env, **check_env(env)})
     return check_spec(whole)
 
 
@@ -35,3 +37,11 @@ def merged_limits(base: BoxLimits, memory_mib: float | None, cpus: float | None)
     limits = msgspec.structs.replace(base, **given)
     check_spec(BoxSpec(limits=limits))
     return limits
+
+
+def check_options(logs: object, warm: object) -> None:
+    """Raise BoxSpecError for what no runtime can do with lines, and for what is no number of spare guests."""
+    if logs not in ("relay", "prefix", "none") and not callable(logs):
+        raise BoxSpecError(f"logs must be relay, prefix, none or a function, not {logs!r:.80}")
+    if isinstance(warm, bool) or not isinstance(warm, int) or warm < 0:
+        raise BoxSpecError(f"warm must be a whole number from 0 up, not {warm!r:.80}")

@@ -44,6 +44,13 @@ def check_policy(policy: object) -> BoxPolicy | None:
         return None
     if not isinstance(policy, BoxPolicy):
         raise BoxSpecError(f"policy must be a BoxPolicy or None, not {type(policy).__name__}")
+    shapes = [
+        f"policy.{name} must be a tuple of pairs, not {getattr(policy, name)!r:.80}"
+        for name in ("allow", "events")
+        if not isinstance(getattr(policy, name), (tuple, list))
+    ]
+    if shapes:
+        raise BoxSpecError(shapes)
     faults = [
         f"policy.{name}[{place}] must be two names or patterns, not {pair!r:.80}"
         for name, pairs, second in (

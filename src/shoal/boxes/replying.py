@@ -31,7 +31,7 @@ class Replies:
         self, member: Member, router: Router, clock: Clock, hold: Callable[[], object], go_on: Callable[[], object]
     ) -> None:
         """No answer waits. *hold* has nothing more read from the box, *go_on* ends that."""
-        self._member = member
+        self.member = member
         self._router = router
         self._clock = clock
         self._hold = hold
@@ -58,7 +58,7 @@ class Replies:
         record = self._waiting
         if record is None:
             return
-        asker = self._router.asker(self._member, record.id)
+        asker = self._router.asker(self.member, record.id)
         backlog = None if asker is None else asker.port.backlog
         if asker is not None and backlog is not None and not backlog.has_room(len(record.data)):
             if self._looks and not backlog.deaf:
@@ -69,7 +69,7 @@ class Replies:
             backlog.give_up()
             record = msgspec.structs.replace(record, data=NOTHING, error=_unread(asker), own=True)
         self._waiting = None
-        self._router.reply(self._member, record.id, record.data, record.error, record.own)
+        self._router.reply(self.member, record.id, record.data, record.error, record.own)
         self._go_on()
 
 

@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType, TracebackType
 from typing import Any, Self, TypeVar
 
+from shoal.boxes.asked import check_event_name, check_handler, check_seconds
 from shoal.boxes.audit import Audit
 from shoal.boxes.box import Box
 from shoal.boxes.house import House
 from shoal.boxes.levels import check_level, resolve_level
 from shoal.boxes.logs import LogsMode
-from shoal.boxes.merging import merged_limits, merged_spec
+from shoal.boxes.merging import check_options, merged_limits, merged_spec
 from shoal.boxes.policy import BoxPolicy, check_policy
 from shoal.boxes.spec import BoxLimits, BoxSpec
 from shoal.boxes.speccheck import check_spec
@@ -70,9 +71,7 @@ class BoxRuntime:
         self._spec = check_spec(spec if spec is not None else BoxSpec())
         self._limits = limits if limits is not None else BoxLimits()
         check_spec(BoxSpec(limits=self._limits))
-        _check_logs(logs)
-        if isinstance(warm, bool) or not isinstance(warm, int) or warm < 0:
-            raise BoxSpecError(f"warm must be a whole number from 0 up, not {warm!r:.80}")
+        check_options(logs, warm)
         self._policy = check_policy(policy)
         self._logs: LogsMode = logs
         self._warm = warm
@@ -85,7 +84,7 @@ class BoxRuntime:
 
     async def __aenter__(self) -> Self:
         """Open it."""
-        self._house()
+        self._running_house()
         return self
 
     async def __aexit__(
@@ -103,13 +102,22 @@ class BoxRuntime:
             self._opened.router.policy = self._policy
         return self._opened
 
+    def _running_house(self) -> House:
+        house = self._house()
+        house.check_loop()
+        return house
+
     async def shutdown(self, grace: float | None = None) -> None:
         """Stop all boxes, at once and within *grace* + 2 s, and leave nothing behind. Twice does nothing."""
+        if self._opened is not None:
+            self._opened.check_loop()
         if self._closing is None:
             self._closing = asyncio.get_running_loop().create_task(self._shut_down(grace))
         await asyncio.shield(self._closing)
 
     async def _shut_down(self, grace: float | None) -> None:
+        if self._opened is not None:
+            self._opened.closed = True
         await self._stop_all(grace)
         if self._opened is not None:
             await self._opened.close()
@@ -143,7 +151,7 @@ class BoxRuntime:
         Raises:
             BoxExistsError, BoxSpecError, IsolationUnavailableError, LimitUnavailableError, BoxStartError.
         """
-        house = self._house()
+        house = self._running_house()
         if not isinstance(name, str) or not _NAME.fullmatch(name) or name == _RESERVED:
             raise BoxSpecError(
                 f"a box's name is 1 to 100 of letters, digits, '.', '_', '-', and not 'host'; this is {name!r:.120}"
@@ -161,10 +169,14 @@ class BoxRuntime:
                 await box.start()
         except BaseException:
             box._abandon()
-            del self._boxes[name]
-            house.router.forget(name)
+            self._forget(box)
             raise
         return box
+
+    def _forget(self, box: Box) -> None:
+        if self._opened is not None and self._boxes.get(box.name) is box:
+            del self._boxes[box.name]
+            self._opened.router.forget(box.name)
 
     def list_boxes(self) -> list[str]:
         """Return the names of all boxes, in order of creation."""
@@ -180,11 +192,14 @@ class BoxRuntime:
         box = self._boxes.get(name)
         if box is None:
             raise BoxNotFoundError(name, self._boxes)
-        await box.stop()
+        box.removed = True
+        try:
+            await box.stop()
+        except BaseException:
+            box.removed = False
+            raise
         box.kept.close()
-        if self._boxes.get(name) is box:
-            del self._boxes[name]
-            self._house().router.forget(name)
+        self._forget(box)
 
     async def wait_all(self, timeout: float | None = None) -> list[int]:
         """Return the exit codes of all boxes that were ever run, in order of creation.
@@ -192,6 +207,7 @@ class BoxRuntime:
         Raises:
             BoxWaitTimeoutError: some run on after *timeout* seconds (0 only looks); ``codes`` tells of all of them.
         """
+        check_seconds(timeout, "timeout")
         ran = [box for box in self._boxes.values() if box.ran]
         waits = [asyncio.create_task(box.wait()) for box in ran]
         try:
@@ -221,10 +237,11 @@ class BoxRuntime:
 
     async def stop_all(self, grace: float | None = None) -> None:
         """Stop all boxes at once, within *grace* + 2 s (default: each its own)."""
-        self._house()
+        self._running_house()
         await self._stop_all(grace)
 
     async def _stop_all(self, grace: float | None) -> None:
+        check_seconds(grace, "grace")
         boxes = list(self._boxes.values())
         ends = await asyncio.gather(*(box.stop(grace) for box in boxes), return_exceptions=True)
         for end in ends:
@@ -235,15 +252,15 @@ class BoxRuntime:
 
     async def request(self, target: str, data: Any, timeout: float | None = 30.0) -> Any:
         """Ask a box as ``host`` and return its answer. Raises what ``send_message`` in a box would."""
-        return await self._house().request(target, data, timeout)
+        return await self._running_house().request(target, data, timeout)
 
     async def send(self, target: str, data: Any) -> None:
         """Put a message into a box's mailbox; no answer. Raises what keeps it from that."""
-        await self._house().host.send(target, data)
+        await self._running_house().host.send(target, data)
 
     async def publish(self, event: str, data: Any = None) -> int:
         """Publish an event; returns how many subscribers took it."""
-        return self._house().host.publish(event, data)
+        return self._running_house().host.publish(event, data)
 
     def on_message(self, function: F) -> F:
         """Register a handler ``(sender, data) -> answer`` of the host, sync or async."""
@@ -252,6 +269,7 @@ class BoxRuntime:
 
     def on_event(self, name: str) -> Callable[[F], F]:
         """Register a handler ``(data)`` of the host for the event *name* (``prefix*``: all that begin so)."""
+        check_event_name(name)
 
         def register(function: F) -> F:
             self._house().host.on_event(name, function)
@@ -261,6 +279,7 @@ class BoxRuntime:
 
     def on_exit(self, function: F) -> F:
         """Register what is called with ``(name, incarnation, exit_code, reason)`` at every box's end."""
+        check_handler(function, "a listener")
         self._house().exit_listeners.append(function)
         return function
 
@@ -279,8 +298,3 @@ class BoxRuntime:
     def audit(self) -> Audit:
         """What was said to whom, without what was said."""
         return self._house().audit
-
-
-def _check_logs(logs: object) -> None:
-    if logs not in ("relay", "prefix", "none") and not callable(logs):
-        raise BoxSpecError(f"logs must be relay, prefix, none or a function, not {logs!r:.80}")

@@ -32,10 +32,14 @@ class Spawner:
         box_id = new_box_id()
         order = LaunchOrder(box_id=box_id, directory=state_directory(box_id), spec=spec, limits=limits)
         max_frame = int(limits.max_message_mb * _MIB) + wire.ROOM
-        walls = launcher.build(order)
+        try:
+            walls = launcher.build(order)
+        except OSError as error:
+            forget_directory(box_id)
+            raise BoxStartError(f"no walls: {error}", level=launcher.level, phase="launch") from error
         try:
             child = ChildProcess(walls, launcher.level, max_frame, self._clock)
-        except BoxStartError:
+        except BaseException:
             self._remove(walls, box_id)
             raise
         self._children.add(child)

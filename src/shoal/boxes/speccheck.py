@@ -6,7 +6,9 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
+from types import NoneType
 
+from shoal.boxes.asked import env_faults
 from shoal.boxes.levels import LEVELS
 from shoal.boxes.spec import BoxLimits, BoxSpec, Mount
 from shoal.errors import BoxSpecError
@@ -23,10 +25,29 @@ def check_spec(spec: object) -> BoxSpec:
     """Return *spec*. Raises BoxSpecError naming every fault of it and of its limits."""
     if not isinstance(spec, BoxSpec):
         raise BoxSpecError(f"spec must be a BoxSpec, not {type(spec).__name__}")
-    faults = [*_faults(spec), *_limit_faults(spec.limits)]
+    faults = list(_shape_faults(spec)) or [*_faults(spec), *_limit_faults(spec.limits)]
     if faults:
         raise BoxSpecError(faults)
     return spec
+
+
+def _shape_faults(spec: BoxSpec) -> Iterator[str]:
+    """Yield what is of another kind than it should be: a text is a sequence of letters, and is true."""
+    for name in ("network", "interleave"):
+        if not isinstance(getattr(spec, name), bool):
+            yield f"spec.{name} must be True or False, not {getattr(spec, name)!r:.80}"
+    for name, example in (("mounts", "(Mount('data', '/data'),)"), ("collect", "('*.out',)")):
+        if not isinstance(getattr(spec, name), (tuple, list)):
+            yield f"spec.{name} must be a tuple, as in {example}, not {getattr(spec, name)!r:.80}"
+    for name in ("env", "files"):
+        if not isinstance(getattr(spec, name), Mapping):
+            yield f"spec.{name} must be a mapping, not {getattr(spec, name)!r:.80}"
+    for name in ("rootfs", "image"):
+        if not isinstance(getattr(spec, name), (str, Path, NoneType)):
+            yield f"spec.{name} must be a path, not {getattr(spec, name)!r:.80}"
+    python: object = spec.python
+    if not isinstance(python, (str, NoneType)):
+        yield f"spec.python must be a path in the box as str, not {python!r:.80}"
 
 
 def _faults(spec: BoxSpec) -> Iterator[str]:
@@ -35,7 +56,7 @@ def _faults(spec: BoxSpec) -> Iterator[str]:
     if spec.rootfs is not None and spec.image is not None:
         yield "spec.rootfs and spec.image cannot both be given"
     yield from _root_faults(spec)
-    yield from _env_faults(spec.env)
+    yield from env_faults(spec.env, "spec.env")
     for place, mount in enumerate(spec.mounts):
         yield from _mount_faults(f"spec.mounts[{place}]", mount)
     files: Mapping[str, object] = spec.files
@@ -73,17 +94,16 @@ def _root_faults(spec: BoxSpec) -> Iterator[str]:
         yield f"spec.rootfs: there is no Python at /{python} in {str(root)!r:.200}"
 
 
-def _env_faults(env: Mapping[str, str]) -> Iterator[str]:
-    for name, value in env.items():
-        good = isinstance(name, str) and name and "=" not in name and "\0" not in name
-        if not good or not isinstance(value, str) or "\0" in value:
-            yield f"spec.env: {name!r:.80} must be a name without '=' with a text without NUL"
-
-
 def _mount_faults(where: str, mount: object) -> Iterator[str]:
     if not isinstance(mount, Mount):
         yield f"{where} must be a Mount, not {type(mount).__name__}"
         return
+    given: tuple[object, object, object] = (mount.source, mount.target, mount.writable)
+    if not isinstance(given[0], (str, Path)) or not isinstance(given[1], str):
+        yield f"{where} must be of two paths, not of {given[0]!r:.80} and {given[1]!r:.80}"
+        return
+    if not isinstance(given[2], bool):
+        yield f"{where}.writable must be True or False, not {given[2]!r:.80}"
     if not Path(mount.source).exists():
         yield f"{where}.source: there is no {str(mount.source)!r:.200}"
     target = PurePosixPath(mount.target)
@@ -103,6 +123,9 @@ def _limit_faults(limits: object) -> Iterator[str]:
         value = getattr(limits, name)
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             yield f"limits.{name} must be a whole number from 1 up, not {value!r:.80}"
+    best_effort: object = limits.best_effort
+    if not isinstance(best_effort, bool):
+        yield f"limits.best_effort must be True or False, not {best_effort!r:.80}"
     for name in (*_NUMBERS, *(("cpus",) if limits.cpus is not None else ())):
         if not _is_number(getattr(limits, name), 0):
             yield f"limits.{name} must be a number above 0, not {getattr(limits, name)!r:.80}"

@@ -54,9 +54,12 @@ class Starter:
                 await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         except TimeoutError:
             raise self._not_up(child, level, f"no hello within {seconds:g} s") from None
-        if child.violation is not None or child.hello is None:
+        if child.violation is not None or child.hello is None or child.reaped.done():
             code = await asyncio.shield(child.reaped)
-            raise self._not_up(child, level, child.violation or f"it ended with exit code {code} before hello", code)
+            when = "before" if child.hello is None else "right after"
+            limit = None if child.walls.holding is None else child.walls.holding.verdict()
+            ended = f"it ended with exit code {code} {when} hello{f' ({limit})' if limit else ''}"
+            raise self._not_up(child, level, child.violation or ended, code)
 
     @staticmethod
     def _not_up(child: ChildProcess, level: str, why: str, code: int | None = None) -> BoxStartError:

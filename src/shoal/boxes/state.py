@@ -1,12 +1,11 @@
 """Where boxes keep what must be found again after their runtime was killed: a directory for each process that has boxes.
 
-``BASE/PID-STARTED/BOX`` is made by whoever needs it (mode 0700). What belongs to a process that is gone is swept.
+``BASE/PID-STARTED.NAMESPACE/BOX`` is made by whoever needs it (mode 0700). What belongs to a process that is gone is swept.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import itertools
 import os
 import shutil
@@ -20,36 +19,66 @@ from shoal.boxes.procfs import started_at
 from shoal.boxes.reaper import kill_orphan
 from shoal.errors import BoxStartError
 
-__all__ = ["forget_directory", "new_box_id", "note_groups", "note_process", "state_directory", "sweep_state"]
+__all__ = [
+    "forget_directory",
+    "make_directory",
+    "new_box_id",
+    "note_groups",
+    "note_process",
+    "state_directory",
+    "sweep_state",
+]
 
 _PROCESSES = "processes"
 _GROUPS = "groups"
+_ROUNDS = 10
 _numbers = itertools.count(1)
+_starts: dict[int, int] = {}  # of this process, and of those that it was forked from
 
 
 def new_box_id() -> str:
-    """Return a name for a box that no other box on this machine has."""
-    return f"{os.getpid()}-{started_at(os.getpid())}-{next(_numbers)}"
+    """Return a name for a box that no other box on this machine has. Raises BoxStartError."""
+    pid = os.getpid()
+    if pid not in _starts:
+        started = started_at(pid)
+        if (
+            not started
+        ):  # no file can be opened: under another name the next sweep would take its boxes for a dead one's
+            raise BoxStartError("/proc cannot be read to tell when this process began", level="any", phase="launch")
+        _starts[pid] = started
+    return f"{pid}-{_starts[pid]}-{next(_numbers)}"
 
 
 def state_directory(box_id: str) -> Path:
     """Return where a box may keep what it needs on the host; it is not made here. Raises BoxStartError."""
-    return _base() / box_id.rpartition("-")[0] / box_id
+    return _base() / f"{box_id.rpartition('-')[0]}.{_namespace()}" / box_id
+
+
+def make_directory(box_id: str, *below: str) -> Path:
+    """Make the directory of a box, or one *below* it, and return it. Another box of this process may end meanwhile."""
+    directory = state_directory(box_id).joinpath(*below)
+    for left in reversed(range(_ROUNDS)):
+        try:
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            break
+        except (
+            FileNotFoundError,
+            FileExistsError,
+        ):  # the last box of another runtime here took the process's own directory with it
+            if not left:
+                raise
+    return directory
 
 
 def note_process(box_id: str, pid: int) -> None:
     """Remember a process of a box, so that a later start can end it."""
-    directory = state_directory(box_id)
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with open(directory / _PROCESSES, "a", encoding="ascii") as file:
+    with open(make_directory(box_id) / _PROCESSES, "a", encoding="ascii") as file:
         file.write(f"{pid} {started_at(pid)}\n")
 
 
 def note_groups(box_id: str, groups: Iterable[str]) -> None:
     """Remember the control groups of a box, so that a later start can empty and remove them, wherever it runs itself."""
-    directory = state_directory(box_id)
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    (directory / _GROUPS).write_text("".join(f"{group}\n" for group in groups))
+    (make_directory(box_id) / _GROUPS).write_text("".join(f"{group}\n" for group in groups))
 
 
 def forget_directory(box_id: str) -> None:
@@ -63,16 +92,31 @@ def forget_directory(box_id: str) -> None:
 def sweep_state() -> int:
     """End the processes and remove the directories of boxes whose runtime is gone; returns how many boxes there were."""
     count = 0
-    for owner in _base().iterdir():
-        pid, _, started = owner.name.partition("-")
-        if not pid.isdigit() or str(started_at(int(pid))) == started:
+    base = _base()
+    for owner in _names(base):
+        name, _, namespace = owner.name.partition(".")
+        pid, _, started = name.partition("-")
+        # Of another process namespace nobody here can tell who lives: containers may share the directory.
+        if namespace != _namespace() or not pid.isdigit() or str(started_at(int(pid))) == started:
             continue
-        for box in owner.iterdir():
+        for box in _names(owner):
             _end_processes(box / _PROCESSES)
             remove_groups(_lines(box / _GROUPS))
             count += 1
         shutil.rmtree(owner, ignore_errors=True)
     return count
+
+
+def _names(directory: Path) -> list[Path]:
+    try:
+        return list(directory.iterdir())
+    except OSError:  # another process sweeps, too, and was first
+        return []
+
+
+def _namespace() -> str:
+    """Return the number of the process namespace in which this process and its pid are known."""
+    return str(os.stat("/proc/self/ns/pid").st_ino)
 
 
 def _end_processes(file: Path) -> None:
@@ -89,9 +133,11 @@ def _lines(file: Path) -> list[str]:
         return []
 
 
-@functools.cache
 def _base() -> Path:
-    """Return ``/tmp/shoal-UID`` (or where TMPDIR says), ours alone. Raises BoxStartError when somebody else made it."""
+    """Return ``/tmp/shoal-UID`` (or where TMPDIR says), ours alone. Raises BoxStartError when somebody else made it.
+
+    It is looked at each time: who clears away old temporary files may have taken it, and others may have put theirs there.
+    """
     base = Path(tempfile.gettempdir()) / f"shoal-{os.getuid()}"
     with contextlib.suppress(FileExistsError):
         base.mkdir(mode=0o700)

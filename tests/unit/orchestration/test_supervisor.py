@@ -97,8 +97,8 @@ def test_as_many_iterations_as_are_allowed() -> None:
 def test_an_empty_plan_at_the_second_call_is_the_end() -> None:
     cast = Cast(once(plan("A")), max_iterations=3)
     result = cast.run()
-    assert (result.iterations, result.success) == (1, True)
-    assert [place for place in cast.calls.places() if "plan" in place] == ["i1/plan", "i2/plan"]
+    assert (result.iterations, result.success, result.reasoning) == (1, True, "")
+    assert cast.calls.places() == ["i1/plan", "i1/w0:A", "i2/plan", "synthesis"]
 
 
 def test_without_replanning_it_plans_once() -> None:

@@ -104,7 +104,11 @@ class Files:
                 if path in outputs or not os.path.isfile(path):
                     continue
                 try:
+                    path.encode()
                     data = b"".join(self._pieces(path, left))
+                except UnicodeEncodeError:
+                    print(f"{path} is not collected: its name is not UTF-8", file=sys.stderr)
+                    continue
                 except OSError as error:
                     print(f"{path} is not collected: {error}", file=sys.stderr)
                     continue

@@ -89,7 +89,7 @@ def test_answers_of_others_are_counted_and_dropped(report: Report) -> None:
     right, deep, digits, odd = found["told"]
     assert right == "right" and found["late"] > 100 and found["state"] == "running", found
     assert deep[1].startswith("PayloadError") and digits[1].startswith("PayloadError"), found
-    assert odd == [False, "BoxWaitTimeoutError: x"], found
+    assert odd == [False, "RequestFailedError: x"], found
     unnoticed(found)
 
 
