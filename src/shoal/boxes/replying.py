@@ -16,6 +16,8 @@ from shoal.kernel.ports import Clock
 
 __all__ = ["Replies"]
 
+_OWN_ERRORS = ("ChainTooDeepError", "MessageTooLargeError", "NoHandlerError", "PayloadError", "ResponseTimeoutError")
+"""What the library in a box says of a message; all else that it calls its own is its program's."""
 _LOOK_SECONDS = 0.02
 _PATIENCE = 50  # looks: a second
 
@@ -46,7 +48,8 @@ class Replies:
 
     def take(self, record: boxwire.Reply) -> None:
         """Bring an answer, or wait with it."""
-        self._waiting, self._looks = record, _PATIENCE
+        own = record.own and (record.error is None or record.error.type in _OWN_ERRORS)
+        self._waiting, self._looks = msgspec.structs.replace(record, own=own), _PATIENCE
         self._try()
 
     def flush(self) -> None:

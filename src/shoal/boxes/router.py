@@ -41,8 +41,6 @@ __all__ = ["HOST", "OWN_EVENTS", "Router"]
 HOST = "host"
 OWN_EVENTS = "shoal."
 """Events whose names begin so are the runtime's own."""
-_OWN_ERRORS = ("ChainTooDeepError", "MessageTooLargeError", "NoHandlerError", "PayloadError", "ResponseTimeoutError")
-"""What the library in a box says of a message; all else that it calls its own is its program's."""
 _LONGEST = 101  # letters of a name: one more than a box can have
 
 
@@ -206,7 +204,7 @@ class Router:
                 check_raw(data)
             except ShoalError as fault:
                 data, error, own = NOTHING, to_record(fault), True
-            if error is not None and not (own and error.type in _OWN_ERRORS):
+            if error is not None and not own:
                 error = _failed(member.name, error)
             self._answer(parcel.request, data, error)
         member.pump()

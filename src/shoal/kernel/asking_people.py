@@ -66,7 +66,7 @@ class Asking:
             Stopped: ``on_wait="return"``.
         """
         run = self._run
-        sha256 = digest_of(run.run_id, step, tool, arguments)
+        sha256 = digest_of(run.run_id, step, kind, tool, arguments)
         now = run.clock.now()
         question = Approval(
             id=f"{run.run_id}:{sha256[:16]}",

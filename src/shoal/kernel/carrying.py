@@ -7,7 +7,14 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from shoal.errors import BudgetExceededError, LeaseLostError, RunChangedError, StoreError
+from shoal.errors import (
+    ApprovalRequiredError,
+    BudgetExceededError,
+    LeaseLostError,
+    RunChangedError,
+    StoreError,
+    UnpricedModelError,
+)
 from shoal.kernel.event import EventType, Fact
 from shoal.kernel.liverun import LiveRun
 from shoal.kernel.ports import RunEnd
@@ -19,8 +26,8 @@ __all__ = ["Runnable", "carry", "end_of", "end_of_failure", "result_from"]
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
-_MAY_GO_ON = (RunChangedError, BudgetExceededError)
-"""After these a run is not finished: the same id goes on with another program, or a larger budget."""
+_MAY_GO_ON = (RunChangedError, BudgetExceededError, UnpricedModelError, ApprovalRequiredError)
+"""After these a run is not finished: the same id goes on with another program, a larger budget, or somebody to ask."""
 
 
 class Runnable(Protocol[R_co]):

@@ -10,7 +10,13 @@ from typing import Any
 
 import msgspec
 
-from shoal.errors import BudgetExceededError, LeaseLostError, RunChangedError
+from shoal.errors import (
+    ApprovalRequiredError,
+    BudgetExceededError,
+    LeaseLostError,
+    RunChangedError,
+    UnpricedModelError,
+)
 from shoal.kernel.asking_people import Asking
 from shoal.kernel.feed import Feed
 from shoal.kernel.ports import Begun, Clock, Hold, RunWrite, RunWriter
@@ -279,6 +285,9 @@ class LiveRun:
         for feed in self._feeds:
             feed.close()
 
+
+_NOT_RECORDED = (RunChangedError, LeaseLostError, BudgetExceededError, UnpricedModelError, ApprovalRequiredError)
+"""What another program, a larger budget or somebody to ask would change: it is no outcome of the step."""
 
 _NOTHING = Usage()
 _NO_WRITE = RunWrite()

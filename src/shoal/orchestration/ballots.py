@@ -23,8 +23,8 @@ _LINE = re.compile(r"[\s>*_#`-]*(POSITION|AGREES WITH|CONFIDENCE)[\s*_`]*:", re.
 _MARKUP = " \t\r*_`"
 _NO_WORDS = re.compile(r"[\s*_`~-]*")
 _NUMBER = re.compile(r"-?\d{1,6}(\.\d{1,6})?")
-_BETWEEN_NAMES = re.compile(r"[\s,;/&+*_`\"'()\[\].@]+|\band\b", re.IGNORECASE)
-_SAYS_MORE = re.compile(r"(?!\s*(?:$|[,;/&+*_`\"'()\[\].]|and\b))", re.IGNORECASE)
+_BETWEEN = re.compile(r"[\s,;/&+*_`\"'()\[\].@]|and\b", re.IGNORECASE)
+_NAME_ENDS = re.compile(r"[*_`\"')\].]*\s*(?:$|[,;/&+]|and\b)", re.IGNORECASE)
 _NEXT_ITEM = re.compile(r"[,;/&+]|\band\b|$", re.IGNORECASE)
 
 
@@ -78,16 +78,15 @@ def _named(text: str, names: Mapping[str, str]) -> tuple[str, ...]:
     listed: set[str] = set()
     place = 0
     while place < len(text):
-        between = _BETWEEN_NAMES.match(text, place)
-        place = place if between is None else between.end()
         found = name.match(text, place)
-        if found is not None and not _SAYS_MORE.match(text, found.end()):
+        if found is not None and _NAME_ENDS.match(text, found.end()):
             listed.add(by_fold.get(found[0].casefold(), found[0]))
             place = found.end()
+        elif (between := _BETWEEN.match(text, place)) is not None:
+            place = between.end()
         else:
             item = _NEXT_ITEM.search(text, place)
-            assert item is not None, "every text has an end"
-            place = max(item.end(), place + 1)
+            place = len(text) if item is None else max(item.end(), place + 1)
     return tuple(name for shown, name in names.items() if shown in listed)
 
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from typing import Any
 
-from shoal.errors import LeaseLostError, RunChangedError, StoreError
+from shoal.errors import BudgetExceededError, LeaseLostError, RunChangedError, StoreError
 from shoal.kernel.bounded import OutOfTime, bounded
 from shoal.kernel.run import RunStep
 from shoal.kernel.scope import Scope, StepOrder, Stopped, Ticket, segment_of
@@ -25,6 +25,7 @@ __all__ = [
     "budget_over",
     "call",
     "call_at",
+    "check_refused",
     "cut_short",
     "note_progress",
     "time_left",
@@ -187,6 +188,12 @@ def time_left(scope: Scope, timeout: float | None) -> float | None:
     """Return the seconds that a time-out and the budgets above *scope* leave, None: no limit."""
     left = scope.run.spending.seconds_left(scope)
     return timeout if left is None else left if timeout is None else min(timeout, left)
+
+
+def check_refused(scope: Scope, said: AgentResult) -> None:
+    """Raise Stopped when *said* tells of nothing but a call that a budget above *scope* did not allow."""
+    if said.error_type == BudgetExceededError.__name__:
+        scope.check()
 
 
 async def budget_over(scope: Scope) -> None:

@@ -20,8 +20,8 @@ _MOST_CANDIDATES = 1000
 
 class _Verdict(msgspec.Struct, frozen=True, kw_only=True):
     consensus: bool
-    position: str = ""
-    dissenters: tuple[str, ...] = ()
+    position: str | None = None
+    dissenters: tuple[str, ...] | None = None
 
 
 def objects_in(text: str, opening: str) -> Iterator[Any]:
@@ -39,25 +39,46 @@ def objects_in(text: str, opening: str) -> Iterator[Any]:
 
 
 def read_verdict(text: str, names: Sequence[str]) -> Consensus | None:
-    """Return the consensus that a judge's answer tells of; None when it tells of none, or cannot be read."""
+    """Return the consensus that a judge's answer tells of; None when it tells of none.
+
+    Raises ValueError: it cannot be read. That holds for verdicts that contradict each other, too: one may be quoted.
+    """
+    found = set(_verdicts(text))
+    if len(found) != 1:
+        raise ValueError("there is no JSON object with consensus in it" if not found else "it holds several verdicts")
+    verdict = found.pop()
+    if not verdict.consensus:
+        return None
+    by_fold = {name.casefold(): name for name in names}
+    against = {by_fold.get(name.strip().casefold(), "") for name in verdict.dissenters or ()}
+    supporters = tuple(name for name in names if name not in against)
+    if "" in against:
+        raise ValueError("it names dissenters that are not in the debate")
+    if not supporters or not (verdict.position or "").strip():
+        raise ValueError("it tells of a consensus without " + ("a position" if supporters else "anybody who supports it"))
+    share = len(supporters) / len(names)
+    return Consensus(position=verdict.position or "", supporters=supporters, share=share, method="judge")
+
+
+def _verdicts(text: str) -> Iterator[_Verdict]:
     for found in objects_in(text, "{"):
         try:
-            verdict = msgspec.convert(found, _Verdict, strict=True)
+            yield msgspec.convert(found, _Verdict, strict=True)
         except msgspec.ValidationError:
             continue
-        supporters = tuple(name for name in names if name not in verdict.dissenters)
-        if not verdict.consensus or not supporters:
-            return None
-        share = len(supporters) / len(names)
-        return Consensus(position=verdict.position, supporters=supporters, share=share, method="judge")
-    return None
 
 
-def consensus_of(answer: object) -> Consensus | None:
-    """Return what a function said. Raises TypeError for anything but a Consensus or None."""
-    if answer is None or isinstance(answer, Consensus):
-        return answer
-    raise TypeError(f"the consensus function returned {type(answer).__name__}, expected Consensus or None")
+def consensus_of(answer: object, names: Sequence[str]) -> Consensus | None:
+    """Return what a function said. Raises TypeError, ValueError: it is neither None nor a Consensus of agents that are there."""
+    if answer is None:
+        return None
+    if not isinstance(answer, Consensus):
+        raise TypeError(f"the consensus function returned {type(answer).__name__}, expected Consensus or None")
+    for name in answer.supporters:
+        if name not in names:
+            raise ValueError(f"the consensus function named {name!r:.80}: the agents are {', '.join(names)}")
+    share = answer.share or len(set(answer.supporters)) / len(names)
+    return msgspec.structs.replace(answer, share=share, method="function")
 
 
 def dissent_of(consensus: Consensus | None, last: Sequence[DebateMessage]) -> tuple[Dissent, ...]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from shoal.kernel.fences import Composed, Quote, compose
+import msgspec
+
+from shoal.kernel.fences import Quote
 from shoal.orchestration.ballots import FORM
 from shoal.orchestration.results import Consensus, DebateMessage, Dissent
 
-__all__ = ["conclusion_prompt", "judge_prompt", "opening_prompt", "reply_prompt"]
+__all__ = ["Subject", "conclusion_prompt", "judge_prompt", "opening_prompt", "reply_prompt"]
 
 Parts = list[str | Quote]
 
@@ -18,88 +20,109 @@ _VERDICT_FORM = (
 )
 
 
-def opening_prompt(topic: str, context: str) -> Composed:
+class Subject(msgspec.Struct, frozen=True, kw_only=True):
+    """What is debated, and the names under which the speakers appear to each other, by their own."""
+
+    topic: str
+    context: str
+    shown: Mapping[str, str]
+
+    @property
+    def blind(self) -> bool:
+        """Whether they appear under names that are not their own."""
+        return any(name != shown for name, shown in self.shown.items())
+
+    def head(self) -> Parts:
+        """Return how every prompt begins."""
+        head: Parts = [f"Topic: {self.topic}\n\n"]
+        if self.context:
+            head.append(f"Context: {self.context}\n\n")
+        return head
+
+    def who_is_who(self) -> Parts:
+        """Return what the moderator is told of the names."""
+        if not self.blind:
+            return []
+        names = ", ".join(f"{name} as {shown}" for name, shown in self.shown.items())
+        return [f"They did not know who is who. They appeared to each other under other names: {names}.\n\n"]
+
+
+def opening_prompt(subject: Subject) -> Parts:
     """Return what a speaker is asked in round 0: nobody else's words are in it."""
-    return compose([*_head(topic, context), "Give your view of the topic, with your reasons.\n\n", FORM])
+    return [*subject.head(), "Give your view of the topic, with your reasons.\n\n", FORM]
 
 
-def reply_prompt(
-    topic: str,
-    context: str,
-    own: DebateMessage | None,
-    others: Sequence[DebateMessage],
-    shown: Mapping[str, str],
-) -> Composed:
-    """Return what a speaker is asked in a later round: its own last position, and what the others said last.
-
-    *shown* has the names under which the others appear.
-    """
-    parts = _head(topic, context)
-    if own is not None and own.success:
-        parts += [f"Your last position: {own.position or own.content}\n\n"]
+def reply_prompt(subject: Subject, name: str, own: DebateMessage | None, others: Sequence[DebateMessage]) -> Parts:
+    """Return what *name* is asked in a later round: its own last position, and what the others said last."""
+    parts = subject.head()
+    if own is not None:
+        parts += ["Your last position:\n\n", Quote(subject.shown[name], own.position or own.content), "\n\n"]
     parts += ["What the others said last:\n\n"]
     for message in others:
-        parts += [Quote(shown[message.agent_name], message.content), "\n\n"]
-    names = ", ".join(shown[message.agent_name] for message in others)
+        parts += [Quote(subject.shown[message.agent_name], _speech(message)), "\n\n"]
+    if subject.blind:
+        parts += [f"The others know you as {subject.shown[name]}.\n"]
+    names = ", ".join(subject.shown[message.agent_name] for message in others)
     parts += [
         "Answer them: what convinces you, what does not, and where you stand now. If they are right, say so.\n\n",
         f"{FORM}\nThe names are: {names}",
     ]
-    return compose(parts)
+    return parts
 
 
-def judge_prompt(topic: str, context: str, said: Sequence[DebateMessage]) -> Composed:
+def judge_prompt(subject: Subject, said: Sequence[DebateMessage]) -> Parts:
     """Return what the moderator is asked when it judges whether there is consensus."""
-    return compose(
-        [
-            *_head(topic, context),
-            "What each participant said last:\n\n",
-            *_quotes(said),
-            _VERDICT_FORM,
-        ]
-    )
+    return [
+        *subject.head(),
+        "What each participant said last:\n\n",
+        *_quotes(said),
+        *subject.who_is_who(),
+        f"The participants are: {', '.join(subject.shown)}\n",
+        _VERDICT_FORM,
+    ]
 
 
 def conclusion_prompt(
-    topic: str,
-    context: str,
+    subject: Subject,
     messages: Sequence[DebateMessage],
     last: Sequence[DebateMessage],
     consensus: Consensus | None,
     dissent: Sequence[Dissent],
-) -> Composed:
+) -> Parts:
     """Return what the moderator is asked at the end: all messages, the last ballots, and whether consensus holds."""
-    parts = [*_head(topic, context), "The whole debate:\n\n"]
+    parts = [*subject.head(), "The whole debate:\n\n"]
     for number in sorted({message.round for message in messages}):
         parts += [f"Round {number}\n\n", *_quotes([m for m in messages if m.round == number])]
-    ballots = "\n".join(_ballot(message) for message in last if message.success)
-    parts += [f"The last ballots:\n{ballots}\n\n"]
+    parts += ["The last ballots:\n\n"]
+    for message in last:
+        parts += [Quote(message.agent_name, _ballot(message)), "\n\n"]
+    parts += subject.who_is_who()
     if consensus is None:
         parts += ["There is no consensus.\n\n"]
     else:
-        names = ", ".join(consensus.supporters)
-        parts += [f"There is consensus ({names}): {consensus.position}\n\n"]
-        if dissent:
-            parts += ["Dissenters: " + ", ".join(each.agent_name for each in dissent) + "\n\n"]
+        supporters = ", ".join(consensus.supporters)
+        parts += [f"There is consensus ({supporters}) on this:\n\n", Quote("consensus", consensus.position), "\n\n"]
+    if dissent:
+        parts += ["Dissenters: " + ", ".join(each.agent_name for each in dissent) + "\n\n"]
     parts += ["Write the conclusion of the debate: what was agreed, what stays open, who disagrees and why."]
-    return compose(parts)
-
-
-def _head(topic: str, context: str) -> Parts:
-    head: Parts = [f"Topic: {topic}\n\n"]
-    if context:
-        head.append(f"Context: {context}\n\n")
-    return head
+    return parts
 
 
 def _quotes(said: Sequence[DebateMessage]) -> Parts:
     parts: Parts = []
     for message in said:
-        parts += [Quote(message.agent_name, message.content), "\n\n"]
+        parts += [Quote(message.agent_name, _speech(message)), "\n\n"]
     return parts
 
 
+def _speech(message: DebateMessage) -> str:
+    """Return what was said, with the position that its ballot gave."""
+    return "\n\n".join(filter(None, (message.content, message.position and f"POSITION: {message.position}")))
+
+
 def _ballot(message: DebateMessage) -> str:
-    sure = "" if message.confidence is None else f" (confidence {message.confidence})"
+    if not (message.position or message.agrees_with or message.confidence is not None):
+        return "gave none"
+    sure = "not told" if message.confidence is None else f"{message.confidence}"
     agrees = ", ".join(message.agrees_with) or "none"
-    return f"{message.agent_name}: {message.position or 'no position'}{sure}; agrees with {agrees}"
+    return f"POSITION: {message.position or 'none'}\nAGREES WITH: {agrees}\nCONFIDENCE: {sure}"

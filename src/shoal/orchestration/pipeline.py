@@ -11,7 +11,7 @@ from shoal.kernel.failure import Failure
 from shoal.kernel.scope import Scope
 from shoal.kernel.usage import Usage
 from shoal.orchestration.agents import check_agents, name_of
-from shoal.orchestration.calling import CONTROL, call_at, unfinished
+from shoal.orchestration.calling import CONTROL, call_at, check_refused, unfinished
 from shoal.orchestration.checks import check_flag, check_seconds
 from shoal.orchestration.functions import Function
 from shoal.orchestration.pattern import Pattern
@@ -139,6 +139,7 @@ class Line:
         said = await call_at(
             self._scope, agent, given, key=f"{place}:{name}", timeout=timeout, user_id=self._user_id, index=place
         )
+        check_refused(self._scope, said)
         return _step_of(said, input=given, used=used, seconds=clock.monotonic() - began)
 
 

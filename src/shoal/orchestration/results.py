@@ -70,8 +70,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         success, error: whether the pattern did what it is for, and if not, why.
         stopped: why it ended before its natural end, None: it did not.
         usage: of all that was done in it, replayed or not; ``total_cost`` is its cost in USD.
-        total_duration_ms, run_id: milliseconds, of this life; the run in which it happened.
-        warnings: what a reader should know.
+        total_duration_ms, run_id, warnings: milliseconds, of this life; the run; what a reader should know.
     """
 
     content: str = ""
@@ -126,10 +125,7 @@ class ParallelResult(Result, frozen=True, kw_only=True, omit_defaults=True):
         raise KeyError(f"no agent {name!r} among {', '.join(names)}{nearest(name, names)}")
 
     def to_context(self, format: str = "numbered") -> str:
-        """Return the answers as one text for another agent: numbered, labeled, xml or plain.
-
-        Raises ValueError for another format.
-        """
+        """Return the answers as one text for another agent: numbered, labeled, xml or plain, else ValueError."""
         write = FORMATS.get(format)
         if write is None:
             raise ValueError(f"format must be one of {', '.join(FORMATS)}, not {format!r:.80}")

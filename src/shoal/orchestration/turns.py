@@ -14,7 +14,7 @@ from shoal.kernel.fences import Quote, compose
 from shoal.kernel.run import Handoff, RunEventType, StopReason, Teammate, Teammates, current_teammates
 from shoal.kernel.scope import Scope, segment_of
 from shoal.orchestration.agents import name_of
-from shoal.orchestration.calling import CONTROL, TIMEOUT, call_at, unfinished
+from shoal.orchestration.calling import CONTROL, TIMEOUT, call_at, check_refused, unfinished
 from shoal.orchestration.functions import Function
 from shoal.orchestration.results import AgentResult, TeamMessage, TeamResult
 
@@ -124,6 +124,7 @@ class Turns:
             )
         finally:
             current_teammates.reset(token)
+        check_refused(self._scope, said)
         message = self._message(said)
         self._messages.append(message)
         self._fresh = len(self._scope.run.recorded) > done  # else it was told before
