@@ -25,6 +25,7 @@ from shoal.kernel.node import Node
 from shoal.kernel.ports import Clock, Store
 from shoal.kernel.ports import Node as NodeRecord
 from shoal.kernel.verbs import Verbs
+from shoal.llm.exporting import export_steps
 from shoal.store import open_store as build_store
 
 __all__ = ["Client", "OpeningStore", "open_store"]
@@ -82,6 +83,7 @@ class Client(Verbs):
         env = Env(clock=self._clock, store=store, bus=bus, settings=self._settings, limits=self._limits)
         env.node_id = env.runtime_id = f"client-{self._clock.new_id()}"
         env.loop = asyncio.get_running_loop()
+        env.export_run = export_steps
         await store.open()
         try:
             await bus.start(env.node_id)

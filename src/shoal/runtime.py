@@ -42,6 +42,7 @@ from shoal.kernel.task import QueuePosition, RetryPolicy, Task, TaskSpec, TaskSt
 from shoal.kernel.thread import ThreadHost
 from shoal.kernel.threads import DaemonPool
 from shoal.kernel.verbs import Verbs
+from shoal.llm.exporting import export_steps
 from shoal.serving import until_signalled
 from shoal.store import open_store
 
@@ -171,7 +172,7 @@ class AgentRuntime(Verbs):
         from shoal.boxes.reaper import kill_orphan
         from shoal.boxes.toolrunner import ToolRunner
 
-        env.run_tool = ToolRunner(hosts, env, NodeAmbient(env).call).call
+        env.run_tool, env.export_run = ToolRunner(hosts, env, NodeAmbient(env).call).call, export_steps
         self._set(self._status)
         return Node(env, hosts, name=self._name, load=self._load(), kill_orphan=kill_orphan)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,21 @@ def digest_of(*parts: object) -> str:
     return hashlib.sha256(canonical(parts)).hexdigest()
 
 
+_BUDGET = "budget:"
+"""How the step of a question begins that is about a budget: all that is done under it waits."""
+
+
+class _Wait:
+    """The time in which a question was open."""
+
+    __slots__ = ("began", "ended", "step")
+
+    def __init__(self, step: str, began: float) -> None:
+        self.step = step
+        self.began = began
+        self.ended: float | None = None
+
+
 class Asking:
     """The questions of one run."""
 
@@ -44,6 +60,28 @@ class Asking:
         self._run = run
         self.news = News()  # woken when something was decided
         self.waiting = 0  # questions under way
+        self._waits: list[_Wait] = []  # in the order in which they began
+
+    def idle(self, path: str = "") -> float:
+        """Return the seconds that *path* and what is below it have spent waiting for people, until now."""
+        total, until = 0.0, 0.0
+        for wait in self._waits:
+            if not path or wait.step.startswith((f"{path}/", _BUDGET)):
+                ended = self._run.clock.monotonic() if wait.ended is None else wait.ended
+                total += max(0.0, ended - max(wait.began, until))
+                until = max(until, ended)
+        return total
+
+    @contextmanager
+    def _waiting_at(self, step: str) -> Iterator[None]:
+        wait = _Wait(step, self._run.clock.monotonic())
+        self._waits.append(wait)
+        self.waiting += 1
+        try:
+            yield
+        finally:
+            self.waiting -= 1
+            wait.ended = self._run.clock.monotonic()
 
     async def approval(
         self,
@@ -81,7 +119,8 @@ class Asking:
             expires_at=None if timeout is None else now + timedelta(seconds=timeout),
         )
         if decide is not None and not run.durable:
-            approved = bool(await decide(question))
+            with self._waiting_at(step):
+                approved = bool(await decide(question))
             return msgspec.structs.replace(question, decision="approved" if approved else "denied", decided_at=now)
         if not run.durable:
             raise ApprovalRequiredError(
@@ -99,17 +138,12 @@ class Asking:
         if run.options.on_wait == "return":
             run.stop("waiting", f"waits for the approval {asked.id}")
             raise Stopped("waiting", f"waits for the approval {asked.id}")
-        began = run.clock.monotonic()
-        self.waiting += 1
-        try:
+        with self._waiting_at(asked.step):
             while (asked := await run.writer.approval(asked.id)).decision is None:
                 if asked.expires_at is not None and run.clock.now() >= asked.expires_at:
                     asked = await run.writer.decide(asked.id, "expired", "", "", now=run.clock.now())
                     break
                 await self._next_look(asked)
-        finally:
-            self.waiting -= 1
-            run.idle_seconds += run.clock.monotonic() - began
         data = {"id": asked.id, "decision": asked.decision, "by": asked.decided_by, "note": asked.note}
         run.feed.tell(asked.step, RunEventType.APPROVAL_GIVEN, asked.agent_name, data)
         await run.writer.resume(run.hold, run.feed.take(), now=run.clock.now())
@@ -136,5 +170,5 @@ class Asking:
     async def whether_to_go_on(self, refusal: Refusal) -> bool:
         """Ask whether a spent budget may be used as much again."""
         arguments = {"limit": refusal.limit, "allowed": refusal.allowed, "spent": refusal.spent}
-        asked = await self.approval(f"budget:{refusal.account_id}", "budget", arguments=arguments)
+        asked = await self.approval(f"{_BUDGET}{refusal.account_id}", "budget", arguments=arguments)
         return asked.decision == "approved"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 from shoal.kernel.ports import Clock
 
-__all__ = ["CLEAN_UP_SECONDS", "OutOfTime", "bounded", "end"]
+__all__ = ["CLEAN_UP_SECONDS", "OutOfTime", "bounded", "end", "in_time"]
 
 CLEAN_UP_SECONDS = 1.0
 """What cancelled work has to clean up before it is abandoned."""
@@ -23,23 +23,53 @@ class OutOfTime(TimeoutError):
     """The time that work was given is over."""
 
 
-async def bounded(work: Coroutine[Any, Any, T], seconds: float | None, clock: Clock, *, name: str) -> T:
+async def bounded(
+    work: Coroutine[Any, Any, T],
+    seconds: float | None,
+    clock: Clock,
+    *,
+    name: str,
+    idle: Callable[[], float] | None = None,
+) -> T:
     """Return what *work* returns, or raise what it raises.
 
-    Raises OutOfTime after *seconds* (None: never). Whether time is up or the caller is cancelled: the work is cancelled,
-    and has CLEAN_UP_SECONDS for that.
+    Raises OutOfTime after *seconds* (None: never), not counting those that *idle* tells of. Whether time is up or the caller
+    is cancelled: the work is cancelled, and has CLEAN_UP_SECONDS for that.
     """
     task = asyncio.get_running_loop().create_task(work, name=name)
     try:
-        async with clock.timeout(seconds):
-            return await asyncio.shield(task)
-    except TimeoutError:
+        return await in_time(lambda: asyncio.shield(task), seconds, clock, idle)
+    except OutOfTime:
         if task.done() and not task.cancelled():
-            return task.result()  # its own TimeoutError, or it ended at the same moment
-        raise OutOfTime from None
+            return task.result()  # it ended at the same moment
+        raise
     finally:
         if not task.done():
             await end([task], clock)
+
+
+async def in_time(
+    wait: Callable[[], Awaitable[T]], seconds: float | None, clock: Clock, idle: Callable[[], float] | None = None
+) -> T:
+    """Return what ``wait()`` gives; it is called again when time was up but for what *idle* tells of.
+
+    Raises OutOfTime after *seconds* (None: never), not counting those that *idle* tells of. What is waited for goes on.
+    """
+    began = clock.monotonic()
+    before = 0.0 if idle is None else idle()
+    left = seconds
+    while True:
+        try:
+            async with clock.timeout(left) as limit:
+                return await wait()
+        except TimeoutError:
+            if not limit.expired():
+                raise  # its own
+        assert seconds is not None, "it expired"
+        waited = 0.0 if idle is None else idle() - before
+        left = seconds + waited - (clock.monotonic() - began)
+        if not waited or left <= 0:
+            raise OutOfTime
 
 
 async def end(tasks: list[asyncio.Task[Any]], clock: Clock) -> list[asyncio.Task[Any]]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, TypeVar
 
 from shoal.errors import (
@@ -20,6 +21,7 @@ from shoal.kernel.leasing import leasing_of
 from shoal.kernel.limits import ResourceLimit
 from shoal.kernel.numbers import Numbers
 from shoal.kernel.ports import Bus, Clock, Store
+from shoal.kernel.run import RunStep
 from shoal.kernel.settings import Settings
 
 __all__ = ["Env", "RuntimeStatus"]
@@ -59,6 +61,7 @@ class Env:
         self.runtime_id = ""
         self.loop: asyncio.AbstractEventLoop | None = None
         self.run_tool: Callable[..., Awaitable[Any]] | None = None  # calls a program in a child of its own
+        self.export_run: Callable[[Sequence[RunStep], Path], int] | None = None  # as a cassette
         self.status = "stopped"
         self.lost = False
         self.lease_until: datetime | None = None  # as far as this node knows: a frozen one learns late that it is lost

@@ -65,7 +65,6 @@ class LiveRun:
         self.root.account = self.spending.root
         self.root.add(_lost_before(begun))
         self.stopping: Stopped | None = None
-        self.idle_seconds = 0.0  # spent waiting for people
         self._began = clock.monotonic()
         self._feeds: list[Feed] = [self.feed]
         self._writing: set[asyncio.Task[None]] = set()
@@ -92,7 +91,7 @@ class LiveRun:
     @property
     def active_seconds(self) -> float:
         """Seconds of this life without those spent waiting for people."""
-        return self.clock.monotonic() - self._began - self.idle_seconds
+        return self.clock.monotonic() - self._began - self.asking.idle()
 
     # -- steps
 

@@ -33,8 +33,6 @@ class Runs:
     def __init__(self, env: Env, ambient: Ambient) -> None:
         self._env = env
         self.running = Running(env, ambient)
-        self.export: Callable[[Sequence[RunStep], Path], int] | None = None
-        """Writes the model's replies of recorded steps as a cassette: the models' part of it."""
 
     # -- starting
 
@@ -183,8 +181,9 @@ class Runs:
 
         Raises RunNotFoundError, CassetteError.
         """
-        assert self.export is not None, "whoever puts the rooms together says how"
-        return await asyncio.to_thread(self.export, self.steps(run_id), Path(path))
+        export = self._env.export_run
+        assert export is not None, "whoever puts the rooms together says how"
+        return await asyncio.to_thread(export, self.steps(run_id), Path(path))
 
     async def fork(self, run_id: str, before: str) -> str:
         """Return the id of a new run with the steps that were recorded before the step *before*, ready to go on.

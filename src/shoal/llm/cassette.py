@@ -1,7 +1,9 @@
 """A file of recorded requests and replies: JSON lines, found again by what was asked.
 
 A line holds ``sha256`` (of the canonical request), ``n`` (its repetition number, from 0), ``request``, ``reply`` and
-``price`` (1e-12 USD, null if not known). No keys and no headers. The file is only ever replaced as a whole.
+``price`` (1e-12 USD, null if not known). One that was made of a run holds ``step`` (the digest of its prompt) and
+``agent_name`` instead of the request, which a journal does not keep. No keys and no headers. The file is only ever replaced
+as a whole.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import msgspec
 from shoal.errors import CassetteError
 from shoal.llm.model import ModelReply, ModelRequest
 
-__all__ = ["Cassette", "Line", "canonical", "common_length", "first_difference", "line_of"]
+__all__ = ["Cassette", "Line", "StepLine", "canonical", "common_length", "first_difference", "line_of"]
 
 NOT_ASKED = ("timeout", "key", "ordinal", "attempt")
 SECRET_WORDS = ("header", "api_key", "apikey", "authorization", "token", "secret", "password")
@@ -32,6 +34,16 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     sha256: str
     n: int
     request: dict[str, Any]
+    reply: ModelReply
+    price: int | None = None
+
+
+class StepLine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One call of a run that was exported."""
+
+    step: str
+    agent_name: str
+    n: int
     reply: ModelReply
     price: int | None = None
 
@@ -91,7 +103,9 @@ class Cassette:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        self.lines = self._read()
+        self.lines: dict[tuple[str, int], Line] = {}
+        self.steps: dict[tuple[str, str, int], StepLine] = {}
+        self._read()
 
     def add(self, lines: Iterable[Line]) -> None:
         """Write *lines*, beside those of others and in place of earlier ones of the same request and number.
@@ -99,13 +113,22 @@ class Cassette:
         Raises:
             CassetteError: the file cannot be written, or has been damaged since; it is untouched then.
         """
+        self._add(lines, ())
+
+    def add_steps(self, lines: Iterable[StepLine]) -> None:
+        """Write lines of an exported run; see ``add``."""
+        self._add((), lines)
+
+    def _add(self, lines: Iterable[Line], steps: Iterable[StepLine]) -> None:
         try:
             folder = os.open(self.path.parent, os.O_RDONLY)
         except OSError as error:
             raise self._error(f"cannot be written: {error}") from error
         try:
             fcntl.flock(folder, fcntl.LOCK_EX)  # others may add to the same file
-            self.lines = self._read() | {(line.sha256, line.n): line for line in lines}
+            self._read()
+            self.lines |= {(line.sha256, line.n): line for line in lines}
+            self.steps |= {(line.agent_name, line.step, line.n): line for line in steps}
             self._replace()
             os.fsync(folder)
         except OSError as error:
@@ -114,7 +137,8 @@ class Cassette:
             os.close(folder)
 
     def _replace(self) -> None:
-        text = b"".join(msgspec.json.encode(line, order="sorted") + b"\n" for line in self.lines.values())
+        lines = [*self.lines.values(), *self.steps.values()]
+        text = b"".join(msgspec.json.encode(line, order="sorted") + b"\n" for line in lines)
         beside = self.path.with_name(f".{self.path.name}.new")
         with beside.open("wb") as file:
             file.write(text)
@@ -122,21 +146,26 @@ class Cassette:
             os.fsync(file.fileno())
         beside.replace(self.path)
 
-    def _read(self) -> dict[tuple[str, int], Line]:
+    def _read(self) -> None:
+        self.lines, self.steps = {}, {}
         try:
             data = self.path.read_bytes()
         except FileNotFoundError:
-            return {}
+            return
         except OSError as error:
             raise self._error(f"cannot be read: {error}") from error
-        found: dict[tuple[str, int], Line] = {}
         for number, text in enumerate(data.splitlines(), 1):
             line = self._line(text, number)
-            found[line.sha256, line.n] = line
-        return found
+            if isinstance(line, StepLine):
+                self.steps[line.agent_name, line.step, line.n] = line
+            else:
+                self.lines[line.sha256, line.n] = line
 
-    def _line(self, text: bytes, number: int) -> Line:
+    def _line(self, text: bytes, number: int) -> Line | StepLine:
+        line: Line | StepLine
         try:
+            if b'"step":' in text and "step" in msgspec.json.decode(text, type=dict):
+                return msgspec.json.decode(text, type=StepLine)
             line = msgspec.json.decode(text, type=Line)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise self._error(f"is damaged in line {number}: {error}", number) from error

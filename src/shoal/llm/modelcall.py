@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from typing import Any
 
 import msgspec
 
 from shoal.errors import ModelError, ModelTimeoutError, ModelUnavailableError
-from shoal.kernel.asking_people import canonical
 from shoal.kernel.budget import Need
 from shoal.kernel.run import RunEventType
 from shoal.kernel.scope import StepOrder, Ticket
 from shoal.kernel.usage import Usage
 from shoal.llm.caller import Caller, Prompt
+from shoal.llm.digests import prompt_digest
 from shoal.llm.memory import size_of
-from shoal.llm.model import ChatMessage, Model, ModelReply, ModelRequest
+from shoal.llm.model import Model, ModelReply, ModelRequest
 from shoal.llm.pricing import need_of
 
 __all__ = ["ModelCall"]
@@ -44,7 +43,7 @@ class ModelCall:
         self.segment = segment
         self._ordinal = ordinal
         self._messages = tuple(prompt.messages)
-        self._digest = _digest_of(prompt, self._messages)
+        self._digest = prompt_digest(prompt.system, self._messages, tuple(prompt.tools), prompt.output)
         self._heard = False  # something of the present attempt came already
         self._reply: ModelReply | None = None
 
@@ -179,13 +178,6 @@ class ModelCall:
             if attempt > 1:
                 data["attempt"] = attempt
             self._scope.run.feed.tell(self.step, RunEventType.TEXT, self._calling.agent_name, data)
-
-
-def _digest_of(prompt: Prompt, messages: tuple[ChatMessage, ...]) -> str:
-    digest = hashlib.sha256(_encode((prompt.system, messages)))
-    if prompt.tools or prompt.output is not None:
-        digest.update(canonical((prompt.tools, prompt.output)))
-    return digest.hexdigest()
 
 
 def _priced(model: Model, usage: Usage) -> Usage:

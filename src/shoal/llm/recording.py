@@ -10,7 +10,8 @@ import msgspec
 
 from shoal.errors import CassetteError, CassetteMissError
 from shoal.kernel.usage import Usage
-from shoal.llm.cassette import Cassette, Line, common_length, first_difference, line_of
+from shoal.llm.cassette import Cassette, Line, StepLine, common_length, first_difference, line_of
+from shoal.llm.digests import prompt_digest
 from shoal.llm.double import in_pieces
 from shoal.llm.model import Model, ModelDelta, ModelReply, ModelRequest
 
@@ -41,7 +42,7 @@ def recorded(path: str | os.PathLike[str], model: Model | None = None, mode: Mod
     if mode == "record" and model is None:
         raise ValueError("recorded(mode='record') needs the model to record")
     cassette = Cassette(path)
-    if not cassette.lines and (model is None or mode == "replay") and not cassette.path.exists():
+    if not cassette.lines and not cassette.steps and (model is None or mode == "replay") and not cassette.path.exists():
         raise CassetteError(f"cassette {str(path)!r} is not there", path=str(path))
     return Recorded(cassette, None if mode == "replay" else model, anew=mode == "record")
 
@@ -58,9 +59,9 @@ class Recorded:
 
     async def request(self, request: ModelRequest) -> ModelReply:
         """Give the recorded reply, or ask and record."""
-        line = self._take(request)
-        if line is not None:
-            return line.reply
+        known = self._take(request)
+        if known is not None:
+            return known
         begun = self._begin(request)
         ended: ModelReply | None = None
         try:
@@ -71,11 +72,11 @@ class Recorded:
 
     async def stream(self, request: ModelRequest) -> AsyncIterator[ModelDelta | ModelReply]:
         """Give the recorded reply in pieces, or ask for pieces and record the whole."""
-        line = self._take(request)
-        if line is not None:
-            for delta in in_pieces(line.reply):
+        known = self._take(request)
+        if known is not None:
+            for delta in in_pieces(known):
                 yield delta
-            yield line.reply
+            yield known
             return
         begun = self._begin(request)
         reply: ModelReply | None = None
@@ -97,7 +98,8 @@ class Recorded:
         """
         if self._model is not None:
             return self._model.price(usage)
-        known = [(line.reply.usage, line.price) for line in self._cassette.lines.values() if line.reply.usage]
+        lines: list[Line | StepLine] = [*self._cassette.lines.values(), *self._cassette.steps.values()]
+        known = [(line.reply.usage, line.price) for line in lines if line.reply.usage]
         if not known or any(price is None for _, price in known):
             return None
         prices = [(told, price) for told, price in known if price is not None]
@@ -106,10 +108,13 @@ class Recorded:
                 return price
         return max(-(-price * max(1, usage.tokens) // max(1, told.tokens)) for told, price in prices)
 
-    def _take(self, request: ModelRequest) -> Line | None:
-        """Return the line that is due, its number taken; None: the model is to be asked."""
+    def _take(self, request: ModelRequest) -> ModelReply | None:
+        """Return the reply that is due, its number taken; None: the model is to be asked."""
         if self._anew:
             return None
+        of_run = self._take_of_run(request)
+        if of_run is not None:
+            return of_run
         sha256 = line_of(request, ModelReply()).sha256
         n = self._next(sha256)
         line = self._cassette.lines.get((sha256, n))
@@ -117,7 +122,20 @@ class Recorded:
             self._taken.setdefault(sha256, set()).add(n)
         elif self._model is None:
             raise self._miss(request, sha256, n)
-        return line
+        return None if line is None else line.reply
+
+    def _take_of_run(self, request: ModelRequest) -> ModelReply | None:
+        """Return the reply that is due of an exported run."""
+        if not self._cassette.steps:
+            return None
+        step = prompt_digest(request.system, request.messages, request.tools, request.output_schema)
+        key = f"{request.agent_name}/{step}"
+        n = self._next(key)
+        line = self._cassette.steps.get((request.agent_name, step, n))
+        if line is None:
+            return None
+        self._taken.setdefault(key, set()).add(n)
+        return line.reply
 
     def _next(self, sha256: str) -> int:
         taken = self._taken.get(sha256, set())
@@ -152,7 +170,8 @@ class Recorded:
         lines = self._cassette.lines.values()
         nearest = max(lines, key=lambda line: common_length(_text(line.request), text), default=None)
         if nearest is None:
-            return CassetteMissError(f"{who}: it is empty", path=path)
+            why = "its prompt is another one than in the run" if self._cassette.steps else "it is empty"
+            return CassetteMissError(f"{who}: {why}", path=path)
         told = first_difference(nearest.request, now)
         return CassetteMissError(f"{who}; the first difference to the nearest request: {told}", path=path)
 

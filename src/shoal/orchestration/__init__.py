@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from shoal.orchestration.agents import as_agent
     from shoal.orchestration.calling import call
     from shoal.orchestration.conditional import ConditionalPipeline
+    from shoal.orchestration.debate import Debate
     from shoal.orchestration.parallel import ParallelAgents, parallel_chat
     from shoal.orchestration.pipeline import Pipeline
     from shoal.orchestration.results import (
@@ -41,6 +42,7 @@ __all__ = [
     "Budget",
     "ConditionalPipeline",
     "Consensus",
+    "Debate",
     "DebateMessage",
     "DebateResult",
     "Dissent",
@@ -78,6 +80,7 @@ _MODULES = {
     "shoal.orchestration.agents": ("as_agent",),
     "shoal.orchestration.calling": ("call",),
     "shoal.orchestration.conditional": ("ConditionalPipeline",),
+    "shoal.orchestration.debate": ("Debate",),
     "shoal.orchestration.parallel": ("ParallelAgents", "parallel_chat"),
     "shoal.orchestration.pipeline": ("Pipeline",),
     "shoal.orchestration.results": (

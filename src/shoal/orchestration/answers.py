@@ -17,7 +17,7 @@ from shoal.kernel.usage import Usage, pico_of
 from shoal.orchestration.agents import ask
 from shoal.orchestration.results import AgentResult, Result
 
-__all__ = ["Answer", "answer_at", "sound"]
+__all__ = ["Answer", "answer_at", "cancelled_from_outside", "sound"]
 
 NOT_FINISHED = "not finished"
 

@@ -55,7 +55,9 @@ def read_verdict(text: str, names: Sequence[str]) -> Consensus | None:
     if "" in against:
         raise ValueError("it names dissenters that are not in the debate")
     if not supporters or not (verdict.position or "").strip():
-        raise ValueError("it tells of a consensus without " + ("a position" if supporters else "anybody who supports it"))
+        raise ValueError(
+            "it tells of a consensus without " + ("a position" if supporters else "anybody who supports it")
+        )
     share = len(supporters) / len(names)
     return Consensus(position=verdict.position or "", supporters=supporters, share=share, method="judge")
 
@@ -69,7 +71,7 @@ def _verdicts(text: str) -> Iterator[_Verdict]:
 
 
 def consensus_of(answer: object, names: Sequence[str]) -> Consensus | None:
-    """Return what a function said. Raises TypeError, ValueError: it is neither None nor a Consensus of agents that are there."""
+    """Return what a function said. Raises TypeError, ValueError: it is no Consensus of agents that are there, nor None."""
     if answer is None:
         return None
     if not isinstance(answer, Consensus):

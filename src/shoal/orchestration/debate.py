@@ -75,8 +75,7 @@ class Debate(Pattern[DebateResult]):
         if self.moderator is not None:
             self.moderator = checked_agent(self.moderator, "moderator")
         else:
-            able = next((agent for agent in agents if callable(getattr(agent, "fork", None))), None)
-            self.moderator = agents[0] if able is None else able.fork(name="Moderator", role=MODERATOR)
+            self.moderator = _forked(agents) or agents[0]
 
     async def run(
         self, topic: str, user_id: str = "default", context: str = "", *, budget: Budget | None = None
@@ -90,3 +89,13 @@ class Debate(Pattern[DebateResult]):
         """Begin with nothing said."""
         debating = Debating(self, scope, input, context, user_id)
         return debating.result, debating.work()
+
+
+def _forked(agents: tuple[Any, ...]) -> Any:
+    """Return a fork of the first agent that can, without its tools and its form of output; None if none can."""
+    able = next((agent for agent in agents if callable(getattr(agent, "fork", None))), None)
+    if able is None:
+        return None
+    plain = {"tools": (), "output_type": None, "handoffs": None}
+    changes = {field: value for field, value in plain.items() if getattr(able, field, value) != value}
+    return able.fork(name="Moderator", role=MODERATOR, **changes)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+
+from shoal.orchestration.members import Models
 
 if TYPE_CHECKING:
     from shoal.orchestration.debate import Debate
@@ -32,12 +34,13 @@ def create_pros_cons_debate(
         api_key: default the provider's own environment variable.
         rounds: of replies.
         model: a name, a Model, or ``fn(agent_name)`` that gives one of these; default the provider's.
+            The first speaker's also moderates.
         base_url: any OpenAI-compatible server.
 
     Raises:
         ConfigError, MissingExtraError: no such provider, no key, no extra.
     """
-    return _debate([(*speaker,) for speaker in _SPEAKERS], provider, api_key, rounds, model, base_url)
+    return _debate(_SPEAKERS, Models(provider, api_key, model, base_url), rounds)
 
 
 def create_expert_panel(
@@ -61,36 +64,10 @@ def create_expert_panel(
     if isinstance(expert_roles, str) or not all(isinstance(role, str) and role for role in expert_roles):
         raise TypeError("expert_roles must be a list of texts, one for each expert")
     speakers = [(f"Expert_{number}", 0.5, role) for number, role in enumerate(expert_roles, start=1)]
-    return _debate(speakers, provider, api_key, rounds, model, base_url)
+    return _debate(speakers, Models(provider, api_key, model, base_url), rounds)
 
 
-def _debate(
-    speakers: Sequence[tuple[str, float, str]],
-    provider: str | None,
-    api_key: str | None,
-    rounds: int,
-    model: Any,
-    base_url: str | None,
-) -> Debate:
-    from shoal.llm import Agent
+def _debate(speakers: Sequence[tuple[str, float, str]], models: Models, rounds: int) -> Debate:
     from shoal.orchestration.debate import Debate
 
-    chosen: Callable[[str], Any] = model if _chooses(model) else lambda _: model
-    agents: list[Any] = [
-        Agent(
-            name=name,
-            role=role,
-            temperature=temperature,
-            provider=provider,
-            api_key=api_key,
-            model=chosen(name),
-            base_url=base_url,
-        )
-        for name, temperature, role in speakers
-    ]
-    return Debate(agents, rounds=rounds)
-
-
-def _chooses(model: Any) -> bool:
-    """Tell whether *model* is a function of the agent's name: a model itself can be asked."""
-    return callable(model) and not hasattr(model, "request")
+    return Debate([models.agent(name, temperature, role) for name, temperature, role in speakers], rounds=rounds)

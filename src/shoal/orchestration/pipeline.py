@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
+from shoal.errors import BudgetExceededError
 from shoal.kernel.budget import Budget
 from shoal.kernel.failure import Failure
 from shoal.kernel.scope import Scope
@@ -126,6 +127,8 @@ class Line:
             except CONTROL:
                 raise
             except Exception as error:  # noqa: BLE001  a transformer's error is data
+                if isinstance(error, BudgetExceededError):
+                    self._scope.check()
                 return PipelineStep(
                     agent_name=name,
                     input=text,

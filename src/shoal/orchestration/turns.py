@@ -37,7 +37,7 @@ class _Over(Exception):
     """The team has come to its end."""
 
     def __init__(self, stopped: StopReason | None = None, error: str | None = None, *, success: bool = False) -> None:
-        self.stopped = stopped
+        self.stopped: StopReason | None = stopped
         self.error = error
         self.success = success
         super().__init__(error or stopped or "done")
@@ -187,14 +187,13 @@ class Turns:
     async def _next(self, speaker: str, handoff: Handoff | None) -> str:
         """Return who speaks next. Raises _Over when nobody does."""
         turn = self._rules.turn
-        if handoff is not None:
-            named = self._handed_over(speaker, handoff)
-        elif turn == "handoff":
+        if handoff is None and turn == "handoff":
             raise _Over(success=True)
+        receiver = None if handoff is None else self._handed_over(speaker, handoff)
         if len(self._messages) >= self._rules.max_turns:
-            raise self._limit(handed_over=handoff is not None)
-        if handoff is not None:
-            return named
+            raise self._limit(handed_over=receiver is not None)
+        if receiver is not None:
+            return receiver
         if callable(turn):
             return await self._named()
         names = list(self._agents)

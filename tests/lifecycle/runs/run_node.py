@@ -12,12 +12,15 @@ from shoal import AgentRuntime
 from shoal.kernel.budget import Budget
 from shoal.testing import kill_at_nth
 from tests.lifecycle.runs.compositions import COMPOSITIONS
+from tests.lifecycle.runs.thinking import THINKING
 
 
 async def main(store: str, log: str, composition: str, run_id: str, budget: str) -> None:
     async with AgentRuntime(store, config={"lease_seconds": 2, "durability": "normal"}) as runtime:
         limits = msgspec.json.decode(budget, type=Budget) if budget else None
-        handle = runtime.run(COMPOSITIONS[composition](Path(log)), "the task", run_id=run_id, budget=limits)
+        handle = runtime.run(
+            (COMPOSITIONS | THINKING)[composition](Path(log)), "the task", run_id=run_id, budget=limits
+        )
         result = await handle
         usage = msgspec.to_builtins(handle.usage)
         print(msgspec.json.encode({"result": msgspec.to_builtins(result), "usage": usage}).decode(), flush=True)

@@ -1,0 +1,106 @@
+"""Patterns of agents, killed at every step: what is recorded is never asked again, and costs are counted once."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lifecycle.runs.killing import without_times
+from tests.lifecycle.runs.lives import Lives, lives, model_calls, recorded
+from tests.lifecycle.runs.thinking import COST_PICO, THINKING
+
+MOMENTS = ("before", "called", "recorded")
+STEPS = {"debate": 10, "supervisor": 7, "team": 6, "nested": 20}
+CALLS = {"debate": 10, "supervisor": 7, "team": 5, "nested": 20}
+PAIRS = [(name, step, when) for name in STEPS for step in range(1, STEPS[name] + 1) for when in MOMENTS]
+SAMPLE = 12
+
+
+@pytest.fixture(scope="module")
+def start() -> Iterator[Lives]:
+    with lives() as started:
+        yield started
+
+
+def live(start: Lives, folder: Path, name: str, kill: tuple[int, str] | None = None) -> dict[str, Any] | None:
+    """Live once, and check that nothing that was recorded is asked again, and nothing twice."""
+    before, lines = recorded(folder, "r") if (folder / "runs.db").exists() else set(), sum(model_calls(folder).values())
+    found = start.live(folder, name, "r", kill=kill)
+    made = model_calls(folder, lines)
+    assert not before & set(made), "a recorded call was made again"
+    assert all(times == 1 for times in made.values())
+    assert before <= recorded(folder, "r"), "something recorded is lost"
+    return found
+
+
+def check_end(start: Lives, folder: Path, name: str, undisturbed: dict[str, Any]) -> None:
+    """Let the run end, and hold it to one that nobody killed; then ask for it again."""
+    found = live(start, folder, name)
+    assert found is not None and without_times(found) == without_times(undisturbed)
+    assert len(recorded(folder, "r")) == CALLS[name] and set(model_calls(folder)) == recorded(folder, "r")
+    made = model_calls(folder)
+    assert start.live(folder, name, "r") == found
+    assert model_calls(folder) == made, "a finished run asks nobody"
+
+
+def undisturbed_run(start: Lives, folder: Path, name: str) -> dict[str, Any]:
+    alone = folder / "undisturbed"
+    alone.mkdir()
+    found = start.live(alone, name, "r")
+    assert found is not None and found["result"].get("success", True)
+    assert found["usage"]["cost_pico"] == CALLS[name] * COST_PICO == found["result"]["usage"]["cost_pico"]
+    assert sum(model_calls(alone).values()) == CALLS[name]
+    return found
+
+
+@pytest.mark.spec("O26")
+@pytest.mark.parametrize("name", THINKING)
+def test_a_pattern_that_is_killed_before_and_after_every_call_and_record_in_one_run(
+    start: Lives, tmp_path: Path, name: str
+) -> None:
+    undisturbed = undisturbed_run(start, tmp_path, name)
+    for step in range(1, STEPS[name] + 1):
+        for when in MOMENTS:
+            assert live(start, tmp_path, name, (1, when)) is None, f"{name} had ended before step {step}, {when}"
+    check_end(start, tmp_path, name, undisturbed)
+
+
+@pytest.mark.spec("O26")
+@pytest.mark.long
+def test_a_pattern_killed_once_at_any_step(
+    start: Lives, tmp_path: Path, rounds: Callable[[int, int], int]
+) -> None:
+    chosen = random.Random(26).sample(PAIRS, rounds(len(PAIRS), SAMPLE))
+    undisturbed = {name: undisturbed_run(start, _folder(tmp_path, name), name) for name in THINKING}
+    for name, step, when in chosen:
+        folder = _folder(tmp_path, f"{name}-{step}-{when}")
+        assert live(start, folder, name, (step, when)) is None, f"{name} has no step {step}"
+        check_end(start, folder, name, undisturbed[name])
+
+
+@pytest.mark.spec("O27")
+@pytest.mark.long
+def test_kills_at_random_points_of_nested_patterns_repeat_no_recorded_call(
+    start: Lives, tmp_path: Path, rounds: Callable[[int, int], int]
+) -> None:
+    chance = random.Random(2727)
+    undisturbed = undisturbed_run(start, tmp_path, "nested")
+    kills, struck = rounds(100, 6), 0
+    for number in itertools.count():
+        folder = _folder(tmp_path, f"run{number}")
+        while struck < kills and live(start, folder, "nested", (chance.randint(1, 3), chance.choice(MOMENTS))) is None:
+            struck += 1
+        check_end(start, folder, "nested", undisturbed)
+        if struck >= kills:
+            return
+
+
+def _folder(parent: Path, name: str) -> Path:
+    folder = parent / name
+    folder.mkdir()
+    return folder
