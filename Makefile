@@ -19,7 +19,7 @@ demo: $(STAMP)  ## see it work
 	$(BIN)/python examples/demo/main.py $(DIR)
 
 test: $(STAMP)  ## all tests
-	$(BIN)/pytest
+	$(BIN)/python scripts/all_tests.py
 
 lint: $(STAMP)  ## style, types, import rules
 	$(BIN)/ruff check .

@@ -17,8 +17,10 @@ from benchmarks import (
     locks,
     memory,
     messages,
+    models,
     process_agents,
     publish,
+    runs,
     steps,
     tasks,
 )
@@ -29,7 +31,7 @@ MEASUREMENTS = tuple(
     measurement
     for module in (
         tasks, latency, idle, steps, messages, publish, process_agents, memory, growth, crash, imports, acceptance,
-        boxes, locks,
+        boxes, locks, models, runs,
     )
     for measurement in module.MEASUREMENTS
 )  # fmt: skip

@@ -26,7 +26,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Bound:
-    """What is asked of one of our figures: a plain bound, or *times* the figure of the peer *against*."""
+    """What is asked of one of our figures: a plain bound, or *times* the figure of the peer *against*, and *plus*."""
 
     figure: str
     grade: Literal["floor", "goal"]
@@ -34,6 +34,7 @@ class Bound:
     least: float | None = None
     against: str | None = None
     of: str = OURS
+    plus: float = 0.0
 
     def limit(self, peers: Mapping[str, Mapping[str, float]]) -> tuple[float | None, float | None]:
         """Return (at least, at most) as numbers; both None when the peer has no figure."""
@@ -42,11 +43,12 @@ class Bound:
         theirs = peers.get(self.against, {}).get(self.figure)
         if theirs is None:
             return None, None
-        return (None if self.least is None else self.least * theirs, None if self.most is None else self.most * theirs)
+        least, most = ((None if times is None else times * theirs + self.plus) for times in (self.least, self.most))
+        return least, most
 
     def __str__(self) -> str:
         sign, value = ("≥", self.least) if self.least is not None else ("≤", self.most)
-        return f"{sign} {value:,g}" + (f" × {self.against}" if self.against else "")
+        return f"{sign} {value:,g}" + (f" × {self.against}" if self.against else "") + (f" + {self.plus:g}" * bool(self.plus))
 
 
 @dataclass(frozen=True)

@@ -27,9 +27,14 @@ PEERS = (
     "autogen-ext",
     "ray",
     "nats-py",
+    "openai",
+    "pydantic-ai-slim",
+    "langchain",
+    "langgraph",
+    "openai-agents",
     "uvloop",
 )
-OUR_PARTS = ("msgspec", "apsw", "uvloop")
+OUR_PARTS = ("msgspec", "apsw", "uvloop", "openai", "pydantic-ai-slim")
 
 NOTES_HEAD = "## What holds the figures back"
 HEAD = """# Measured

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.child import MARK
+from benchmarks.llm_serving import PYTHON
 from benchmarks.measurement import Entry, Measurement
 
 ROOT = Path(__file__).parent.parent
@@ -67,7 +68,13 @@ def _run(entry: Entry, measurement: Measurement, peers: Path, quick: bool) -> di
         }
     command = [str(python), "-m", "benchmarks.child", entry.function, json.dumps(arguments)]
     child = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        cwd=ROOT,
+        env={**os.environ, PYTHON: sys.executable},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     try:
         out, err = child.communicate(timeout=measurement.timeout_seconds)

@@ -52,9 +52,8 @@ class Accounts:
             self._put(replace(each, held=each.held + granted.amount) for each in chain)
         return granted
 
-    def charge(self, account_id: str, usage: Usage) -> None:
+    def charge(self, account_id: str, spent: Amount) -> None:
         """Count what was used without a reservation."""
-        spent = Amount.of(usage)
         self._put(replace(each, spent=each.spent + spent) for each in self._chain(account_id))
 
     def settle(self, run_id: str, key: str, usage: Usage) -> None:

@@ -134,6 +134,14 @@ class Amount(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             cost_pico=self.cost_pico - other.cost_pico,
         )
 
+    def beyond(self, other: Amount) -> Amount:
+        """Return by how much this is more than *other*, of each 0 where it is not."""
+        return Amount(
+            calls=max(0, self.calls - other.calls),
+            tokens=max(0, self.tokens - other.tokens),
+            cost_pico=max(0, self.cost_pico - other.cost_pico),
+        )
+
     @classmethod
     def of(cls, usage: Usage) -> Amount:
         """Return what *usage* counts."""

@@ -21,7 +21,7 @@ from shoal.errors import (
     RunNotFoundError,
 )
 from shoal.kernel.accounts import Accounts
-from shoal.kernel.budget import Account, Budget, Grant, Need
+from shoal.kernel.budget import Account, Amount, Budget, Grant, Need
 from shoal.kernel.done import awaited
 from shoal.kernel.payload import decode, encode
 from shoal.kernel.ports.runs import Begun, Hold, RunEnd, RunOrder, RunWrite
@@ -162,7 +162,7 @@ class MemoryRuns(_Readers):
         if counted is not None:
             run.usage += counted
             if write.charge is not None:
-                self._accounts.charge(write.charge, counted)
+                self._accounts.charge(write.charge, Amount.of(counted).beyond(Amount.of(write.paid)))
         if write.settle is not None:
             if write.lost or (result and counted is None):
                 lost = self._accounts.lose(hold.run_id, write.settle)

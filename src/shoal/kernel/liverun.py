@@ -158,7 +158,7 @@ class LiveRun:
         )
         self._tell_end(step, order)
         charge = scope.account if reserved is None and ticket.usage != Usage() else None
-        await self.write(RunWrite(step=step, settle=reserved, lost=ticket.unseen, charge=charge))
+        await self.write(RunWrite(step=step, settle=reserved, lost=ticket.unseen, charge=charge, paid=ticket.paid))
         self.recorded[step.key] = step
         self._count(scope, step.usage)
         if scope.account is not None:

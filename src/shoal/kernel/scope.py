@@ -54,17 +54,18 @@ class Ticket:
     """A step under way, in the hands of what does it.
 
     ``usage`` is what it used, to be set by what does it, also when it fails. ``unseen``: its end was not seen, so that
-    what was reserved is ``lost``. ``repeated``: an earlier attempt was begun, and a crash hid how it ended.
+    what was reserved is ``lost``. ``repeated``: an earlier attempt was begun, and a crash hid how it ended. ``paid``: what
+    of the usage the run of whoever was asked has charged to the same account.
     """
 
-    __slots__ = ("cheap", "key", "lost", "output_tokens", "repeated", "unseen", "usage")
+    __slots__ = ("cheap", "key", "lost", "output_tokens", "paid", "repeated", "unseen", "usage")
 
     def __init__(self, key: str, output_tokens: int = 0, *, cheap: bool = False, repeated: bool = False) -> None:
         self.key = key
         self.output_tokens = output_tokens
         self.cheap = cheap
         self.repeated = repeated
-        self.usage = self.lost = _NOTHING
+        self.usage = self.lost = self.paid = _NOTHING
         self.unseen = False
 
 

@@ -58,6 +58,10 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             lost_pico=self.lost_pico + other.lost_pico,
         )
 
+    def at_least(self, other: Usage) -> Usage:
+        """Return the larger figure of each: two accounts of the same work, of which neither tells too much."""
+        return Usage(**{name: max(getattr(self, name), getattr(other, name)) for name in self.__struct_fields__})
+
     @property
     def tokens(self) -> int:
         """Input and output together."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from typing import Any
 
 from shoal.errors import BudgetExceededError, LeaseLostError, RunChangedError, StoreError
@@ -107,9 +108,9 @@ class Call:
 
     async def ask(self, message: str, *, timeout: float | None = None, user_id: str = "default") -> AgentResult:
         """Ask, and return what became of it."""
-        limit = time_left(self.place, timeout)
+        limit, idle = time_left(self.place, timeout)
         try:
-            return await bounded(self.attempt(message, user_id), limit, self._clock, name=self.title)
+            return await bounded(self.attempt(message, user_id), limit, self._clock, name=self.title, idle=idle)
         except OutOfTime:
             if limit != timeout:
                 await budget_over(self.place)
@@ -184,10 +185,15 @@ class Call:
         )
 
 
-def time_left(scope: Scope, timeout: float | None) -> float | None:
-    """Return the seconds that a time-out and the budgets above *scope* leave, None: no limit."""
-    left = scope.run.spending.seconds_left(scope)
-    return timeout if left is None else left if timeout is None else min(timeout, left)
+def time_left(scope: Scope, timeout: float | None) -> tuple[float | None, Callable[[], float]]:
+    """Return the seconds that a time-out and the budgets above *scope* leave (None: no limit), and what tells of seconds
+    spent waiting for people since, which do not count: here for a time-out, anywhere in the run for a budget.
+    """
+    run = scope.run
+    left = run.spending.seconds_left(scope)
+    if left is None or (timeout is not None and timeout <= left):
+        return timeout, lambda: run.asking.idle(scope.path)
+    return left, run.asking.idle
 
 
 def check_refused(scope: Scope, said: AgentResult) -> None:

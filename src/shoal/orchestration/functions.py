@@ -77,6 +77,8 @@ class Function:
             return await made
 
         try:
-            return await bounded(awaited(), timeout, self._scope.run.clock, name=f"{self._kind} {self._segment}")
+            run, path = self._scope.run, self._place.path
+            name = f"{self._kind} {self._segment}"
+            return await bounded(awaited(), timeout, run.clock, name=name, idle=lambda: run.asking.idle(path))
         except OutOfTime:
             raise TimeoutError(TIMEOUT) from None

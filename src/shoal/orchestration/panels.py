@@ -61,7 +61,8 @@ def create_expert_panel(
     Raises:
         TypeError: a role is no text. ValueError: there are fewer than two.
     """
-    if isinstance(expert_roles, str) or not all(isinstance(role, str) and role for role in expert_roles):
+    listed = isinstance(expert_roles, Sequence) and not isinstance(expert_roles, str)
+    if not listed or not all(isinstance(role, str) and role for role in expert_roles):
         raise TypeError("expert_roles must be a list of texts, one for each expert")
     speakers = [(f"Expert_{number}", 0.5, role) for number, role in enumerate(expert_roles, start=1)]
     return _debate(speakers, Models(provider, api_key, model, base_url), rounds)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from shoal.errors import nearest
 from shoal.kernel.asking_people import digest_of
-from shoal.kernel.bounded import end
+from shoal.kernel.bounded import OutOfTime, end, in_time
 from shoal.kernel.budget import Budget
 from shoal.kernel.scope import Scope, StepOrder, Ticket
 from shoal.orchestration.agents import check_agents, name_of
@@ -165,28 +165,27 @@ class Fan:
 
     async def _ask(self, indices: list[int], *, decided: bool) -> None:
         clock, timeout = self._scope.run.clock, self._pattern.timeout
-        limit = time_left(self._scope, timeout) if self._places is None else None
+        limit, idle = time_left(self._scope, timeout) if self._places is None else (None, None)
         loop = asyncio.get_running_loop()
         tasks = {i: loop.create_task(self._ask_one(i), name=self._calls[i].title) for i in indices}
         fail_fast = self._pattern.fail_fast and not decided
-        in_time = True
+        ended = True
         try:
-            async with clock.timeout(limit):
-                await self._wait(tasks.values(), fail_fast=fail_fast)
+            await in_time(lambda: self._wait(tasks.values(), fail_fast=fail_fast), limit, clock, idle)
             late = [index for index in indices if index not in self._done]
             if late:
                 await self._decide(late)
-        except TimeoutError:
+        except OutOfTime:
             late = [index for index in indices if index not in self._done]
-            in_time = False
+            ended = False
         finally:
             left = [task for task in tasks.values() if not task.done()]
             if left:
                 await end(left, clock)
-        if not in_time and limit != timeout:
+        if not ended and limit != timeout:
             await budget_over(self._scope)
         for index in late:  # whoever has answered since then has not answered, as on replay
-            reason = Cancelled(CANCELLED) if in_time else TimeoutError(TIMEOUT)
+            reason = Cancelled(CANCELLED) if ended else TimeoutError(TIMEOUT)
             self._done[index] = await self._calls[index].cut_short(reason)
 
     async def _wait(self, tasks: Iterable[asyncio.Task[None]], *, fail_fast: bool) -> None:

@@ -49,6 +49,7 @@ class Supervising:
         self._config = config = supervisor.config or SupervisorConfig()
         selective = config.mode == WorkerSelectionMode.SELECTIVE
         self._most = config.max_iterations if selective and config.allow_replanning else 1
+        self._planner = None if config.mode == WorkerSelectionMode.ALL else supervisor.planner
         self._plan: list[WorkerTask] = []
         self._results: list[WorkerResult] = []
         self._shift: Shift | None = None
@@ -85,6 +86,7 @@ class Supervising:
         for iteration in range(1, self._most + 1):
             self._scope.check()
             place = self._scope.child(f"i{iteration}")
+            fresh = self._planner is not None and not self._is_recorded(place.key("plan/"))
             planned = await self._planned(place, iteration)
             tasks = planned.plan.tasks
             if planned.problem:
@@ -99,7 +101,7 @@ class Supervising:
                 tasks = self._for_all()
             if self._config.include_reasoning:
                 self._reasoning += [f"[{iteration}] {worker}: {reason}" for worker, reason in planned.plan.reasons]
-            self._tell(iteration, tasks)
+            await self._tell(place, iteration, tasks, fresh=fresh)
             if not tasks:
                 return None
             await self._let_work(place, tasks)
@@ -111,26 +113,32 @@ class Supervising:
         return None
 
     async def _planned(self, place: Scope, iteration: int) -> Planned:
-        if self._config.mode == WorkerSelectionMode.ALL:
+        if self._planner is None:
             return Planned(plan=Plan(tasks=self._for_all()))
-        planner = Planner(
-            self._supervisor.planner, self._supervisor.workers, self._config, self._given, replans=self._most > 1
-        )
+        planner = Planner(self._planner, self._supervisor.workers, self._config, self._given, replans=self._most > 1)
         return await planner.plan(place, iteration, self._results)
 
     def _for_all(self) -> tuple[WorkerTask, ...]:
         return tuple(WorkerTask(worker_name=name, task=self._given.task) for name in self._supervisor.workers)
 
-    def _tell(self, iteration: int, tasks: Sequence[WorkerTask]) -> None:
-        """Tell the plan, unless that was done in an earlier life of the run: the first step after it was written with it."""
-        after = self._scope.key(f"i{iteration}/w" if tasks else f"{SYNTHESIS}/")
-        if any(key.startswith(after) for key in self._scope.run.recorded):
+    async def _tell(self, place: Scope, iteration: int, tasks: Sequence[WorkerTask], *, fresh: bool) -> None:
+        """Tell a plan, unless an earlier life of the run has: one that was made in this life is *fresh*."""
+        if not fresh and await self._was_told(place, iteration):
             return
-        planner = self._supervisor.planner
-        name = "" if planner is None else name_of(planner)
+        name = "" if self._planner is None else name_of(self._planner)
         self._scope.tell(
             RunEventType.PLAN, name, iteration=iteration, plan=[msgspec.to_builtins(task) for task in tasks]
         )
+
+    async def _was_told(self, place: Scope, iteration: int) -> bool:
+        run, path = self._scope.run, self._scope.path
+        if self._is_recorded(place.key("w"), self._scope.key(f"{SYNTHESIS}/")):
+            return True  # what comes after a plan is not recorded without it
+        told = [event for event in await run.past(run.run_id) if event.type == RunEventType.PLAN and event.path == path]
+        return iteration in [event.data["iteration"] for event in told]
+
+    def _is_recorded(self, *prefixes: str) -> bool:
+        return any(key.startswith(prefixes) for key in self._scope.run.recorded)
 
     async def _let_work(self, place: Scope, tasks: Sequence[WorkerTask]) -> None:
         self._plan += tasks

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from shoal.client import Client
+from shoal.kernel.run import RunRecord
 from shoal.testing import kill_at_nth
 from tests.lifecycle.runs import run_node
 
@@ -83,6 +84,16 @@ def recorded(folder: Path, run_id: str) -> set[str]:
                 return set()
             steps = client.runs.steps(run_id)
             return {f"{run_id}/{step.key}" for step in steps if step.kind == "model" and step.finished_at is not None}
+
+    return asyncio.run(read())
+
+
+def journals(folder: Path) -> Sequence[RunRecord]:
+    """Return all runs of the store."""
+
+    async def read() -> Sequence[RunRecord]:
+        async with Client(folder / "runs.db", read_only=True) as client:
+            return client.runs.list()
 
     return asyncio.run(read())
 

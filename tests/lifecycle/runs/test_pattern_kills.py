@@ -11,14 +11,15 @@ from typing import Any
 import pytest
 
 from tests.lifecycle.runs.killing import without_times
-from tests.lifecycle.runs.lives import Lives, lives, model_calls, recorded
+from tests.lifecycle.runs.lives import Lives, journals, lives, model_calls, recorded
 from tests.lifecycle.runs.thinking import COST_PICO, THINKING
 
 MOMENTS = ("before", "called", "recorded")
 STEPS = {"debate": 10, "supervisor": 7, "team": 6, "nested": 20}
+LEAST_STEPS = {"debate": 4, "supervisor": 6, "team": 6, "nested": 11}  # one after another, all who speak at once as one
 CALLS = {"debate": 10, "supervisor": 7, "team": 5, "nested": 20}
 PAIRS = [(name, step, when) for name in STEPS for step in range(1, STEPS[name] + 1) for when in MOMENTS]
-SAMPLE = 12
+SAMPLE = 8
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +44,8 @@ def check_end(start: Lives, folder: Path, name: str, undisturbed: dict[str, Any]
     found = live(start, folder, name)
     assert found is not None and without_times(found) == without_times(undisturbed)
     assert len(recorded(folder, "r")) == CALLS[name] and set(model_calls(folder)) == recorded(folder, "r")
+    (journal,) = journals(folder)
+    assert (journal.run_id, journal.usage.cost_pico, journal.usage.lost_calls) == ("r", CALLS[name] * COST_PICO, 0)
     made = model_calls(folder)
     assert start.live(folder, name, "r") == found
     assert model_calls(folder) == made, "a finished run asks nobody"
@@ -64,9 +67,10 @@ def test_a_pattern_that_is_killed_before_and_after_every_call_and_record_in_one_
     start: Lives, tmp_path: Path, name: str
 ) -> None:
     undisturbed = undisturbed_run(start, tmp_path, name)
-    for step in range(1, STEPS[name] + 1):
-        for when in MOMENTS:
-            assert live(start, tmp_path, name, (1, when)) is None, f"{name} had ended before step {step}, {when}"
+    struck = 0
+    while live(start, tmp_path, name, (1, MOMENTS[struck % len(MOMENTS)])) is None:
+        struck += 1  # of those who speak at once, quicker ones may be on record when the first one is
+    assert struck >= len(MOMENTS) * LEAST_STEPS[name]
     check_end(start, tmp_path, name, undisturbed)
 
 

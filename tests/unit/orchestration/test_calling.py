@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from shoal.kernel.budget import Budget
+from shoal.kernel.run import Approval
+from shoal.kernel.scope import current_scope
 from shoal.kernel.usage import Usage
 from shoal.orchestration import AgentResult, Handoff, ParallelAgents, Pipeline, call
 from shoal.testing.clock import VirtualClock
-from tests.support.replay import check_every_death
+from tests.support.replay import Lives, check_every_death
 from tests.support.speakers import Calls, Said, Speaker, virtual
 
 
@@ -113,8 +115,6 @@ def test_a_pattern_of_ones_own_dies_anywhere_and_goes_on(kind: type[Panel]) -> N
 
 def test_what_came_of_a_refused_budget_is_asked_again_with_a_larger_one() -> None:
     """A function that makes the best of a refusal must not have that recorded as its answer."""
-    from tests.support.replay import Lives
-
     class Patient:
         name = "Patient"
 
@@ -173,3 +173,62 @@ def test_names_with_slashes_keep_to_their_place() -> None:
     line = Pipeline([Speaker("a/b", None, calls)], name="x/y")
     virtual(lambda clock: Pipeline([line]).run("x"))
     assert calls.places() == ["0:x%2Fy/0:a%2Fb"]
+
+
+class Asking:
+    """Asks a person, who takes his time, and then works."""
+
+    journaled = True
+
+    def __init__(self, name: str, clock: VirtualClock, *, waits: float, works: float) -> None:
+        self.name = name
+        self._clock = clock
+        self._waits = waits
+        self._works = works
+
+    async def chat(self, message: str) -> str:
+        """Ask, then work."""
+        scope = current_scope.get()
+        assert scope is not None
+
+        async def decide(question: Approval) -> bool:
+            await self._clock.sleep(self._waits)
+            return True
+
+        asked = await scope.run.asking.approval(scope.key("tool1:pay"), "tool", decide=decide)
+        await self._clock.sleep(self._works)
+        return str(asked.decision)
+
+
+@pytest.mark.parametrize("pattern", [Pipeline, ParallelAgents])
+def test_the_time_that_people_take_is_not_the_agents(pattern: type[Any]) -> None:
+    async def main(clock: VirtualClock) -> None:
+        field = "step_timeout" if pattern is Pipeline else "timeout"
+        patient = pattern([Asking("A", clock, waits=3600, works=4)], **{field: 5})
+        result = await patient.run("x")
+        assert result.success and "approved" in result.content
+        assert clock.monotonic() == 3604
+        result = await patient.run("x", budget=Budget(max_seconds=5))
+        assert result.success and clock.monotonic() == 7208
+        late = await pattern([Asking("A", clock, waits=3600, works=6)], **{field: 5}).run("x")
+        assert late.error is not None and late.error.endswith("Timeout")
+        assert clock.monotonic() == 10813
+        spent = await patient.run("x", budget=Budget(max_seconds=3))
+        assert (spent.stopped, clock.monotonic()) == ("budget", 14416)
+
+    virtual(main)
+
+
+def test_who_does_not_wait_for_people_has_his_own_time() -> None:
+    async def main(clock: VirtualClock) -> None:
+        agents = [Asking("A", clock, waits=100, works=1), Speaker("slow", seconds=50)]
+        line = [Pipeline([agent], step_timeout=5, name=f"line {n}") for n, agent in enumerate(agents)]
+        result = await ParallelAgents(line).chat("x")
+        assert [said.error for said in result.results] == [None, "Timeout"]
+        assert result.results[1].duration_ms == 5000
+        overlapping = [Asking(name, clock, waits=100, works=1) for name in "AB"]
+        began = clock.monotonic()
+        done = await ParallelAgents(overlapping).run("x", budget=Budget(max_seconds=2))
+        assert done.all_success and clock.monotonic() - began == 101
+
+    virtual(main)

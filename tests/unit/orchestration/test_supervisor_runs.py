@@ -237,17 +237,19 @@ def test_one_object_serves_many_runs_at_once() -> None:
     assert [result.content for result in virtual(main)] == [f"task {number}" for number in range(50)]
 
 
-@pytest.mark.parametrize("most", range(1, 8))
-def test_a_run_that_goes_on_tells_each_plan_once(run: Callable[..., Any], tmp_path: Path, most: int) -> None:
-    cast = Cast(once(plan("A", "B"), "[]"), max_iterations=2)
+@pytest.mark.parametrize("mode", ["selective", "all"])
+@pytest.mark.parametrize("most", range(6))
+def test_a_run_that_goes_on_tells_each_plan_once(run: Callable[..., Any], tmp_path: Path, most: int, mode: str) -> None:
+    cast = Cast(once(plan("A", "B"), "[]"), max_iterations=2, mode=mode)
+    calls, plans = (5, [1, 2]) if mode == "selective" else (3, [1])
 
     async def main() -> None:
         async with AgentRuntime(tmp_path / "runs.db") as runtime:
             first = await runtime.run(cast.pattern, "the task", run_id="r", budget=Budget(max_calls=most))
-            assert first.stopped == ("budget" if most < 5 else None)
+            assert first.stopped == ("budget" if most < calls else None)
             result = await runtime.run(cast.pattern, "the task", run_id="r", budget=Budget(max_calls=9))
             told = [event.data["iteration"] async for event in runtime.runs.events("r") if event.type == "plan"]
-        assert (result.success, result.content, result.total_cost) == (True, "the answer", 5.0)
-        assert (told, len(cast.calls)) == ([1, 2], 5)
+        assert (result.success, result.content, result.total_cost) == (True, "the answer", float(calls))
+        assert (told, len(cast.calls)) == (plans, calls)
 
     run(main)

@@ -12,6 +12,7 @@ from shoal.kernel.budget import Account, Budget, Grant, Need
 from shoal.kernel.event import Fact
 from shoal.kernel.ports.tasks import Fence
 from shoal.kernel.run import Approval, Decision, RunEvent, RunRecord, RunStatus, RunStep, StopReason
+from shoal.kernel.usage import Usage
 
 __all__ = ["Begun", "Hold", "RunEnd", "RunOrder", "RunStore", "RunWrite", "RunWriter"]
 
@@ -61,6 +62,7 @@ class RunWrite(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         the usage of the run gets it from the reservation.
     charge: the account that the usage is charged to without a reservation (a foreign agent that told its cost); and all
         above it. RunNotFoundError when there is none.
+    paid: what of that was charged to the account before, by the run of whoever was asked.
     facts: events of the store, in the same transaction.
     events: each belongs to the feed that its ``run_id`` names: this run, or a stream of it.
     seconds: the run's active time until now, that of earlier lives included; a lower figure than the known one is none.
@@ -72,6 +74,7 @@ class RunWrite(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     settle: str | None = None
     lost: bool = False
     charge: str | None = None
+    paid: Usage = Usage()
     facts: tuple[Fact, ...] = ()
     seconds: float | None = None
     warned: tuple[tuple[str, float], ...] = ()

@@ -76,9 +76,8 @@ def reserve(cx: Transaction, run: int, account_id: str, key: str, need: Need) ->
     return granted, lost
 
 
-def charge(cx: Transaction, accounts: Sequence[Account], usage: Usage) -> None:
+def charge(cx: Transaction, accounts: Sequence[Account], spent: Amount) -> None:
     """Count what was used without a reservation."""
-    spent = Amount.of(usage)
     _put(cx, (replace(each, spent=each.spent + spent) for each in accounts))
 
 

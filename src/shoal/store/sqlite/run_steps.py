@@ -70,7 +70,7 @@ def write_run(cx: Transaction, hold: Hold, write: RunWrite, row: tuple[Any, ...]
     counted = step.usage if step is not None and row is not None and _record(cx, run, row) and result else None
     more = counted
     if counted is not None and charged:
-        charge(cx, charged, counted)
+        charge(cx, charged, Amount.of(counted).beyond(Amount.of(write.paid)))
     if write.settle is not None:
         if write.lost or (result and counted is None):
             lost = lose(cx, run, write.settle)
