@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-PYTHON = "SHOAL_BENCH_PYTHON"
+PYTHON = "BENCH_PYTHON"
 """The variable that names the interpreter of Shoal's environment, in which the server runs."""
 
 

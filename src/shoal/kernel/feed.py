@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from shoal.kernel.news import News
@@ -31,7 +31,8 @@ class Feed:
         offset: of the last event that is already written.
         clock: times and the timer of groups.
         flush: is called when something has waited long enough to be written; None: nothing is written, all is kept here.
-        read: reads what is no longer kept here.
+        read: reads what is no longer kept here; None: all is kept here.
+        past: what was told before, up to *offset*, where *read* cannot give it.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Feed:
         *,
         flush: Callable[[], object] | None = None,
         read: Read | None = None,
+        past: Sequence[RunEvent] = (),
     ) -> None:
         self.feed_id = feed_id
         self.offset = offset
@@ -49,7 +51,7 @@ class Feed:
         self._clock = clock
         self._flush = flush
         self._read = read
-        self._ring: deque[RunEvent] = deque(maxlen=RING if flush is not None else None)
+        self._ring: deque[RunEvent] = deque(past, maxlen=RING if read is not None else None)
         self._pending: list[RunEvent] = []
         self._chars = 0
         self._timer: Any = None
@@ -111,9 +113,12 @@ class Feed:
         news = self._news = self._news or News()
         while True:
             with news.expected() as waiter:
-                for event in self._after(after):
+                page = self._after(after)
+                for event in page:
                     after = event.offset
                     yield event
+                if not page and after < self.offset:
+                    after = self.offset  # what was told there is not to be had here
                 if after >= self.offset:
                     if self.closed:
                         return
@@ -123,6 +128,6 @@ class Feed:
         if after >= self.offset:
             return []
         first = self._ring[0].offset if self._ring else self.offset + 1
-        if after + 1 < first and self._read is not None:
-            return self._read(self.feed_id, after)
+        if after + 1 < first and self._read is not None and (page := self._read(self.feed_id, after)):
+            return page
         return [event for event in self._ring if event.offset > after]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -105,6 +105,8 @@ class LiveRun:
         if known is not None and known.finished_at is not None:
             return self._replay(scope, known)
         self.check(scope)
+        if scope.account is not None:
+            await self.spending.ask_for_time(scope)
         ticket = await self._ticket(scope, order, key, repeated=known is not None)
         started = self.clock.now()
         blank = RunStep(
@@ -144,6 +146,7 @@ class LiveRun:
             raise
         except (Stopped, BudgetExceededError):  # what it called was stopped or refused: it has used nothing itself
             self._let_go(reserved, _NOTHING)
+            self._count(scope, ticket.usage)
             raise
         except (RunChangedError, LeaseLostError):
             raise
@@ -157,12 +160,20 @@ class LiveRun:
             finished_at=self.clock.now(),
         )
         self._tell_end(step, order)
-        charge = scope.account if reserved is None and ticket.usage != Usage() else None
-        await self.write(RunWrite(step=step, settle=reserved, lost=ticket.unseen, charge=charge, paid=ticket.paid))
+        await self.write(
+            RunWrite(
+                step=step,
+                settle=reserved,
+                lost=ticket.unseen,
+                charge=scope.account if reserved is None and ticket.usage != _NOTHING else None,
+                paid=ticket.paid,
+                seconds=self.spending.seconds_used(),
+            )
+        )
         self.recorded[step.key] = step
         self._count(scope, step.usage)
         if scope.account is not None:
-            await self.spending.warn(scope.account)
+            await self.spending.warn(scope)
         if error is not None:
             raise error
         return step
@@ -224,11 +235,12 @@ class LiveRun:
 
     # -- writing
 
-    def open_feed(self, feed_id: str, offset: int = 0) -> Feed:
-        """Return a new feed, written with the run's own."""
+    def open_feed(self, feed_id: str, offset: int = 0, past: Sequence[RunEvent] = ()) -> Feed:
+        """Return a feed, written with the run's own, that goes on after *offset*; *past*: what was told up to there."""
         if not self.durable:
             return Feed(feed_id, offset, self.clock)
-        feed = Feed(feed_id, offset, self.clock, flush=self._flush, read=self._read)
+        read = self._read if hasattr(self.writer, "events") else None
+        feed = Feed(feed_id, offset, self.clock, flush=self._flush, read=read, past=past)
         if feed_id != self.record.run_id:
             self._feeds.append(feed)
         return feed

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from shoal.errors import AgentStateError, DeadAgentError, ResponseTimeoutError, WaitTimeoutError
+from shoal.errors import (
+    AgentStateError,
+    BudgetExceededError,
+    DeadAgentError,
+    ResponseTimeoutError,
+    RunNotFoundError,
+    WaitTimeoutError,
+)
 from shoal.kernel.agent import AgentStatus
 from shoal.kernel.ambient import AgentAmbient, current_ambient
 from shoal.kernel.asking_people import digest_of
+from shoal.kernel.budget import Refusal
+from shoal.kernel.run import RunEventType
 from shoal.kernel.scope import Scope, StepOrder, Ticket
-from shoal.kernel.taskrun import ACCOUNT, present_scope
+from shoal.kernel.taskrun import ACCOUNT, present_scope, run_of
 from shoal.kernel.usage import Usage
 
 if TYPE_CHECKING:
@@ -70,20 +80,21 @@ class RemoteAgent:
         )
 
         async def ask(ticket: Ticket) -> Any:
-            answer = await self._ask(scope, ticket.key, {"message": message, "user_id": user_id})
-            ticket.usage = answer.usage
+            answer = await self._ask(scope, ticket, {"message": message, "user_id": user_id})
             return msgspec.to_builtins(answer)
 
         step = await scope.step(order, ask)
         return msgspec.convert(step.output, ChatAnswer)
 
-    async def _ask(self, scope: Scope, key: str, data: dict[str, Any]) -> ChatAnswer:
+    async def _ask(self, scope: Scope, ticket: Ticket, data: dict[str, Any]) -> ChatAnswer:
         if scope.run.durable:
             try:
-                return await self._by_task(scope, key, data)
+                return await self._by_task(scope, ticket, data)
             except AgentStateError:  # it takes no tasks: its handler of messages is asked
-                return await self._by_request(data)
-        return await self._by_request(data)
+                pass
+        answer = await self._by_request(data)
+        ticket.usage = answer.usage
+        return answer
 
     async def _by_request(self, data: dict[str, Any]) -> ChatAnswer:
         ambient = current_ambient.get()
@@ -94,20 +105,50 @@ class RemoteAgent:
             answer = await self._node.post.asking.request(None, self.name, "chat", data, self._timeout)
         return _answer(self.name, answer.data)
 
-    async def _by_task(self, scope: Scope, key: str, data: dict[str, Any]) -> ChatAnswer:
+    async def _by_task(self, scope: Scope, ticket: Ticket, data: dict[str, Any]) -> ChatAnswer:
+        task = await self._wait(await self._submit(scope, ticket.key, data))
+        ticket.usage = ticket.paid = used = self._used_in(task)
+        if _refused(task):
+            raise scope.run.spending.refused_elsewhere(self._refusal_in(task))
+        answer = _answer(self.name, task.result())
+        if answer.usage is _UNTOLD and used != Usage():
+            answer = msgspec.structs.replace(answer, usage=used)
+        ticket.usage = answer.usage.at_least(used)
+        return answer
+
+    async def _submit(self, scope: Scope, key: str, data: dict[str, Any]) -> str:
+        """Submit the question as a task, or find the one that was submitted before."""
         tasks = self._node.tasks
         metadata = {} if scope.account is None else {ACCOUNT: scope.account}
         self._alive()
-        task_id = await tasks.submit(
-            "chat",
-            data,
-            agent=self.name,
-            idempotency_key=f"{scope.run.run_id}/{key}",
-            metadata=metadata,
-            timeout_seconds=self._timeout,
-        )
-        task = await self._wait(task_id)
-        return _answer(self.name, task.result())
+        now = self._node.env.clock.now()
+        for number in itertools.count(1):
+            task_id = await tasks.submit(
+                "chat",
+                data,
+                agent=self.name,
+                idempotency_key=_short(f"{scope.run.run_id}/{key}" + f"#{number}" * (number > 1)),
+                metadata=metadata,
+                timeout_seconds=self._timeout,
+            )
+            task = tasks.get(task_id)
+            if (
+                not _refused(task) or task.created_at >= now
+            ):  # a budget refused it in an earlier life: it may be larger now
+                break
+        return task_id
+
+    def _used_in(self, task: Task) -> Usage:
+        """Return what the run of a task has used, and charged to the account for which it worked."""
+        try:
+            return self._node.env.store.runs.get(run_of(task.task_id)).usage
+        except RunNotFoundError:  # its agent knows no runs
+            return Usage()
+
+    def _refusal_in(self, task: Task) -> Refusal | None:
+        told = self._node.env.store.runs.events(run_of(task.task_id))
+        spent = [event.data for event in told if event.type == RunEventType.BUDGET_EXHAUSTED]
+        return msgspec.convert(spent[-1], Refusal) if spent else None
 
     async def _wait(self, task_id: str) -> Task:
         tasks, clock = self._node.tasks, self._node.env.clock
@@ -135,6 +176,16 @@ class RemoteAgent:
 
 
 _UNTOLD = Usage(calls=1, unpriced_calls=1)
+_LONGEST_KEY = 500
+
+
+def _refused(task: Task) -> bool:
+    return task.done and task.error_type == BudgetExceededError.__name__
+
+
+def _short(key: str) -> str:
+    """Return a key that a task may have; places of deeply nested patterns are longer."""
+    return key if len(key) <= _LONGEST_KEY else f"{key[:100]}:{digest_of(key)}"
 
 
 def _answer(name: str, data: Any) -> ChatAnswer:

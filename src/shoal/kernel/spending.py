@@ -33,6 +33,7 @@ class Spending:
         self._run = run
         self._open: dict[str, _Limits] = {}
         self._spent: dict[str, Refusal] = {}  # which account has refused what
+        self._warned: dict[str, float] = {}  # the highest share that this life has told
         record = run.record
         self.root: str | None = record.parent_account
         if record.budget is not None:
@@ -64,33 +65,77 @@ class Spending:
                 self._exhaust(grant.refusal)
                 raise self._exceeded(grant.refusal)
 
+    def refused_elsewhere(self, refusal: Refusal | None) -> BudgetExceededError:
+        """Take note that an account has refused whoever worked for it in another run; return the error to be raised.
+
+        None: nobody knows any more which one, and why.
+        """
+        if refusal is None:
+            return BudgetExceededError("limit", 0.0, 0.0)
+        self._exhaust(refusal)
+        return self._exceeded(refusal)
+
     async def _extended(self, refusal: Refusal) -> bool:
         """Ask whether a spent budget may be used as much again, if it says that it wants to be asked."""
         limits = self._open.get(refusal.account_id)
         if limits is None or limits.budget.on_exhausted != "ask":
             return False
+        most = getattr(limits.budget, refusal.limit)
         if not await self._run.asking.whether_to_go_on(refusal):
             return False
         run = self._run
-        most = getattr(limits.budget, refusal.limit)
-        larger = msgspec.structs.replace(limits.budget, **{refusal.limit: most * 2})
-        await run.written(
-            run.writer.open_account(run.hold, refusal.account_id, limits.parent, larger, now=run.clock.now())
-        )
-        self._open[refusal.account_id] = msgspec.structs.replace(limits, budget=larger)
+        limits = self._open[refusal.account_id]
+        if getattr(limits.budget, refusal.limit) == most:  # else one who asked the same has seen to it
+            larger = msgspec.structs.replace(limits.budget, **{refusal.limit: most * 2})
+            self._open[refusal.account_id] = msgspec.structs.replace(limits, budget=larger)
+            await run.written(
+                run.writer.open_account(run.hold, refusal.account_id, limits.parent, larger, now=run.clock.now())
+            )
         return True
 
-    async def warn(self, account_id: str) -> None:
-        """Tell when a share of ``warn_at`` is reached, once each."""
-        limits = self._open.get(account_id)
-        if limits is None or not limits.budget.warn_at:
-            return
-        account = await self._run.writer.account(account_id)
-        reached = max((mark for mark in limits.budget.warn_at if mark <= account.share), default=0.0)
-        if reached > account.warned:
-            data = {"share": account.share, "mark": reached}
-            self._run.feed.tell(self._path_of(account_id), RunEventType.BUDGET_WARNING, "", data)
-            await self._run.write(RunWrite(warned=((account_id, reached),)))
+    async def warn(self, scope: Scope) -> None:
+        """Tell when a share of ``warn_at`` of a budget above *scope* is reached, once each."""
+        warned: list[tuple[str, float]] = []
+        for account_id in _above(scope):
+            limits = self._open.get(account_id)
+            if limits is None or not limits.budget.warn_at:
+                continue
+            account = await self._run.writer.account(account_id)
+            reached = max((mark for mark in limits.budget.warn_at if mark <= account.share), default=0.0)
+            if reached > max(account.warned, self._warned.get(account_id, 0.0)):
+                self._warned[account_id] = reached
+                data = {"share": account.share, "mark": reached}
+                self._run.feed.tell(self._path_of(account_id), RunEventType.BUDGET_WARNING, "", data)
+                warned.append((account_id, reached))
+        if warned:
+            await self._run.write(RunWrite(warned=tuple(warned)))
+
+    # -- time
+
+    def seconds_used(self) -> float | None:
+        """Return the active time of the run until now, if a budget of it is for time: then each step records it."""
+        record = self._run.record
+        if record.budget is None or record.budget.max_seconds is None:
+            return None
+        return record.seconds + self._run.active_seconds
+
+    async def ask_for_time(self, scope: Scope) -> None:
+        """Ask whether a budget above *scope* whose time is over may take as long again, if it wants that to be asked.
+
+        Raises Stopped when it may not.
+        """
+        for account_id in _above(scope):
+            left = self._seconds_of(account_id)
+            while left is not None and left <= 0 and account_id not in self._spent:
+                refusal = self._out_of_time(account_id, left)
+                if not await self._extended(refusal):
+                    self._exhaust(refusal)
+                    self.check(scope)
+                left = self._seconds_of(account_id)
+
+    def _out_of_time(self, account_id: str, left: float) -> Refusal:
+        most = self._open[account_id].budget.max_seconds or 0.0
+        return Refusal(account_id=account_id, limit="max_seconds", allowed=most, spent=most - left, needed=0.0)
 
     # -- the end
 
@@ -100,19 +145,23 @@ class Spending:
             return
         for account_id in _above(scope):
             left = self._seconds_of(account_id)
-            if left is not None and left <= 0:
-                most = self._open[account_id].budget.max_seconds or 0.0
-                self._exhaust(
-                    Refusal(account_id=account_id, limit="max_seconds", allowed=most, spent=most - left, needed=0.0)
-                )
+            if left is not None and left <= 0 and not self._asks(account_id):
+                self._exhaust(self._out_of_time(account_id, left))
             refusal = self._spent.get(account_id)
             if refusal is not None:
                 raise Stopped("budget", str(self._exceeded(refusal)))
 
     def seconds_left(self, scope: Scope) -> float | None:
-        """Return how much active time the budgets above *scope* leave, None: no limit."""
-        found = [left for account_id in _above(scope) if (left := self._seconds_of(account_id)) is not None]
+        """Return how much active time the budgets above *scope* leave, None: no limit, or a person is asked at it."""
+        found = [
+            left
+            for account_id in _above(scope)
+            if (left := self._seconds_of(account_id)) is not None and not self._asks(account_id)
+        ]
         return max(0.0, min(found)) if found else None
+
+    def _asks(self, account_id: str) -> bool:
+        return self._open[account_id].budget.on_exhausted == "ask"
 
     def _seconds_of(self, account_id: str) -> float | None:
         limits = self._open.get(account_id)
@@ -123,7 +172,7 @@ class Spending:
     def _exhaust(self, refusal: Refusal) -> None:
         if refusal.account_id not in self._spent:
             self._spent[refusal.account_id] = refusal
-            data = {"limit": refusal.limit, "allowed": refusal.allowed, "spent": refusal.spent}
+            data = msgspec.to_builtins(refusal)
             self._run.feed.tell(self._path_of(refusal.account_id), RunEventType.BUDGET_EXHAUSTED, "", data)
 
     def _exceeded(self, refusal: Refusal) -> BudgetExceededError:

@@ -15,10 +15,15 @@ from shoal.kernel.scope import Scope, current_scope
 from shoal.kernel.starting import live_in_memory, new_record
 from shoal.kernel.task import Task
 
-__all__ = ["ACCOUNT", "RunOfTask", "in_task", "present_place", "present_scope"]
+__all__ = ["ACCOUNT", "RunOfTask", "in_task", "present_place", "present_scope", "run_of"]
 
 ACCOUNT = "shoal_account"
 """The key of a task's metadata that names the account of the budget for which it works."""
+
+
+def run_of(task_id: str) -> str:
+    """Return the id of the run inside a task."""
+    return f"task:{task_id}"
 
 
 class RunOfTask:
@@ -57,7 +62,7 @@ async def _begin(ambient: AgentAmbient, invocation_id: str, task: Task) -> LiveR
         "task",
         None,
         clock,
-        run_id=f"task:{task.task_id}",
+        run_id=run_of(task.task_id),
         parent_account=account if isinstance(account, str) else None,
         seed=0,
     )
