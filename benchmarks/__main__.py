@@ -11,7 +11,6 @@ from benchmarks import (
     boxes,
     crash,
     growth,
-    idle,
     imports,
     latency,
     locks,
@@ -20,6 +19,7 @@ from benchmarks import (
     models,
     process_agents,
     publish,
+    run_memory,
     runs,
     steps,
     tasks,
@@ -30,8 +30,8 @@ from benchmarks.runner import ROOT, measure
 MEASUREMENTS = tuple(
     measurement
     for module in (
-        tasks, latency, idle, steps, messages, publish, process_agents, memory, growth, crash, imports, acceptance,
-        boxes, locks, models, runs,
+        tasks, latency, steps, messages, publish, process_agents, memory, growth, crash, imports, acceptance,
+        boxes, locks, models, runs, run_memory,
     )
     for measurement in module.MEASUREMENTS
 )  # fmt: skip

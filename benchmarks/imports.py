@@ -50,6 +50,8 @@ def _entry(who: str, module: str, note: str = "") -> Entry:
     return Entry(who, function, {"module": module, "distribution": distribution}, note)
 
 
+_PATTERNS = "shoal.llm.agent, shoal.llm.doubles, shoal.orchestration.supervisor, shoal.orchestration.debate"
+
 MEASUREMENTS = (
     Measurement(
         name="imports",
@@ -58,14 +60,23 @@ MEASUREMENTS = (
         entries=(
             _entry("shoal", "shoal", "names are resolved when they are used"),
             _entry("shoal runtime", "shoal.runtime", "all that an AgentRuntime needs"),
+            _entry("shoal orchestration", "shoal.orchestration", "names are resolved when they are used"),
+            _entry("shoal models and patterns", _PATTERNS, "all that an agent of a model in a pattern needs"),
             _entry("huey", "huey"),
             _entry("dramatiq", "dramatiq"),
             _entry("dbos", "dbos"),
             _entry("pykka", "pykka"),
             _entry("autogen-core", "autogen_core"),
             _entry("ray", "ray"),
+            _entry("pydantic-ai-slim", "pydantic_ai"),
+            _entry("langchain", "langchain.agents", "create_agent of LangGraph"),
+            _entry("openai-agents", "agents"),
         ),
-        bounds=(Bound("import_ms", "floor", most=100), Bound("distributions", "floor", most=12)),
+        bounds=(
+            Bound("import_ms", "floor", most=100),
+            Bound("distributions", "floor", most=12),
+            Bound("import_ms", "goal", most=100, of="shoal orchestration"),
+        ),
         quick={"times": 3},
         runs=1,
     ),

@@ -1,4 +1,4 @@
-"""From submit to done, one task at a time, each commit on disk."""
+"""From submit to done, one task at a time, each commit on disk: with one agent, and beside many that are idle."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ from benchmarks.common import folder, run, spread
 from benchmarks.measurement import Bound, Entry, Measurement
 
 ARGUMENTS = {"count": 1000}
+COUNT = 500
 
 
-def shoal(count: int) -> dict[str, float]:
-    """Return percentiles in milliseconds."""
-    return run(_shoal(count))
+def shoal(count: int, agents: int = 1) -> dict[str, float]:
+    """Return percentiles in milliseconds, with so many agents of which any may be given the task."""
+    return run(_shoal(count, agents))
 
 
-async def _shoal(count: int) -> dict[str, float]:
+async def _shoal(count: int, agents: int) -> dict[str, float]:
     from benchmarks.ours import Noop, begin, runtime
 
     with folder() as path:
         async with runtime(path) as here:
-            await begin(here, "worker", Noop)
+            for number in range(agents):
+                await begin(here, f"agent-{number}", Noop)
             seconds = []
             for _ in range(count + count // 10):
                 begun = time.perf_counter()
@@ -30,11 +32,13 @@ async def _shoal(count: int) -> dict[str, float]:
             return spread(seconds[count // 10 :])
 
 
+_FIGURES = {"p50_ms": "p50 ms", "p99_ms": "p99 ms"}
+
 MEASUREMENTS = (
     Measurement(
         name="latency",
         what="submit to done, one at a time, each commit on disk",
-        figures={"p50_ms": "p50 ms", "p99_ms": "p99 ms"},
+        figures=_FIGURES,
         entries=(
             Entry("shoal", "benchmarks.latency:shoal", ARGUMENTS),
             Entry("huey", "benchmarks.peers.huey_:latency", ARGUMENTS, "fsync=True, polls each ms, end told by signal"),
@@ -48,5 +52,18 @@ MEASUREMENTS = (
             Bound("p99_ms", "goal", most=4),
         ),
         quick={"count": 30},
+    ),
+    Measurement(
+        name="idle",
+        what="submit to done, one at a time, beside idle agents in this process",
+        figures=_FIGURES,
+        entries=(
+            Entry("shoal, 10", "benchmarks.latency:shoal", {"agents": 10, "count": COUNT}),
+            Entry("shoal, 1,000", "benchmarks.latency:shoal", {"agents": 1000, "count": COUNT}),
+            Entry("shoal", "benchmarks.latency:shoal", {"agents": 10_000, "count": COUNT}, "10,000 idle agents"),
+        ),
+        bounds=(Bound("p50_ms", "goal", most=1.2),),
+        quick={"agents": 100, "count": 30},
+        runs=2,
     ),
 )

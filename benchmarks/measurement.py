@@ -48,7 +48,9 @@ class Bound:
 
     def __str__(self) -> str:
         sign, value = ("≥", self.least) if self.least is not None else ("≤", self.most)
-        return f"{sign} {value:,g}" + (f" × {self.against}" if self.against else "") + (f" + {self.plus:g}" * bool(self.plus))
+        times = f" × {self.against}" if self.against else ""
+        plus = f" + {self.plus:g}" if self.plus else ""
+        return f"{sign} {value:,g}{times}{plus}"
 
 
 @dataclass(frozen=True)

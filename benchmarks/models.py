@@ -8,14 +8,14 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import turns
-from benchmarks.common import folder, run
+from benchmarks.common import folder, run, spread
 from benchmarks.llm_serving import served
 from benchmarks.measurement import Bound, Entry, Measurement
 from benchmarks.turns import ANSWER, QUESTION, ROLE
 
 if TYPE_CHECKING:
-    from shoal.llm import ModelDelta, ModelReply, ModelRequest
-    from shoal.orchestration import Budget
+    from shoal.llm import Agent, Model, ModelDelta, ModelReply, ModelRequest
+    from shoal.orchestration import Budget, Usage
 
 TURN = {"count": 2000}
 PEER_TURN = {"count": 400}
@@ -47,12 +47,12 @@ class Fake:
         yield self._delta
         yield self._reply
 
-    def price(self, usage: Any) -> int:
+    def price(self, usage: Usage) -> int:
         """A microdollar a token."""
         return 1_000_000 * (usage.input_tokens + usage.output_tokens)
 
 
-def agent(model: object) -> Any:
+def agent(model: Model) -> Agent[Any]:
     """Return an agent of Shoal with *model*."""
     from shoal.llm import Agent
 
@@ -64,7 +64,7 @@ class Turns:
 
     name = "Turns"
 
-    def __init__(self, model: object, count: int, question: str = QUESTION) -> None:
+    def __init__(self, model: Model, count: int, question: str = QUESTION) -> None:
         self._agent = agent(model)
         self._count = count
         self._question = question
@@ -114,7 +114,7 @@ def journaled(count: int, budget: bool = False) -> dict[str, float]:
             async with runtime(path) as here:
                 talk = Turns(model, count + count // 10)
                 await here.run(talk, "", budget=_budget() if budget else None)
-        figures = turns.spread(talk.seconds[count // 10 :])
+        figures = spread(talk.seconds[count // 10 :])
         return {name: each - base for name, each in figures.items()}
 
     return run(main())
@@ -130,6 +130,7 @@ def many(count: int, at_once: int) -> dict[str, float]:
     """Return turns a second outside of any run."""
 
     async def main() -> dict[str, float]:
+        turns.one_core()
         talker, threads = agent(Fake()), itertools.count()
         return await turns.many(lambda: talker.chat(QUESTION, thread_id=f"{next(threads)}"), count, at_once)
 
@@ -164,6 +165,7 @@ def many_runs(count: int, at_once: int) -> dict[str, float]:
     async def main() -> dict[str, float]:
         from benchmarks.ours import runtime
 
+        turns.one_core()
         talker = agent(Fake())
         with folder() as path:
             async with runtime(path) as here:
@@ -223,7 +225,9 @@ MEASUREMENTS = (
             Entry("shoal", "benchmarks.models:many", MANY),
             Entry(_JOURNALED, "benchmarks.models:many_journaled", MANY, "100 runs"),
             Entry(_BUDGET, "benchmarks.models:many_journaled", {**MANY, "budget": True}, "journaled, 100 runs"),
-            Entry("shoal, a run each", "benchmarks.models:many_runs", {**MANY, "count": 3000}, "begun and ended on disk"),
+            Entry(
+                "shoal, a run each", "benchmarks.models:many_runs", {**MANY, "count": 3000}, "begun and ended on disk"
+            ),
             *_peers("many", PEER_MANY),
             Entry(_SAVED, "benchmarks.peers.langgraph_:many", {**PEER_MANY, "saved": True}, 'durability="sync"'),
         ),

@@ -1,19 +1,17 @@
-"""Runs: agents at once and the end of them, replay and what is on disk, news, memory."""
+"""Runs: agents at once and the end of them, replay and what is on disk, news."""
 
 from __future__ import annotations
 
 import asyncio
-import gc
 import time
-import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.common import folder, percentile, resident_kb, run
+from benchmarks.common import folder, percentile, run
 from benchmarks.measurement import Bound, Entry, Measurement
 from benchmarks.models import Fake, Turns, agent
-from benchmarks.turns import ANSWER, QUESTION, process_mb
+from benchmarks.turns import ANSWER, QUESTION
 
 if TYPE_CHECKING:
     from shoal.llm import ModelDelta, ModelReply, ModelRequest
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
 
 _WORDS = 20
 _WORD_SECONDS = 0.005
-_MIB = 1024 * 1024
 
 
 class Slow(Fake):
@@ -60,19 +57,9 @@ class Waiting(Fake):
         yield self._reply
 
 
-class Long(Fake):
-    """A model that says 1 KiB, each time another."""
-
-    async def request(self, request: ModelRequest) -> ModelReply:
-        """Answer in whole."""
-        from shoal.llm import ModelReply
-
-        self.calls += 1
-        return ModelReply(text=f"{self.calls:y>1024}", usage=self._reply.usage, model=self.name)
-
-
 @asynccontextmanager
-async def _runtime() -> AsyncIterator[AgentRuntime]:
+async def runtime_on_disk() -> AsyncIterator[AgentRuntime]:
+    """Give a runtime on a file, removed afterwards."""
     from benchmarks.ours import runtime
 
     with folder() as path:
@@ -160,7 +147,7 @@ async def _journal(count: int, state_bytes: int) -> dict[str, float]:
         before = file.stat().st_size
         async with runtime(path) as here:
             handle = here.run(Cut(Fake(), count + 1, question), "", run_id="r")
-            while handle.usage.calls <= count:
+            while handle.usage.calls <= count:  # noqa: ASYNC110 - a run tells nobody of its usage
                 await asyncio.sleep(0.01)
             await handle.cancel()
         stored = (file.stat().st_size - before) / (count + 1)
@@ -185,7 +172,7 @@ def news(count: int) -> dict[str, float]:
 async def _news(count: int) -> dict[str, float]:
     model = Slow()
     heard: list[float] = []
-    async with _runtime() as here:
+    async with runtime_on_disk() as here:
         handle = here.run(Turns(model, count), "")
         steps = set()
         async for event in handle.events():
@@ -203,7 +190,7 @@ def readers(count: int, readers: int) -> dict[str, float]:
 
 
 async def _readers(count: int, readers: int) -> dict[str, float]:
-    async with _runtime() as here:
+    async with runtime_on_disk() as here:
         await _read(here, 2, 2)
         rounds = [(await _read(here, count, 0), await _read(here, count, readers)) for _ in range(4)]
         alone, read = (percentile([each[side] for each in rounds], 0.5) for side in (0, 1))
@@ -224,65 +211,6 @@ async def _read(here: AgentRuntime, count: int, readers: int) -> float:
     return seconds
 
 
-# -- memory
-
-
-def memory(agents: int, messages: int, runs: int) -> dict[str, float]:
-    """Return what an idle agent, a conversation and runs at once take, and this process after its first turn."""
-    return run(_memory(agents, messages, runs))
-
-
-async def _memory(agents: int, messages: int, runs: int) -> dict[str, float]:
-    await agent(Fake()).chat(QUESTION)
-    figures = process_mb()
-    async with _runtime() as here:
-        figures["runs_mb"] = await _runs_mb(here, runs)
-    model = Fake()
-    first = agent(Long())
-    tracemalloc.start()
-    kept = [agent(model) for _ in range(agents)]
-    figures["agent_kb"] = _traced() / agents / 1024
-    del kept
-    tracemalloc.clear_traces()
-    for number in range(messages // 2):
-        await first.chat(f"{number:x>1024}")
-    figures["talk_mb"] = _traced() / _MIB
-    return figures
-
-
-def _traced() -> float:
-    gc.collect()
-    return float(tracemalloc.get_traced_memory()[0])
-
-
-async def _runs_mb(here: AgentRuntime, runs: int) -> float:
-    gate = asyncio.Event()
-    waiting = 0
-
-    class Gated(Fake):
-        async def stream(self, request: ModelRequest) -> AsyncIterator[ModelDelta | ModelReply]:
-            nonlocal waiting
-            waiting += 1
-            await gate.wait()
-            yield self._reply
-
-    talker = agent(Gated())
-    gc.collect()
-    before = resident_kb()
-    handles = [here.run(talker, QUESTION) for _ in range(runs)]
-    while waiting < runs:
-        await asyncio.sleep(0.01)
-    grown = (resident_kb() - before) / 1024
-    gate.set()
-    await asyncio.gather(*handles)
-    return grown
-
-
-_PEERS = (
-    Entry("pydantic-ai", "benchmarks.peers.pydantic_ai_:memory"),
-    Entry("langgraph", "benchmarks.peers.langgraph_:memory", note="create_agent"),
-    Entry("openai-agents", "benchmarks.peers.openai_agents_:memory"),
-)
 _STATE = "shoal, 100 KiB of state"
 
 MEASUREMENTS = (
@@ -339,25 +267,5 @@ MEASUREMENTS = (
             Bound("slower_percent", "goal", most=10, of="shoal, 100 readers"),
         ),
         quick={"count": 4},
-    ),
-    Measurement(
-        name="runs-memory",
-        what="an idle agent; a conversation of 1,000 messages of 1 KiB; 1,000 runs at once, over idle; a process after a turn",
-        figures={
-            "agent_kb": "KiB an agent, as tracemalloc counts", "talk_mb": "MiB the conversation, as tracemalloc counts",
-            "runs_mb": "MiB the runs, resident", "process_mb": "MiB the process, resident",
-        },
-        entries=(
-            Entry("shoal", "benchmarks.runs:memory", {"agents": 1000, "messages": 1000, "runs": 1000}),
-            *_PEERS,
-        ),
-        bounds=(
-            Bound("agent_kb", "goal", most=3),
-            Bound("talk_mb", "goal", most=2),
-            Bound("runs_mb", "goal", most=64),
-            *(Bound("process_mb", "floor", most=1, against=each.who) for each in _PEERS),
-        ),
-        quick={"agents": 100, "messages": 40, "runs": 50},
-        runs=2,
     ),
 )  # fmt: skip

@@ -32,8 +32,7 @@ async def alone(turn: Turn, count: int) -> dict[str, float]:
 
 
 async def many(turn: Turn, count: int, at_once: int) -> dict[str, float]:
-    """Return turns a second on one core."""
-    one_core()
+    """Return turns a second; see ``one_core``."""
 
     async def start() -> None:
         await turn()
@@ -43,7 +42,7 @@ async def many(turn: Turn, count: int, at_once: int) -> dict[str, float]:
 
 
 def one_core() -> None:
-    """Keep this process, with all its threads, on one core."""
+    """Keep this thread, and all that are begun from now on, on one core."""
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 

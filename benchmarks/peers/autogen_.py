@@ -18,19 +18,21 @@ from autogen_core import (
 
 from benchmarks.common import run
 
+__all__ = ["Echo", "Said", "messages", "publish"]
+
 
 @dataclass
-class Number:
-    """A message with a number."""
+class Said:
+    """A message with a number or a text."""
 
-    value: int
+    value: int | str
 
 
 class Echo(RoutedAgent):
     """Answers with what it was asked."""
 
     @message_handler
-    async def on_number(self, message: Number, ctx: MessageContext) -> Number:
+    async def on_said(self, message: Said, ctx: MessageContext) -> Said:
         """Return the question."""
         return message
 
@@ -46,10 +48,10 @@ async def _messages(count: int) -> dict[str, float]:
     runtime.start()
     echo = AgentId("echo", "default")
     for number in range(count // 10):
-        await runtime.send_message(Number(number), echo)
+        await runtime.send_message(Said(number), echo)
     begun = time.perf_counter()
     for number in range(count):
-        await runtime.send_message(Number(number), echo)
+        await runtime.send_message(Said(number), echo)
     seconds = time.perf_counter() - begun
     await runtime.stop()
     return {"per_s": count / seconds, "us": seconds / count * 1e6}
@@ -66,7 +68,7 @@ async def _publish(count: int, subscribers: int) -> dict[str, float]:
 
     class Listener(RoutedAgent):
         @message_handler
-        async def on_number(self, message: Number, ctx: MessageContext) -> None:
+        async def on_said(self, message: Said, ctx: MessageContext) -> None:
             nonlocal heard
             heard += 1
             if heard == subscribers:
@@ -79,11 +81,11 @@ async def _publish(count: int, subscribers: int) -> dict[str, float]:
         await Listener.register(runtime, f"listener-{number}", lambda: Listener("listener"))
         await runtime.add_subscription(TypeSubscription("news", f"listener-{number}"))
     runtime.start()
-    await runtime.publish_message(Number(0), TopicId("news", "default"))  # the agents are made by their first message
+    await runtime.publish_message(Said(0), TopicId("news", "default"))  # the agents are made by their first message
     await all_made.wait()
     begun = time.perf_counter()
     for number in range(count):
-        await runtime.publish_message(Number(number), TopicId("news", "default"))
+        await runtime.publish_message(Said(number), TopicId("news", "default"))
     await all_heard.wait()
     seconds = time.perf_counter() - begun
     await runtime.stop()

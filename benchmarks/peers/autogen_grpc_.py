@@ -9,39 +9,17 @@ import subprocess
 import sys
 import time
 from contextlib import closing
-from dataclasses import dataclass
 from socket import socket
 
-from autogen_core import (
-    AgentId,
-    MessageContext,
-    RoutedAgent,
-    message_handler,
-    try_get_known_serializers_for_type,
-)
+from autogen_core import AgentId, try_get_known_serializers_for_type
 from autogen_ext.runtimes.grpc import GrpcWorkerAgentRuntime, GrpcWorkerAgentRuntimeHost
 
 from benchmarks.common import run, spread
+from benchmarks.peers.autogen_ import Echo, Said
 
 __all__ = ["answering", "talk"]
 
 TEXT = "x" * 1024
-
-
-@dataclass
-class Text:
-    """A message with a text."""
-
-    value: str
-
-
-class Echo(RoutedAgent):
-    """Answers with what it was asked."""
-
-    @message_handler
-    async def on_text(self, message: Text, ctx: MessageContext) -> Text:
-        """Return the question."""
-        return message
 
 
 def talk(count: int) -> dict[str, float]:
@@ -49,12 +27,13 @@ def talk(count: int) -> dict[str, float]:
     with closing(socket()) as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    started = [_side("hosting", address=address), _side("answering", address=address)]
+    started: list[subprocess.Popen[str]] = []
+    told: dict[str, float] = {}
     try:
-        for each in started:
-            _told(each)
-        started.append(_side("asking", address=address, count=count))
-        return _told(started[-1])
+        for name, more in (("hosting", {}), ("answering", {}), ("asking", {"count": count})):
+            started.append(_side(name, address=address, **more))
+            told = _told(started[-1])  # a worker that comes before the host is refused and gives up
+        return told
     finally:
         for each in started:
             each.kill()
@@ -68,7 +47,10 @@ def _side(name: str, **arguments: object) -> subprocess.Popen[str]:
 
 def _told(side: subprocess.Popen[str]) -> dict[str, float]:
     assert side.stdout is not None
-    return dict(json.loads(side.stdout.readline()))
+    line = side.stdout.readline()
+    if not line:
+        raise RuntimeError(f"a side ended with {side.wait()} before it said anything")
+    return dict(json.loads(line))
 
 
 async def _until_alone() -> None:
@@ -104,7 +86,7 @@ async def _reachable(address: str) -> None:
 
 async def _worker(address: str) -> GrpcWorkerAgentRuntime:
     runtime = GrpcWorkerAgentRuntime(host_address=address)
-    runtime.add_message_serializer(try_get_known_serializers_for_type(Text))
+    runtime.add_message_serializer(try_get_known_serializers_for_type(Said))
     await runtime.start()
     return runtime
 
@@ -131,7 +113,7 @@ async def _asking(address: str, count: int) -> None:
     echo, seconds = AgentId("echo", "default"), []
     for _ in range(count + count // 10):
         begun = time.perf_counter()
-        await runtime.send_message(Text(TEXT), echo, sender=AgentId("asker", "default"))
+        await runtime.send_message(Said(TEXT), echo, sender=AgentId("asker", "default"))
         seconds.append(time.perf_counter() - begun)
     seconds = seconds[count // 10 :]
     print(json.dumps({**spread(seconds), "per_s": len(seconds) / sum(seconds)}), flush=True)

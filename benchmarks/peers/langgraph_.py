@@ -65,6 +65,7 @@ def many(count: int, at_once: int, saved: bool = False) -> dict[str, float]:
     """Return turns a second."""
 
     async def main() -> dict[str, float]:
+        turns.one_core()
         if not saved:
             return await turns.many(_turn(Fake()), count, at_once)
         with folder() as path:

@@ -44,6 +44,7 @@ def turn(count: int) -> dict[str, float]:
 
 def many(count: int, at_once: int) -> dict[str, float]:
     """Return turns a second."""
+    turns.one_core()
     return run(turns.many(_turn(Fake()), count, at_once))
 
 

@@ -62,6 +62,7 @@ def turn(how: str, count: int) -> dict[str, float]:
 
 def many(how: str, count: int, at_once: int) -> dict[str, float]:
     """Return turns a second."""
+    turns.one_core()
     return run(turns.many(_turn(Fake(), how), count, at_once))
 
 

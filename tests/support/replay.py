@@ -22,7 +22,7 @@ from shoal.kernel.done import Done
 from shoal.kernel.journal import MemoryRuns
 from shoal.kernel.liverun import LiveRun
 from shoal.kernel.ports import Clock, RunOrder, RunWrite
-from shoal.kernel.run import RunRecord, RunStep
+from shoal.kernel.run import RunEvent, RunRecord, RunStep
 from shoal.kernel.scope import Scope, StepOrder, Ticket
 from shoal.kernel.starting import new_record
 from shoal.testing.clock import VirtualClock, run_virtual
@@ -98,10 +98,11 @@ class _MortalRun(LiveRun):
 
 @dataclass
 class Life:
-    """One life: its result, None if it died; the points it passed."""
+    """One life: its result, None if it died; the points it passed; what it told, if it lived to the end."""
 
     result: Any
     points: list[str]
+    events: list[RunEvent]
 
 
 class Lives:
@@ -112,7 +113,7 @@ class Lives:
         self.runs = MemoryRuns()
         self._make = make
         self._input = input
-        self._budget = budget
+        self.budget = budget
         self._context = context
 
     def live(self, die_at: int = 0, *, shuffle: bool = False) -> Life:
@@ -120,22 +121,23 @@ class Lives:
         death = _Death(die_at)
         self.calls.life += 1
         try:
-            result = run_virtual(lambda clock: self._main(clock, death), seed=self.calls.life, shuffle=shuffle)
+            result, events = run_virtual(lambda clock: self._main(clock, death), seed=self.calls.life, shuffle=shuffle)
         except SimulatedCrash:
-            result = None
-        return Life(result, death.passed)
+            result, events = None, []
+        return Life(result, death.passed, events)
 
-    async def _main(self, clock: VirtualClock, death: _Death) -> Any:
+    async def _main(self, clock: VirtualClock, death: _Death) -> tuple[Any, list[RunEvent]]:
         current_ambient.set(AtClock(clock))
         pattern = self._make(self.calls)
         record = self._record(pattern.name, clock)
         begun = self.runs.begin(RunOrder(record=record, node_id="memory"), now=clock.now()).result()
         live = _MortalRun(_Journal(self.runs, death), begun, clock)
         live.death = death
-        return await carry(live, pattern, self._input, user_id="default", context=self._context)
+        result = await carry(live, pattern, self._input, user_id="default", context=self._context)
+        return result, [event async for event in live.feed.follow()]
 
     def _record(self, name: str, clock: Clock) -> RunRecord:
-        return new_record(name, self._input, clock, run_id=RUN, seed=7, budget=self._budget, context=self._context)
+        return new_record(name, self._input, clock, run_id=RUN, seed=7, budget=self.budget, context=self._context)
 
     @property
     def steps(self) -> dict[str, Any]:

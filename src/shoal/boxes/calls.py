@@ -16,10 +16,11 @@ from shoal.boxes.settings import HandleSettings
 from shoal.errors import ProtocolError
 from shoal.kernel.context import RESULTS, TAKING, current_invocation
 from shoal.kernel.ports import Invocation, RuntimeLink, Timer
+from shoal.kernel.runlink import RUN_VERBS
 
 __all__ = ["VERBS", "Calls"]
 
-VERBS = frozenset(RESULTS) | {
+VERBS = frozenset(RESULTS) | frozenset(RUN_VERBS) | {
     "subscribe", "unsubscribe", "reply", "ack", "checkpoint", "progress", "lease_release",
 }  # fmt: skip
 _WATCH_SECONDS = 0.1

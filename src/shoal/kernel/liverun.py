@@ -124,7 +124,11 @@ class LiveRun:
         if scope.account is None or need is None:
             return Ticket(key, 0 if need is None else need.output_tokens, repeated=repeated)
         model = str(order.note.get("model", order.agent_name))
-        grant = await self.spending.reserve(scope.account, key, need, model)
+        try:
+            grant = await self.spending.reserve(scope.account, key, need, model)
+        except asyncio.CancelledError:  # it may have been made: the call is not
+            self._let_go(key, _NOTHING)
+            raise
         ticket = Ticket(key, grant.output_tokens, cheap=grant.cheap, repeated=repeated)
         ticket.lost = Usage(lost_calls=1, lost_pico=grant.amount.cost_pico)
         return ticket
@@ -146,7 +150,6 @@ class LiveRun:
             raise
         except (Stopped, BudgetExceededError):  # what it called was stopped or refused: it has used nothing itself
             self._let_go(reserved, _NOTHING)
-            self._count(scope, ticket.usage)
             raise
         except (RunChangedError, LeaseLostError):
             raise
@@ -160,23 +163,32 @@ class LiveRun:
             finished_at=self.clock.now(),
         )
         self._tell_end(step, order)
-        await self.write(
-            RunWrite(
-                step=step,
-                settle=reserved,
-                lost=ticket.unseen,
-                charge=scope.account if reserved is None and ticket.usage != _NOTHING else None,
-                paid=ticket.paid,
-                seconds=self.spending.seconds_used(),
-            )
-        )
-        self.recorded[step.key] = step
-        self._count(scope, step.usage)
+        await self._record(scope, step, ticket, reserved)
         if scope.account is not None:
             await self.spending.warn(scope)
         if error is not None:
             raise error
         return step
+
+    async def _record(self, scope: Scope, step: RunStep, ticket: Ticket, reserved: str | None) -> None:
+        write = RunWrite(
+            step=step,
+            settle=reserved,
+            lost=ticket.unseen,
+            charge=scope.account if reserved is None and ticket.usage != _NOTHING else None,
+            paid=ticket.paid,
+            seconds=self.spending.seconds_used(),
+        )
+        try:
+            await self.write(write)
+        except asyncio.CancelledError:  # it is written all the same
+            self._recorded(scope, step)
+            raise
+        self._recorded(scope, step)
+
+    def _recorded(self, scope: Scope, step: RunStep) -> None:
+        self.recorded[step.key] = step
+        self._count(scope, step.usage)
 
     def _let_go(self, reserved: str | None, lost: Usage) -> Usage:
         """End a reservation of which nothing is recorded; return what is lost with it, which the store counts, too."""

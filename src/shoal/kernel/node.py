@@ -198,6 +198,7 @@ class Node:
         self.maintenance.stop()
         errors: list[BaseException] = []
         if not self.env.lost:
+            await self._step(errors, self.runs.running.shut(grace))
             await self._step(errors, self.cells.shut_all(timeout, grace))
         if not self.env.lost:
             await self._step(errors, _noted(self.env, EventType.RUNTIME_STOPPED))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -75,6 +74,7 @@ class RemoteAgent:
             RequestFailedError, TaskError classes: it raised. ResponseTimeoutError: it did not answer in time.
         """
         scope = await present_scope(self.name)
+        await self._count_refused(scope)
         order = StepOrder(
             segment="remote", kind="chat", agent_name=self.name, digest=digest_of(self.name, message, user_id)
         )
@@ -106,23 +106,40 @@ class RemoteAgent:
         return _answer(self.name, answer.data)
 
     async def _by_task(self, scope: Scope, ticket: Ticket, data: dict[str, Any]) -> ChatAnswer:
-        task = await self._wait(await self._submit(scope, ticket.key, data))
-        ticket.usage = ticket.paid = used = self._used_in(task)
+        number, task_id = await self._submit(scope, ticket.key, data)
+        task = await self._wait(task_id)
+        used = self._used_in(task)
         if _refused(task):
+            await self._count_refusal(scope, number, used)
             raise scope.run.spending.refused_elsewhere(self._refusal_in(task))
+        ticket.usage = ticket.paid = used
         answer = _answer(self.name, task.result())
         if answer.usage is _UNTOLD and used != Usage():
             answer = msgspec.structs.replace(answer, usage=used)
         ticket.usage = answer.usage.at_least(used)
         return answer
 
-    async def _submit(self, scope: Scope, key: str, data: dict[str, Any]) -> str:
-        """Submit the question as a task, or find the one that was submitted before."""
+    async def _count_refused(self, scope: Scope) -> None:
+        """Count what was used before a budget refused more, in earlier lives of the run."""
+        number = 1
+        while (known := scope.recorded(_refusal(number))) is not None:
+            await self._count_refusal(scope, number, known.usage)
+            number += 1
+
+    async def _count_refusal(self, scope: Scope, number: int, used: Usage) -> None:
+        async def count(ticket: Ticket) -> None:
+            ticket.usage = ticket.paid = used
+
+        await scope.step(StepOrder(segment=_refusal(number), kind="chat", agent_name=self.name), count)
+
+    async def _submit(self, scope: Scope, key: str, data: dict[str, Any]) -> tuple[int, str]:
+        """Submit the question as a task, or find the one that was submitted before; return which one, and its id."""
         tasks = self._node.tasks
         metadata = {} if scope.account is None else {ACCOUNT: scope.account}
         self._alive()
         now = self._node.env.clock.now()
-        for number in itertools.count(1):
+        number = 1
+        while True:
             task_id = await tasks.submit(
                 "chat",
                 data,
@@ -135,8 +152,10 @@ class RemoteAgent:
             if (
                 not _refused(task) or task.created_at >= now
             ):  # a budget refused it in an earlier life: it may be larger now
-                break
-        return task_id
+                return number, task_id
+            if scope.recorded(_refusal(number)) is None:
+                await self._count_refusal(scope, number, self._used_in(task))
+            number += 1
 
     def _used_in(self, task: Task) -> Usage:
         """Return what the run of a task has used, and charged to the account for which it worked."""
@@ -177,6 +196,10 @@ class RemoteAgent:
 
 _UNTOLD = Usage(calls=1, unpriced_calls=1)
 _LONGEST_KEY = 500
+
+
+def _refusal(number: int) -> str:
+    return f"refused{number}"
 
 
 def _refused(task: Task) -> bool:

@@ -58,6 +58,11 @@ class RunHandle(Generic[R]):
         if not work.cancelled():
             work.exception()  # whoever awaits the handle gets it; whoever does not has chosen not to hear of it
 
+    @property
+    def work(self) -> asyncio.Task[R] | None:
+        """The asyncio task that carries the run out."""
+        return self._work
+
     # -- for whoever has started it
 
     @property

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from shoal.errors import LeaseLostError, RunActiveError, RunConflictError
 from shoal.kernel.ambient import Ambient, current_ambient
+from shoal.kernel.bounded import CLEAN_UP_SECONDS
 from shoal.kernel.carrying import Runnable, carry, result_from
 from shoal.kernel.liverun import LiveRun
 from shoal.kernel.news import News
@@ -129,6 +131,18 @@ class Running:
         for _, handle in self._handles.values():
             if handle.live is not None:
                 handle.live.asking.news.wake()
+
+    async def shut(self, seconds: float) -> None:
+        """Interrupt every run: another life goes on with it. Each has *seconds* to let go of what it does."""
+        works = [work for _, handle in self._handles.values() if (work := handle.work) is not None]
+        for work in works:
+            work.cancel()
+        if works:
+            try:
+                async with self._env.clock.timeout(seconds + CLEAN_UP_SECONDS):
+                    await asyncio.wait(works)
+            except TimeoutError:
+                log.error("runs that do not end when they are interrupted: %s", [work.get_name() for work in works])
 
     async def cancel_asked(self) -> None:
         """Cancel what somebody elsewhere has asked to cancel."""

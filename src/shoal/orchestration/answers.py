@@ -45,7 +45,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         if isinstance(answer, str):
             return cls(content=sound(answer))
         if isinstance(answer, Handoff):
-            return cls(content=sound(answer.message), handoff=answer)
+            return cls(content=sound(answer.message), handoff=_sound_handoff(answer))
         content = getattr(answer, "content", None)
         if not isinstance(content, str):
             raise TypeError(f"{name} returned {type(answer).__name__}, expected str or an object with .content")
@@ -55,7 +55,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return cls(
             content=sound(content),
             output=_output_of(answer) if isinstance(answer, Result) or not foreign else None,
-            handoff=handoff if isinstance(handoff, Handoff) else None,
+            handoff=_sound_handoff(handoff) if isinstance(handoff, Handoff) else None,
             success=not failed,
             error=(str(error) if error else f"{name} did not succeed") if failed else None,
             error_type=getattr(answer, "error_type", None) if failed and isinstance(answer, AgentResult) else None,
@@ -77,6 +77,10 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 def sound(text: str) -> str:
     """Return *text* with lone surrogates, which no store can hold, replaced."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def _sound_handoff(handoff: Handoff) -> Handoff:
+    return Handoff(sound(handoff.to), sound(handoff.message), sound(handoff.reason), handoff.from_agent)
 
 
 def _output_of(answer: Any) -> Any:

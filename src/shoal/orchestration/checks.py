@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["check_count", "check_flag", "check_seconds", "check_text"]
+from shoal.kernel.budget import Budget
+
+__all__ = ["check_common", "check_count", "check_flag", "check_seconds", "check_text"]
+
+
+def check_common(name: object, budget: object) -> None:
+    """Raise unless these are what every pattern has: a name, and a Budget or None."""
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"name={name!r:.80}: it must be a text")
+    if budget is not None and not isinstance(budget, Budget):
+        raise TypeError(f"budget must be a Budget, not {type(budget).__name__}")
 
 
 def check_seconds(value: float | None, field: str) -> float | None:

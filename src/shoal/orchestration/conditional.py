@@ -13,7 +13,7 @@ from shoal.kernel.failure import Failure
 from shoal.kernel.scope import Scope, segment_of
 from shoal.orchestration.agents import checked_agent
 from shoal.orchestration.calling import CONTROL
-from shoal.orchestration.checks import check_seconds
+from shoal.orchestration.checks import check_common, check_seconds
 from shoal.orchestration.functions import Function
 from shoal.orchestration.pattern import Pattern
 from shoal.orchestration.pipeline import Line, Pipeline
@@ -60,6 +60,7 @@ class ConditionalPipeline(Pattern[PipelineResult]):
         if not callable(self.router):
             raise TypeError(f"router must be a function of the text, not {type(self.router).__name__}")
         check_seconds(self.step_timeout, "step_timeout")
+        check_common(self.name, self.budget)
         self._first = Pipeline([self.classifier], step_timeout=self.step_timeout)
         self._lines: dict[str, Pipeline] = {}
         for branch, agents in self.branches.items():

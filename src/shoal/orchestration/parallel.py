@@ -14,7 +14,7 @@ from shoal.kernel.budget import Budget
 from shoal.kernel.scope import Scope, StepOrder, Ticket
 from shoal.orchestration.agents import check_agents, name_of
 from shoal.orchestration.calling import CANCELLED, TIMEOUT, Call, Cancelled, budget_over, time_left, unfinished
-from shoal.orchestration.checks import check_count, check_flag, check_seconds, check_text
+from shoal.orchestration.checks import check_common, check_count, check_flag, check_seconds, check_text
 from shoal.orchestration.pattern import Pattern
 from shoal.orchestration.results import AgentResult, ParallelResult
 from shoal.orchestration.together import results_of
@@ -61,6 +61,7 @@ class ParallelAgents(Pattern[ParallelResult]):
         check_seconds(self.timeout, "timeout")
         check_flag(self.fail_fast, "fail_fast")
         check_flag(self.allow_duplicate_instances, "allow_duplicate_instances")
+        check_common(self.name, self.budget)
         if self.max_concurrency is not None:
             check_count(self.max_concurrency, "max_concurrency")
 

@@ -13,7 +13,7 @@ from shoal.kernel.scope import Scope
 from shoal.kernel.usage import Usage
 from shoal.orchestration.agents import check_agents, name_of
 from shoal.orchestration.calling import CONTROL, call_at, check_refused, unfinished
-from shoal.orchestration.checks import check_flag, check_seconds
+from shoal.orchestration.checks import check_common, check_flag, check_seconds
 from shoal.orchestration.functions import Function
 from shoal.orchestration.pattern import Pattern
 from shoal.orchestration.results import AgentResult, PipelineResult, PipelineStep
@@ -58,6 +58,7 @@ class Pipeline(Pattern[PipelineResult]):
                 raise TypeError(f"transformer {place} must be a function of the text, not {type(transformer).__name__}")
         check_seconds(self.step_timeout, "step_timeout")
         check_flag(self.stop_on_error, "stop_on_error")
+        check_common(self.name, self.budget)
 
     async def run(
         self, initial_input: str, user_id: str = "default", *, budget: Budget | None = None

@@ -10,7 +10,7 @@ from shoal.errors import nearest
 from shoal.kernel.budget import Budget, LoopLimits
 from shoal.kernel.scope import Scope
 from shoal.orchestration.agents import check_agents, name_of
-from shoal.orchestration.checks import check_count, check_seconds
+from shoal.orchestration.checks import check_common, check_count, check_seconds
 from shoal.orchestration.pattern import Pattern
 from shoal.orchestration.results import TeamResult
 from shoal.orchestration.turns import Turns
@@ -68,6 +68,7 @@ class Team(Pattern[TeamResult]):
         if self.stop is not None and not callable(self.stop) and not (isinstance(self.stop, str) and self.stop):
             raise ValueError(f"stop={self.stop!r:.80}: it must be a text, a function of the messages, or None")
         check_seconds(self.turn_timeout, "turn_timeout")
+        check_common(self.name, self.budget)
         if not isinstance(self.loop, LoopLimits):
             raise TypeError(f"loop must be LoopLimits, not {type(self.loop).__name__}")
 

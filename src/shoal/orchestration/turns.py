@@ -162,7 +162,7 @@ class Turns:
         if self._context:
             parts.append(f"\n\nContext: {self._context}")
         if handoff is not None:
-            sender = handoff.from_agent or self._messages[-1].agent_name
+            sender = self._messages[-1].agent_name  # whatever the handoff says
             parts.append(f"\n\n{sender} has handed over to you.")
             for title, text in (("Reason", handoff.reason), ("Message", handoff.message)):
                 if text:

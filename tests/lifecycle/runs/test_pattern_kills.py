@@ -76,9 +76,7 @@ def test_a_pattern_that_is_killed_before_and_after_every_call_and_record_in_one_
 
 @pytest.mark.spec("O26")
 @pytest.mark.long
-def test_a_pattern_killed_once_at_any_step(
-    start: Lives, tmp_path: Path, rounds: Callable[[int, int], int]
-) -> None:
+def test_a_pattern_killed_once_at_any_step(start: Lives, tmp_path: Path, rounds: Callable[[int, int], int]) -> None:
     chosen = random.Random(26).sample(PAIRS, rounds(len(PAIRS), SAMPLE))
     undisturbed = {name: undisturbed_run(start, _folder(tmp_path, name), name) for name in THINKING}
     for name, step, when in chosen:

@@ -120,3 +120,21 @@ def test_a_registered_pattern_goes_on_without_a_caller(tmp_path: Path, run: Call
 
     run(main)
     assert calls(tmp_path) == Counter("abbc")
+
+
+def test_a_runtime_that_stops_lets_its_runs_go_and_the_next_one_goes_on(
+    tmp_path: Path, run: Callable[..., Any]
+) -> None:
+    async def main() -> None:
+        async with AgentRuntime(tmp_path / "runs.db", config=SHORT) as runtime:
+            handle = runtime.run(gated(tmp_path / "calls.log"), "the task", run_id="r")
+            while calls(tmp_path) != Counter("ab"):
+                await asyncio.sleep(0.01)
+        assert handle.done and handle.status is RunStatus.INTERRUPTED
+        (tmp_path / "go").touch()
+        async with AgentRuntime(tmp_path / "runs.db", config=SHORT) as runtime:
+            assert runtime.runs.get("r").status is RunStatus.INTERRUPTED
+            assert (await runtime.run(gated(tmp_path / "calls.log"), "the task", run_id="r")).success
+
+    run(main)
+    assert calls(tmp_path) == Counter("abbc")

@@ -46,11 +46,11 @@ def test_a_retried_attempt_replays_its_chats(isolation: Any, tmp_path: Path, run
             task_id = await runtime.submit_task(
                 "write", agent="writer", retry=RetryPolicy(max_retries=2, initial_seconds=0.01)
             )
-            task = await runtime.wait_for_task(task_id)
-            assert task.result["said"] == ["first answer", "second answer in pieces"]
-            assert task.result["cost"] == 1.0
+            result = (await runtime.wait_for_task(task_id)).result()
+            assert result["said"] == ["first answer", "second answer in pieces"]
+            assert result["cost"] == 1.0
             assert len(log.read_text().splitlines()) == 2, "no call was made again"
-            events = [event async for event in runtime.stream(task.result["id"])]
+            events = [event async for event in runtime.stream(result["id"])]
             assert [event.offset for event in events] == list(range(1, len(events) + 1))
             assert (
                 "".join(event.text for event in events if event.attempt == events[-1].attempt)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
 
+from shoal.kernel.budget import Budget
 from shoal.kernel.scope import current_scope
 from shoal.orchestration import ConditionalPipeline, ParallelAgents, Pipeline, Team, as_agent, parallel_chat
 from tests.support.speakers import Said, Speaker
@@ -139,3 +141,23 @@ def test_an_agent_is_told_for_whom_if_it_takes_that(run: Run) -> None:
 
     assert run(lambda: ParallelAgents([greets]).chat("hello", user_id="ada")).contents == ["hello ada"]
     assert run(lambda: Pipeline([as_agent(greets)]).run("hello", user_id="ada")).content == "hello ada"
+
+
+@pytest.mark.spec("O50")
+def test_every_pattern_has_a_name_and_perhaps_a_budget() -> None:
+    agents = [Speaker("A"), Speaker("B")]
+    for make in (
+        lambda **more: ParallelAgents(agents, **more),
+        lambda **more: Pipeline(agents, **more),
+        lambda **more: ConditionalPipeline(agents[0], {"b": agents}, str, **more),
+        lambda **more: Team(agents, **more),
+    ):
+        with pytest.raises(ValueError) as caught:
+            make(name="")
+        assert str(caught.value) == "name='': it must be a text"
+        with pytest.raises(TypeError) as wrong:
+            make(budget=3)
+        assert str(wrong.value) == "budget must be a Budget, not int"
+        pattern = make(name="mine", budget=Budget(max_calls=3))
+        again = dataclasses.replace(pattern, name="yours")
+        assert (again.name, again.budget) == ("yours", Budget(max_calls=3))

@@ -115,6 +115,7 @@ def test_a_pattern_of_ones_own_dies_anywhere_and_goes_on(kind: type[Panel]) -> N
 
 def test_what_came_of_a_refused_budget_is_asked_again_with_a_larger_one() -> None:
     """A function that makes the best of a refusal must not have that recorded as its answer."""
+
     class Patient:
         name = "Patient"
 
@@ -130,7 +131,7 @@ def test_what_came_of_a_refused_budget_is_asked_again_with_a_larger_one() -> Non
     )
     first = lives.live().result
     assert first.stopped == "budget" and "0:Patient/chat" not in lives.steps
-    lives._budget = Budget(max_calls=3)  # enough only if nothing of the first life is lost
+    lives.budget = Budget(max_calls=3)  # enough only if nothing of the first life is lost
     last = lives.live().result
     assert (last.stopped, last.content) == (None, "End(q(p(x)))")
     assert lives.calls.places(life=2) == ["0:Patient/1:q", "1:End"]
@@ -230,5 +231,7 @@ def test_who_does_not_wait_for_people_has_his_own_time() -> None:
         began = clock.monotonic()
         done = await ParallelAgents(overlapping).run("x", budget=Budget(max_seconds=2))
         assert done.all_success and clock.monotonic() - began == 101
+        longer = [Asking(name, clock, waits=100, works=3) for name in "AB"]
+        assert (await ParallelAgents(longer).run("x", budget=Budget(max_seconds=2))).stopped == "budget"
 
     virtual(main)

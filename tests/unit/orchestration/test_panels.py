@@ -24,9 +24,12 @@ def test_pros_and_cons() -> None:
     names = {"Advocate": 0.6, "Critic": 0.6, "Pragmatist": 0.5}
     asked: list[str] = []
     model = _model(*names)
-    debate = create_pros_cons_debate(
-        provider="openai", api_key="...", model=lambda name: (asked.append(name), model)[1]
-    )
+
+    def model_of(name: str) -> Any:
+        asked.append(name)
+        return model
+
+    debate = create_pros_cons_debate(provider="openai", api_key="...", model=model_of)
     assert isinstance(debate, Debate) and debate.rounds == 2
     assert asked == list(names)
     agents: list[Any] = list(debate.agents)

@@ -244,6 +244,14 @@ def _fast(calls: Calls) -> ParallelAgents:
     return ParallelAgents(wide.agents, timeout=10, fail_fast=True)
 
 
+def _settled(calls: Calls) -> Pipeline:
+    """One who has finished long before another fails needs many turns of the loop to be replayed."""
+    line = Pipeline([Speaker(f"l{n}", None, calls) for n in range(4)], name="Line")
+    bad = Speaker("bad", ValueError("no"), calls, seconds=2)
+    fan = ParallelAgents([bad, Pipeline([line], name="Outer"), Speaker("late", None, calls, seconds=5)], fail_fast=True)
+    return Pipeline([fan, Speaker("next", None, calls)], stop_on_error=False)
+
+
 @pytest.mark.parametrize("make", [_wide, _fast])
 @pytest.mark.parametrize("shuffle", [False, True])
 def test_it_dies_anywhere_and_goes_on(make: Any, shuffle: bool) -> None:
@@ -251,7 +259,7 @@ def test_it_dies_anywhere_and_goes_on(make: Any, shuffle: bool) -> None:
     check_many_deaths(make, "x", [3, 1, 2, 5, 1, 1, 4, 2])
 
 
-@pytest.mark.parametrize("make", [_wide, _fast])
+@pytest.mark.parametrize("make", [_wide, _fast, _settled])
 def test_a_replay_gives_time_outs_and_cancellations_again_and_calls_nobody(make: Any) -> None:
     def line(calls: Calls) -> Pipeline:
         return Pipeline([make(calls), Speaker("end", None, calls)], stop_on_error=False)

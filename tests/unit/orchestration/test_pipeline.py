@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from typing import Any
 
 import pytest
 
+from shoal.kernel.ambient import current_ambient
 from shoal.kernel.budget import Budget
 from shoal.orchestration import ParallelAgents, Pipeline
 from shoal.testing.clock import VirtualClock
-from tests.support.replay import check_every_death, check_many_deaths
-from tests.support.speakers import Calls, Speaker, virtual
+from tests.support.replay import Lives, check_every_death, check_many_deaths, without_times
+from tests.support.speakers import AtClock, Calls, Speaker, virtual
 
 
 def _three(calls: Calls, **options: Any) -> list[Speaker]:
@@ -191,6 +193,21 @@ def test_a_budget_over_three_nested_patterns_allows_exactly_its_calls() -> None:
     assert five.error == "budget exceeded: max_calls of the run: 3 used, 1 more needed"
 
 
+def test_a_refused_call_is_no_step() -> None:
+    result = virtual(lambda clock: Pipeline(_three(Calls())).run("x", budget=Budget(max_calls=1)))
+    assert ([step.output for step in result.steps], result.content) == (["A(x)"], "A(x)")
+
+
+def test_a_larger_budget_on_the_same_run_goes_on_and_repays_nothing() -> None:
+    whole = Lives(_deep, "x").live().result
+    for allowed in range(7):
+        lives = Lives(_deep, "x", budget=Budget(max_calls=allowed))
+        assert lives.live().result.stopped == "budget"
+        lives.budget = Budget(max_calls=7)
+        assert without_times(lives.live().result) == without_times(whole)
+        assert len(lives.calls) == 7
+
+
 def test_a_share_ends_its_part_and_the_rest_goes_on() -> None:
     calls = Calls()
     part = Pipeline(_three(calls), name="Part", budget=Budget(max_calls=2))
@@ -208,6 +225,23 @@ def test_the_time_of_a_budget_is_over() -> None:
     async def main(clock: VirtualClock) -> None:
         result = await Pipeline(_three(Calls(), seconds=2)).run("x", budget=Budget(max_seconds=5))
         assert (result.stopped, result.content, clock.monotonic()) == ("budget", "B(A(x))", 5.0)
+
+    virtual(main)
+
+
+def test_a_timer_that_is_a_little_early_does_not_make_a_time_out_of_a_budget() -> None:
+    class Early(VirtualClock):
+        def timeout(self, seconds: float | None) -> asyncio.Timeout:
+            return super().timeout(None if seconds is None else seconds * 0.999)
+
+    async def main(clock: VirtualClock) -> None:
+        current_ambient.set(AtClock(Early()))
+        result = await Pipeline(_three(Calls(), seconds=2)).run("x", budget=Budget(max_seconds=5))
+        assert (result.stopped, result.content, [step.error for step in result.steps]) == (
+            "budget",
+            "B(A(x))",
+            [None, None],
+        )
 
     virtual(main)
 

@@ -12,7 +12,7 @@ from shoal.kernel.run import RunEventType, current_teammates
 from shoal.kernel.scope import current_scope
 from shoal.orchestration import Handoff, ParallelAgents, Pipeline, Team, TeamResult
 from shoal.testing.clock import VirtualClock
-from tests.support.replay import check_every_death, check_many_deaths
+from tests.support.replay import Lives, check_every_death, check_many_deaths
 from tests.support.speakers import Calls, Said, Speaker, virtual
 
 
@@ -261,6 +261,14 @@ def test_turns_and_handoffs_are_told_once() -> None:
         assert told[1].data == {"to": "B", "message": "please design", "reason": "you know how"}
 
     virtual(main)
+
+
+def test_what_was_told_before_a_death_is_not_told_again() -> None:
+    lives = Lives(_relay, "x")
+    died = lives.live(6)
+    assert died.points[-1] == "t2:B/chat recorded"
+    told = [(event.type, event.agent_name) for event in lives.live().events if event.type in ("message", "handoff")]
+    assert told == [("message", "C")]
 
 
 # -- nested, killed, cancelled, with a budget
