@@ -109,7 +109,7 @@ MEASUREMENTS = (
             "agent_kb": "KiB an agent, as tracemalloc counts", "talk_mb": "MiB the conversation, as tracemalloc counts",
             "runs_mb": "MiB the runs, resident over idle",
         },
-        entries=(Entry("shoal", "benchmarks.runs:memory", {"agents": 1000, "messages": 1000, "runs": 1000}),),
+        entries=(Entry("shoal", "benchmarks.run_memory:memory", {"agents": 1000, "messages": 1000, "runs": 1000}),),
         bounds=(
             Bound("agent_kb", "goal", most=3),
             Bound("talk_mb", "goal", most=2),
@@ -122,7 +122,7 @@ MEASUREMENTS = (
         name="runs-process",
         what="a process that has had one turn of a model, nothing else",
         figures={"process_mb": "MiB, resident"},
-        entries=(Entry("shoal", "benchmarks.runs:process"), *_PEERS),
+        entries=(Entry("shoal", "benchmarks.run_memory:process"), *_PEERS),
         bounds=tuple(Bound("process_mb", "floor", most=1, against=each.who) for each in _PEERS),
         runs=2,
     ),

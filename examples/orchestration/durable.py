@@ -58,8 +58,8 @@ async def main() -> None:
         )
         result = await runtime.run(debate, "A four-day week?", run_id=RUN_ID)
         print(result.conclusion)
-        print(f"Messages: {len(result.messages)}, calls now: {calls() - before}, calls in all lives: {calls()}")
-        print(f"Total cost: ${result.total_cost:.2f}")
+        print(f"{len(result.messages)} messages and a conclusion for ${result.total_cost:.2f}")
+        print(f"Calls now: {calls() - before}, in all lives: {calls()}, paid for: {result.usage.calls}")
 
 
 if __name__ == "__main__":

@@ -117,7 +117,7 @@ def test_an_example_prints_what_it_says(name: str, tmp_path: Path) -> None:
         assert re.sub(r"\d+(?=ms\)| calls)", "#", out) == PRINTED[name]
 
 
-@pytest.mark.parametrize("name", [name for name in PRINTED if name not in ("errors_and_costs", "concurrency")])
+@pytest.mark.parametrize("name", [name for name in PRINTED if name != "errors_and_costs"])
 def test_an_example_takes_another_model(name: str, tmp_path: Path) -> None:
     assert play(EXAMPLES / f"{name}.py", tmp_path, "--model", "echo").out != PRINTED[name]
 
@@ -142,7 +142,10 @@ def test_a_debate_goes_on_after_its_death(tmp_path: Path) -> None:
         done = _start_durable(tmp_path)
         assert done.returncode == 0, done.stderr
         ends.append(done.stdout)
-    told = "They will try it for a quarter.\nMessages: 9, calls now: {}, calls in all lives: 10\nTotal cost: $0.10\n"
+    told = (
+        "They will try it for a quarter.\n9 messages and a conclusion for $0.10\n"
+        "Calls now: {}, in all lives: 10, paid for: 10\n"
+    )
     assert ends == [told.format(6), told.format(0)]
     made = [json.loads(line)["key"] for line in (tmp_path / "calls.jsonl").read_text().splitlines()]
     assert Counter(Counter(made).values()) == {1: 10}, "nobody was asked the same again"

@@ -57,6 +57,7 @@ async def _schedule(folder: Path, seed: int) -> tuple[int, int]:
     return sum(spender.calls for spender in spenders), sum(spender.refused for spender in spenders)
 
 
+@pytest.mark.spec("O31")
 @pytest.mark.long
 def test_a_budget_holds_in_every_order(tmp_path: Path, rounds: Callable[[int, int], int]) -> None:
     done = [asyncio.run(_schedule(tmp_path, seed)) for seed in range(rounds(1000, 50))]

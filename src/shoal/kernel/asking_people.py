@@ -169,9 +169,6 @@ class Asking:
 
     async def whether_to_go_on(self, refusal: Refusal) -> bool:
         """Ask whether a spent budget may be used as much again."""
-        arguments = {
-            "limit": refusal.limit,
-            "allowed": refusal.allowed,
-        }  # the same after a restart, which may have lost some
+        arguments = {"limit": refusal.limit, "allowed": refusal.allowed}  # what is spent changes with a restart
         asked = await self.approval(f"{_BUDGET}{refusal.account_id}", "budget", arguments=arguments)
         return asked.decision == "approved"

@@ -59,8 +59,9 @@ async def in_time(
     before = 0.0 if idle is None else idle()
     left = seconds
     while True:
+        limit = clock.timeout(left)
         try:
-            async with clock.timeout(left) as limit:
+            async with limit:
                 return await wait()
         except TimeoutError:
             if not limit.expired():

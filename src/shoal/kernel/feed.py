@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
+from itertools import islice
 from typing import Any
 
 from shoal.kernel.news import News
@@ -125,9 +126,9 @@ class Feed:
                     await waiter
 
     def _after(self, after: int) -> list[RunEvent]:
-        if after >= self.offset:
-            return []
-        first = self._ring[0].offset if self._ring else self.offset + 1
-        if after + 1 < first and self._read is not None and (page := self._read(self.feed_id, after)):
+        count = self.offset - after
+        if count > len(self._ring) and self._read is not None and (page := self._read(self.feed_id, after)):
             return page
-        return [event for event in self._ring if event.offset > after]
+        found = list(islice(reversed(self._ring), max(0, count)))  # of a full ring, readers want the last one or two
+        found.reverse()
+        return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from functools import cached_property
 from typing import Any
 
@@ -18,9 +18,9 @@ from shoal.errors import (
     UnpricedModelError,
 )
 from shoal.kernel.asking_people import Asking
-from shoal.kernel.feed import Feed
+from shoal.kernel.feeds import Feeds
 from shoal.kernel.ports import Begun, Clock, Hold, RunWrite, RunWriter
-from shoal.kernel.run import RunEvent, RunEventType, RunOptions, RunRecord, RunStatus, RunStep, StepFailure, StopReason
+from shoal.kernel.run import RunEventType, RunOptions, RunRecord, RunStatus, RunStep, StepFailure, StopReason
 from shoal.kernel.scope import Scope, StepOrder, Stopped, Ticket
 from shoal.kernel.spending import Spending
 from shoal.kernel.usage import Usage
@@ -58,7 +58,8 @@ class LiveRun:
         self.notes: dict[Any, Any] = {}
         self.warnings: list[str] = []
         self.durable = durable
-        self.feed = self.open_feed(begun.record.run_id, begun.offset)
+        self.feeds = Feeds(writer, clock, self._flush if durable else None)
+        self.feed = self.feeds.open(begun.record.run_id, begun.offset)
         self.asking = Asking(self)
         self.root = Scope(self, vacant=True)
         self.spending = Spending(self)
@@ -66,7 +67,6 @@ class LiveRun:
         self.root.add(_lost_before(begun))
         self.stopping: Stopped | None = None
         self._began = clock.monotonic()
-        self._feeds: list[Feed] = [self.feed]
         self._writing: set[asyncio.Task[None]] = set()
         self.partial: Callable[[], Any] | None = None  # what a pattern has finished so far, as its result
         self.ended: RunStatus | None = None  # as what this life of it has ended
@@ -247,37 +247,12 @@ class LiveRun:
 
     # -- writing
 
-    def open_feed(self, feed_id: str, offset: int = 0, past: Sequence[RunEvent] = ()) -> Feed:
-        """Return a feed, written with the run's own, that goes on after *offset*; *past*: what was told up to there."""
-        if not self.durable:
-            return Feed(feed_id, offset, self.clock)
-        read = self._read if hasattr(self.writer, "events") else None
-        feed = Feed(feed_id, offset, self.clock, flush=self._flush, read=read, past=past)
-        if feed_id != self.record.run_id:
-            self._feeds.append(feed)
-        return feed
-
-    async def past(self, feed_id: str) -> list[RunEvent]:
-        """Return what is written of a feed, oldest first: what an earlier life of the run told."""
-        told = getattr(self.writer, "told", None)  # where the store is at the other end of a wire
-        found: list[RunEvent] = []
-        after = 0
-        while page := await told(feed_id, after) if told is not None else self._read(feed_id, after):
-            found += page
-            after = found[-1].offset
-        return found
-
-    def _read(self, feed_id: str, after: int) -> list[Any]:
-        read = getattr(self.writer, "events", None)
-        return [] if read is None else list(read(feed_id, after=after))
-
     def _flush(self) -> None:
         self.spawn(self.write(RunWrite()))
 
     async def write(self, write: RunWrite) -> None:
         """Write, with the news that wait."""
-        events = tuple(event for feed in self._feeds for event in feed.take())
-        write = msgspec.structs.replace(write, events=events)
+        write = msgspec.structs.replace(write, events=self.feeds.take())
         if write != _NO_WRITE:
             await self.written(self.writer.write(self.hold, write, now=self.clock.now()))
 
@@ -305,8 +280,7 @@ class LiveRun:
         while self._writing:
             await asyncio.wait(self._writing)
         await self.write(RunWrite())
-        for feed in self._feeds:
-            feed.close()
+        self.feeds.close()
 
 
 _NOT_RECORDED = (RunChangedError, LeaseLostError, BudgetExceededError, UnpricedModelError, ApprovalRequiredError)

@@ -80,17 +80,16 @@ class Spending:
         limits = self._open.get(refusal.account_id)
         if limits is None or limits.budget.on_exhausted != "ask":
             return False
-        most = getattr(limits.budget, refusal.limit)
-        if not await self._run.asking.whether_to_go_on(refusal):
-            return False
         run = self._run
-        limits = self._open[refusal.account_id]
-        if getattr(limits.budget, refusal.limit) == most:  # else one who asked the same has seen to it
-            larger = msgspec.structs.replace(limits.budget, **{refusal.limit: most * 2})
-            self._open[refusal.account_id] = msgspec.structs.replace(limits, budget=larger)
+        if not await run.asking.whether_to_go_on(refusal):
+            return False
+        budget = (await run.writer.account(refusal.account_id)).budget
+        if getattr(budget, refusal.limit) < refusal.allowed * 1.5:  # else one who asked the same has seen to it
+            budget = _doubled(budget, refusal)
             await run.written(
-                run.writer.open_account(run.hold, refusal.account_id, limits.parent, larger, now=run.clock.now())
+                run.writer.open_account(run.hold, refusal.account_id, limits.parent, budget, now=run.clock.now())
             )
+        self._open[refusal.account_id] = msgspec.structs.replace(self._open[refusal.account_id], budget=budget)
         return True
 
     async def warn(self, scope: Scope) -> None:
@@ -180,6 +179,12 @@ class Spending:
 
     def _path_of(self, account_id: str) -> str:
         return account_id.removeprefix(self._run.run_id).removeprefix("/")
+
+
+def _doubled(budget: Budget, refusal: Refusal) -> Budget:
+    most = refusal.allowed * 2
+    whole = refusal.limit in ("max_calls", "max_tokens")
+    return msgspec.structs.replace(budget, **{refusal.limit: int(most) if whole else most})
 
 
 def _above(scope: Scope) -> list[str]:

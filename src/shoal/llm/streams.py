@@ -112,8 +112,8 @@ class LiveStream(Generic[T]):
             scope = place
         else:
             self._take(scope := await place())
-        past = await scope.run.past(self.id)
-        feed = scope.run.open_feed(self.id, past[-1].offset if past else 0, past)
+        past = await scope.run.feeds.past(self.id)
+        feed = scope.run.feeds.open(self.id, past[-1].offset if past else 0, past)
         self._telling = telling = Telling(feed, self._agent_name, past)
         self._feed.set_result(feed)
         watching = asyncio.get_running_loop().create_task(_watch(scope, telling), name=f"approvals of {self.id}")

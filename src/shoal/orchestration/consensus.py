@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -38,8 +38,12 @@ def objects_in(text: str, opening: str) -> Iterator[Any]:
             continue
 
 
-def read_verdict(text: str, names: Sequence[str]) -> Consensus | None:
+def read_verdict(text: str, names: Mapping[str, str]) -> Consensus | None:
     """Return the consensus that a judge's answer tells of; None when it tells of none.
+
+    Args:
+        text: the answer.
+        names: of the participants, with the names under which they were shown: the judge may use either.
 
     Raises ValueError: it cannot be read. That holds for verdicts that contradict each other, too: one may be quoted.
     """
@@ -49,7 +53,7 @@ def read_verdict(text: str, names: Sequence[str]) -> Consensus | None:
     verdict = found.pop()
     if not verdict.consensus:
         return None
-    by_fold = {name.casefold(): name for name in names}
+    by_fold = {word.casefold(): name for name, shown in names.items() for word in (shown, name)}
     against = {by_fold.get(name.strip().casefold(), "") for name in verdict.dissenters or ()}
     supporters = tuple(name for name in names if name not in against)
     if "" in against:

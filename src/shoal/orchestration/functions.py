@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Callable
 from typing import Any
 
 from shoal.kernel.asking_people import digest_of
 from shoal.kernel.bounded import OutOfTime, bounded
+from shoal.kernel.liverun import LiveRun
 from shoal.kernel.scope import Scope, StepOrder, Ticket
 from shoal.kernel.usage import Usage
+from shoal.orchestration.answers import cancelled_from_outside
 from shoal.orchestration.calling import TIMEOUT
 
 __all__ = ["Function"]
@@ -54,9 +57,7 @@ class Function:
 
         async def apply(ticket: Ticket) -> Any:
             with place.entered():
-                made = self._function(*given)
-                if inspect.isawaitable(made):
-                    made = await self._in_time(made, timeout)
+                made = await self._called(given, timeout)
             place.check()  # what came of a refused budget is not its result: with a larger one it is done again
             if not isinstance(made, allowed):
                 expected = " or ".join("None" if kind is type(None) else kind.__name__ for kind in allowed)
@@ -69,8 +70,17 @@ class Function:
         try:
             return (await self._scope.step(order, apply)).output
         finally:
-            if replayed:
+            if replayed and place.path in _with_steps_below(run):
                 place.add(run.used_below(place.path))
+
+    async def _called(self, given: tuple[Any, ...], timeout: float | None) -> Any:
+        try:
+            made = self._function(*given)
+            return await self._in_time(made, timeout) if inspect.isawaitable(made) else made
+        except asyncio.CancelledError:
+            if cancelled_from_outside():
+                raise
+            raise RuntimeError(f"the function at {self._segment} was cancelled from within") from None
 
     async def _in_time(self, made: Any, timeout: float | None) -> Any:
         async def awaited() -> Any:
@@ -82,3 +92,17 @@ class Function:
             return await bounded(awaited(), timeout, run.clock, name=name, idle=lambda: run.asking.idle(path))
         except OutOfTime:
             raise TimeoutError(TIMEOUT) from None
+
+
+def _with_steps_below(run: LiveRun) -> set[str]:
+    """Return the places below which this life of the run has found steps; most functions have none."""
+    found: set[str] | None = run.notes.get(_PARENTS)
+    if found is None:
+        found = run.notes[_PARENTS] = set()
+        for key in run.recorded:
+            while "/" in key and (key := key.rpartition("/")[0]) not in found:
+                found.add(key)
+    return found
+
+
+_PARENTS = "places with steps below"

@@ -134,7 +134,8 @@ class Supervising:
         run, path = self._scope.run, self._scope.path
         if self._is_recorded(place.key("w"), self._scope.key(f"{SYNTHESIS}/")):
             return True  # what comes after a plan is not recorded without it
-        told = [event for event in await run.past(run.run_id) if event.type == RunEventType.PLAN and event.path == path]
+        past = await run.feeds.past(run.run_id)
+        told = [event for event in past if event.type == RunEventType.PLAN and event.path == path]
         return iteration in [event.data["iteration"] for event in told]
 
     def _is_recorded(self, *prefixes: str) -> bool:

@@ -69,7 +69,7 @@ class Verdicts:
         self._scope.check()
         if not answer.success:
             raise RuntimeError(answer.error)
-        return read_verdict(answer.content, self._names)
+        return read_verdict(answer.content, self._subject.shown)
 
     async def _decided(
         self, number: int, messages: tuple[DebateMessage, ...], rule: Callable[..., Any]

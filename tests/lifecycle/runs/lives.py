@@ -17,7 +17,9 @@ from typing import Any
 import msgspec
 
 from shoal.client import Client
+from shoal.kernel.budget import Account
 from shoal.kernel.run import RunRecord
+from shoal.store import open_store
 from shoal.testing import kill_at_nth
 from tests.lifecycle.runs import run_node
 
@@ -94,6 +96,20 @@ def journals(folder: Path) -> Sequence[RunRecord]:
     async def read() -> Sequence[RunRecord]:
         async with Client(folder / "runs.db", read_only=True) as client:
             return client.runs.list()
+
+    return asyncio.run(read())
+
+
+def account(folder: Path, account_id: str) -> Account:
+    """Return the account of a budget."""
+
+    async def read() -> Account:
+        store = open_store(f"sqlite:///{folder / 'runs.db'}", read_only=True)
+        await store.open()
+        try:
+            return await store.runs.account(account_id)
+        finally:
+            await store.close()
 
     return asyncio.run(read())
 

@@ -8,10 +8,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from shoal.kernel.budget import Amount
+from shoal.kernel.usage import Usage
 from tests.lifecycle.runs.killing import without_times
-from tests.lifecycle.runs.lives import Lives, journals, lives, model_calls, recorded
+from tests.lifecycle.runs.lives import Lives, account, journals, lives, model_calls, recorded
 from tests.lifecycle.runs.thinking import COST_PICO, THINKING
 
 MOMENTS = ("before", "called", "recorded")
@@ -28,10 +31,12 @@ def start() -> Iterator[Lives]:
         yield started
 
 
-def live(start: Lives, folder: Path, name: str, kill: tuple[int, str] | None = None) -> dict[str, Any] | None:
+def live(
+    start: Lives, folder: Path, name: str, kill: tuple[int, str] | None = None, budget: str = ""
+) -> dict[str, Any] | None:
     """Live once, and check that nothing that was recorded is asked again, and nothing twice."""
     before, lines = recorded(folder, "r") if (folder / "runs.db").exists() else set(), sum(model_calls(folder).values())
-    found = start.live(folder, name, "r", kill=kill)
+    found = start.live(folder, name, "r", kill=kill, budget=budget)
     made = model_calls(folder, lines)
     assert not before & set(made), "a recorded call was made again"
     assert all(times == 1 for times in made.values())
@@ -106,3 +111,53 @@ def _folder(parent: Path, name: str) -> Path:
     folder = parent / name
     folder.mkdir()
     return folder
+
+
+@pytest.mark.spec("O32")
+def test_a_run_under_a_budget_that_is_killed_ten_times_spends_what_it_must_and_what_is_lost(
+    start: Lives, tmp_path: Path
+) -> None:
+    chance = random.Random(32)
+    undisturbed = undisturbed_run(start, tmp_path, "nested")
+    budget = '{"max_cost": 1.0}'
+    for _ in range(10):
+        assert live(start, tmp_path, "nested", (chance.randint(1, 3), chance.choice(MOMENTS)), budget) is None
+    found = live(start, tmp_path, "nested", budget=budget)
+    assert found is not None
+    usage = msgspec.convert(found["usage"], Usage)
+    assert usage == msgspec.convert(found["result"]["usage"], Usage)
+    lost = Usage(lost_calls=usage.lost_calls, lost_pico=usage.lost_pico)
+    assert usage == msgspec.convert(undisturbed["usage"], Usage) + lost
+    repeated = sum(model_calls(tmp_path).values()) - CALLS["nested"]
+    assert 0 < repeated <= lost.lost_calls and repeated * COST_PICO <= lost.lost_pico
+    (journal,) = journals(tmp_path)
+    assert journal.usage == usage
+    spent = account(tmp_path, "r")
+    assert (spent.spent, spent.held) == (Amount.of(usage), Amount())
+    assert (spent.lost.calls, spent.lost.cost_pico) == (lost.lost_calls, lost.lost_pico)
+    assert without_times(_without_usage(found["result"])) == without_times(_without_usage(undisturbed["result"]))
+
+
+def _without_usage(value: Any) -> Any:
+    """Return a result without what was used: those that were killed have lost calls."""
+    if isinstance(value, dict):
+        return {key: _without_usage(inner) for key, inner in value.items() if key != "usage"}
+    return [_without_usage(inner) for inner in value] if isinstance(value, list) else value
+
+
+@pytest.mark.spec("O32")
+def test_a_larger_budget_goes_on_and_pays_for_nothing_again(start: Lives, tmp_path: Path) -> None:
+    undisturbed = undisturbed_run(start, tmp_path, "nested")
+    for most in (2, 5, 9, 14):
+        found = live(start, tmp_path, "nested", budget=f'{{"max_calls": {most}}}')
+        assert found is not None and found["result"]["stopped"] == "budget"
+        used = account(tmp_path, "r").used
+        assert used.calls <= most and len(recorded(tmp_path, "r")) <= most
+        made = model_calls(tmp_path)
+        assert live(start, tmp_path, "nested", budget=f'{{"max_calls": {most}}}') is not None
+        assert used.calls < most or model_calls(tmp_path) == made, "the same budget is spent"
+    found = live(start, tmp_path, "nested", budget='{"max_calls": 100}')
+    assert found is not None and found["result"].get("success", True)
+    usage = msgspec.convert(found["usage"], Usage)
+    assert (usage.calls, usage.cost_pico) == (CALLS["nested"], CALLS["nested"] * COST_PICO)
+    assert without_times(_without_usage(found["result"])) == without_times(_without_usage(undisturbed["result"]))

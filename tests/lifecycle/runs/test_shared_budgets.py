@@ -80,13 +80,15 @@ def test_fifty_agents_of_two_processes_stay_within_one_budget(
             account = await check(runtime, folder, result)
             spent = really_spent(folder)
             assert account.spent.calls <= len(spent) <= account.used.calls
-            assert len(spent) > AGENTS / 2 and any("far" in line for line in (folder / "log").read_text().split())
+            assert len(spent) > AGENTS / 2
 
-    for seed in range(rounds(20, 2)):
+    seeds = rounds(20, 3)
+    for seed in range(seeds):
         folder = tmp_path / str(seed)
         folder.mkdir()
         with far_node(folder, AGENTS, seed):
             run(lambda folder=folder, seed=seed: main(folder, seed))
+    assert sum("far" in (tmp_path / f"{seed}" / "log").read_text() for seed in range(seeds)) > seeds / 2
 
 
 @pytest.mark.spec("O31")

@@ -108,10 +108,12 @@ YES = '{"consensus": true, "position": "wait", "dissenters": [%s]}'
 
 def test_a_verdict_is_read_from_json() -> None:
     verdict = YES % '"bob "'
-    found = read_verdict(f"Here it is:\n```json\n{verdict}\n```", ["Ann", "Bob", "Eve"])
+    found = read_verdict(f"Here it is:\n```json\n{verdict}\n```", {"Ann": "Ann", "Bob": "Bob", "Eve": "Eve"})
     assert found == Consensus(position="wait", supporters=("Ann", "Eve"), share=2 / 3, method="judge")
-    assert read_verdict('{"consensus": false, "position": "", "dissenters": []}', ["Ann"]) is None
-    assert read_verdict('{"consensus": false}', ["Ann"]) is None
+    assert read_verdict('{"consensus": false, "position": "", "dissenters": []}', {"Ann": "Ann"}) is None
+    assert read_verdict('{"consensus": false}', {"Ann": "Ann"}) is None
+    blind = read_verdict(YES % '"Participant 1"', {"Ann": "Participant 1", "Bob": "Participant 2"})
+    assert blind is not None and blind.supporters == ("Bob",)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +131,7 @@ def test_a_verdict_is_read_from_json() -> None:
 )
 def test_what_cannot_be_read_is_no_verdict(text: str, reason: str) -> None:
     with pytest.raises(ValueError) as caught:
-        read_verdict(text, ["Ann", "Bob"])
+        read_verdict(text, {"Ann": "Ann", "Bob": "Bob"})
     assert str(caught.value) == reason
 
 

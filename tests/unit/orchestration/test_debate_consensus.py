@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
+from shoal.kernel.starting import present_clock
 from shoal.orchestration import Consensus
 from tests.support.debaters import Panel, ballot
 
@@ -107,15 +109,25 @@ def test_a_function_decides() -> None:
     [
         (True, "the consensus function returned bool, expected Consensus or None"),
         (KeyError("x"), "'x'"),
+        (asyncio.CancelledError(), "the function at r2:consensus was cancelled from within"),
         (Consensus(position="x", supporters=("Z",)), "the consensus function named 'Z': the agents are A, B, C"),
     ],
 )
 def test_a_function_that_fails_is_a_warning(returned: Any, text: str) -> None:
     def decide(topic: str, messages: Any) -> Any:
-        if isinstance(returned, Exception):
+        if isinstance(returned, BaseException):
             raise returned
         return returned
 
     result = Panel(consensus=decide).run()
     assert (result.consensus_reached, result.success) == (False, True)
     assert result.warnings == (f"Debate: the consensus function after round 2 is of no use: {text}",)
+
+
+def test_a_function_that_takes_longer_than_a_round_is_cut_short() -> None:
+    async def dawdles(topic: str, messages: Any) -> None:
+        await present_clock().sleep(99)
+
+    result = Panel(consensus=dawdles, round_timeout=5).run()
+    assert (result.success, result.consensus_reached, result.total_duration_ms) == (True, False, 5000)
+    assert result.warnings == ("Debate: the consensus function after round 2 is of no use: Timeout",)

@@ -17,6 +17,7 @@ from shoal.testing.clock import VirtualClock
 from tests.support.debaters import Panel, ballot, round_now
 from tests.support.replay import Lives, check_every_death, check_many_deaths
 from tests.support.speakers import Calls, Speaker, virtual
+from tests.unit.orchestration.test_troubled_agents import Troubled
 
 _VERDICT = '{"consensus": true, "position": "wait", "dissenters": ["C"]}'
 
@@ -234,6 +235,31 @@ def test_chaos() -> None:
 
     virtual(main)
     assert {(success, reached) for success, reached, _ in outcomes} >= {(True, True), (True, False), (False, False)}
+
+
+@pytest.mark.spec("O46")
+def test_agents_that_fail_in_every_way_they_know() -> None:
+    outcomes = set()
+
+    async def main(clock: VirtualClock) -> None:
+        for seed in range(200):
+            calls = Calls()
+            agents = [Troubled(name, seed, calls) for name in "ABCD"]
+            moderator = Troubled("M", seed, calls)
+            rule: Any = "judge" if seed % 2 else "ballot"
+            debate = Debate(agents, moderator, 3, bool(seed % 3), round_timeout=5, consensus=rule, blind=seed % 5 == 0)
+            handle = debate.start(f"topic {seed}")
+            result = await handle
+            assert handle.status in ("completed", "failed") and handle.usage == result.usage
+            priced = round(result.total_cost)
+            assert result.total_cost == priced
+            assert priced + result.usage.unpriced_calls == result.usage.calls <= len(calls)
+            assert len(result.messages) % 4 == 0 and not result.consensus_reached
+            outcomes.add((result.success, result.stopped))
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    virtual(main)
+    assert outcomes >= {(True, None), (False, "error"), (False, "timeout")}
 
 
 def _chaotic(prompt: str) -> str:
