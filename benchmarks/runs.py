@@ -22,7 +22,7 @@ _WORD_SECONDS = 0.005
 
 
 class Slow(Fake):
-    """A model that says word by word, and notes when it says the first."""
+    """A model that says word by word at its own pace, as a provider does, and notes when it says the first."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,11 +30,21 @@ class Slow(Fake):
 
     async def stream(self, request: ModelRequest) -> AsyncIterator[ModelDelta | ModelReply]:
         """Answer in pieces."""
-        for number in range(_WORDS):
-            await asyncio.sleep(_WORD_SECONDS)
-            if number == 0:
+        loop = asyncio.get_running_loop()
+        words: asyncio.Queue[int] = asyncio.Queue()
+
+        def speak() -> None:
+            begun = time.monotonic()
+            for number in range(_WORDS):
+                time.sleep(max(0.0, begun + (number + 1) * _WORD_SECONDS - time.monotonic()))
+                loop.call_soon_threadsafe(words.put_nowait, number)
+
+        speaking = loop.run_in_executor(None, speak)
+        for _ in range(_WORDS):
+            if await words.get() == 0:
                 self.begun.append(time.perf_counter())
             yield self._delta
+        await speaking
         yield self._reply
 
 

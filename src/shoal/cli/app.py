@@ -124,8 +124,8 @@ def _explain(error: Any) -> tuple[str, str, int]:
     if isinstance(error, (ValueError, TypeError)) and (isinstance(error, ShoalError) or _ours(error)):
         return str(error), note, BAD_USAGE
     if isinstance(error, (ShoalError, OSError)):
-        code = BAD_USAGE if isinstance(error, (MissingExtraError, FileNotFoundError, PermissionError)) else WORK_FAILED
-        return str(error), note, code
+        missing = (LookupError, MissingExtraError, FileNotFoundError, PermissionError)
+        return str(error), note, BAD_USAGE if isinstance(error, missing) else WORK_FAILED
     return f"{type(error).__name__}: {error}", "This is a fault of Shoal; --debug shows where.", WORK_FAILED
 
 

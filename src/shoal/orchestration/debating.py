@@ -154,14 +154,17 @@ class Debating:
 
     async def _one_after_another(self, place: Scope, number: int) -> list[AgentResult]:
         """Let each speak in turn: what is left of the round is divided by those who are left."""
-        clock = self._scope.run.clock
-        whole = self._debate.round_timeout
-        ends = None if whole is None else clock.monotonic() + whole
+        run, whole = self._scope.run, self._debate.round_timeout
+
+        def now() -> float:
+            return run.clock.monotonic() - run.asking.idle(place.path)  # waiting for people takes none of their time
+
+        ends = None if whole is None else now() + whole
         said: list[AgentResult] = []
         for index, name in enumerate(self._names):
             self._scope.check()
             left = len(self._names) - index
-            share = None if ends is None else max(0.001, (ends - clock.monotonic()) / left)
+            share = None if ends is None else max(0.001, (ends - now()) / left)
             said.append(await self._ask(place, number, index, self._prompt(number, name), share))
         return said
 
@@ -180,16 +183,26 @@ class Debating:
         self._said[number, index] = self._last[said.agent_name] = message
         if said.success:
             self._stands[said.agent_name] = message
-        if self._is_new(place.key(segment_of(key))):
+        if self._is_new(place.key(segment_of(key))) or not await self._was_told(message):
             told = {"round": number, "content": message.content, "success": said.success, "error": said.error}
             self._scope.tell(RunEventType.MESSAGE, said.agent_name, **told)
         return said
 
     def _is_new(self, path: str) -> bool:
-        """Tell whether something was done at *path* in this life of the run: else it was told before."""
+        """Tell whether something was done at *path* in this life of the run."""
         if not self._replayed:
             return True
         return any(key not in self._replayed and key.startswith(f"{path}/") for key in self._scope.run.recorded)
+
+    async def _was_told(self, message: DebateMessage) -> bool:
+        """Tell whether an earlier life of the run has told a message that it has heard."""
+        scope = self._scope
+        later = (scope.key(f"r{message.round + 1}/"), scope.key("conclusion/"))
+        if any(key.startswith(later) for key in self._replayed):
+            return True  # what comes after a message is not recorded without it
+        told = (scope.path, RunEventType.MESSAGE, message.agent_name, message.round)
+        past = await scope.run.feeds.past(scope.run.run_id)
+        return told in [(event.path, event.type, event.agent_name, event.data.get("round")) for event in past]
 
     def _message(self, number: int, said: AgentResult) -> DebateMessage:
         others = [name for name in self._names if name != said.agent_name]

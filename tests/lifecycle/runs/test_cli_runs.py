@@ -99,7 +99,7 @@ def test_a_run_is_cancelled_from_outside_and_goes_on_later(tmp_path: Path) -> No
         asked = time.monotonic()
         told = shoal(tmp_path, "runs", "cancel", "r", "--reason", "wrong question")
         assert told.stdout == "run r is being cancelled\n"
-        assert running.hear() == {"content": "", "stopped": "cancelled", "error": "wrong question"}
+        assert running.hear() == {"content": "a(8)", "stopped": "cancelled", "error": "wrong question"}
         assert time.monotonic() - asked < AT_ONCE_SECONDS
         running.process.wait(timeout=GUARD_SECONDS)
     shown = said(shoal(tmp_path, "runs", "show", "r", "--json"))["run"]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from shoal import AgentRuntime
 from shoal.kernel.budget import Budget
-from shoal.kernel.feed import Feed
+from shoal.kernel.scope import current_scope
+from shoal.kernel.starting import present_clock
 from shoal.llm.agent import Agent
 from shoal.llm.doubles import chaos, scripted
 from shoal.orchestration import Consensus, Debate, DebateResult, ParallelAgents, Pipeline
@@ -94,21 +97,40 @@ def _own_names(lives: Lives, place: str) -> set[str]:
     return {message.partition("The others know you as ")[2][:14] for message in lives.calls.messages(place)}
 
 
-def test_a_message_is_told_in_the_life_in_which_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[tuple[int, str]] = []
-    plain = Feed.tell
+@pytest.mark.parametrize("most", range(0, 10, 3))
+@pytest.mark.parametrize("parallel", [True, False])
+def test_a_run_that_goes_on_tells_each_message_once(run: Any, tmp_path: Path, most: int, parallel: bool) -> None:
+    panel = Panel(parallel_responses=parallel)
 
-    def tell(self: Feed, path: str, kind: Any, agent_name: str, data: dict[str, Any]) -> Any:
-        if kind == "message":
-            told.append((data["round"], agent_name))
-        return plain(self, path, kind, agent_name, data)
+    async def main() -> None:
+        async with AgentRuntime(tmp_path / "runs.db") as runtime:
+            for limit in (most, most + 1, 99):
+                result = await runtime.run(panel.pattern, "the topic", run_id="r", budget=Budget(max_calls=limit))
+            news = [event async for event in runtime.runs.events("r") if event.type == "message"]
+        told = [(event.data["round"], event.agent_name) for event in news if event.data["success"]]
+        assert sorted(told) == [(number, name) for number in range(3) for name in "ABC"]
+        assert (result.success, result.total_cost, len(panel.calls)) == (True, 10.0, 10)
 
-    monkeypatch.setattr(Feed, "tell", tell)
-    lives = Lives(_troubled, "topic")
-    died = lives.live(die_at=17)
-    assert died.points[-1].endswith(("before", "called")) and 3 <= len(told) < 9
-    assert lives.live().result.success
-    assert sorted(told) == sorted((number, name) for number in range(3) for name in "ABC"), died.points[-1]
+    run(main)
+
+
+def test_waiting_for_people_takes_no_time_of_the_round() -> None:
+    class Asking(Speaker):
+        async def chat(self, message: str) -> str:
+            async def decide(approval: Any) -> bool:
+                await present_clock().sleep(60)
+                return True
+
+            scope = current_scope.get()
+            assert scope is not None
+            asked = await scope.run.asking.approval(scope.key("tool1:pay"), "tool", decide=decide)
+            return f"{asked.decision}"
+
+    agents = [Asking("A"), Speaker("B", "b", seconds=3)]
+    debate = Debate(agents, Speaker("M", "done"), rounds=0, round_timeout=8, parallel_responses=False)
+    result = virtual(lambda clock: debate.run("topic"))
+    assert [said.content for said in result.messages] == ["approved", "b"]
+    assert result.total_duration_ms == 63_000
 
 
 @pytest.mark.spec("O19")

@@ -107,7 +107,6 @@ def test_no_hang_no_exception_and_exact_totals() -> None:
     assert stopped >= {None, "error", "timeout"}
 
 
-@pytest.mark.spec("O49")
 def test_two_runs_under_one_seed_and_a_virtual_clock_are_byte_equal() -> None:
     for which in range(6):
         for seed in (1, 2):
