@@ -136,8 +136,13 @@ class Asking:
         if asked.decision is not None:
             return asked
         if run.options.on_wait == "return":
-            run.stop("waiting", f"waits for the approval {asked.id}")
-            raise Stopped("waiting", f"waits for the approval {asked.id}")
+            text = f"waits for the approval {asked.id}"
+            note = "Decide it with runtime.runs.approve or deny, then run the same run_id again."
+            stopped = Stopped(
+                "waiting", text, ApprovalRequiredError(f"run {run.run_id} {text}", tool=asked.tool, note=note)
+            )
+            run.stop(stopped)
+            raise stopped
         with self._waiting_at(asked.step):
             while (asked := await run.writer.approval(asked.id)).decision is None:
                 if asked.expires_at is not None and run.clock.now() >= asked.expires_at:

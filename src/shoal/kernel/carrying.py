@@ -63,7 +63,7 @@ async def carry(live: LiveRun, runnable: Runnable[R], input: Any, *, user_id: st
         raise
     except Stopped as stopped:
         await _end(live, RunEnd(status=_status(stopped.reason, False), error=stopped.error, stopped=stopped.reason))
-        raise
+        raise stopped.cause or stopped from None
     except Exception as error:
         await _end(live, end_of_failure(error))
         raise

@@ -20,7 +20,7 @@ from shoal.errors import (
 from shoal.kernel.asking_people import Asking
 from shoal.kernel.feeds import Feeds
 from shoal.kernel.ports import Begun, Clock, Hold, RunWrite, RunWriter
-from shoal.kernel.run import RunEventType, RunOptions, RunRecord, RunStatus, RunStep, StepFailure, StopReason
+from shoal.kernel.run import RunEventType, RunOptions, RunRecord, RunStatus, RunStep, StepFailure
 from shoal.kernel.scope import Scope, StepOrder, Stopped, Ticket
 from shoal.kernel.spending import Spending
 from shoal.kernel.usage import Usage
@@ -240,10 +240,10 @@ class LiveRun:
             raise self.stopping
         self.spending.check(scope)
 
-    def stop(self, reason: StopReason, error: str = "") -> None:
+    def stop(self, stopped: Stopped) -> None:
         """Let every pattern of the run end at its next step, with what is finished."""
         if self.stopping is None:
-            self.stopping = Stopped(reason, error)
+            self.stopping = stopped
 
     # -- writing
 

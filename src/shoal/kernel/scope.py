@@ -23,11 +23,15 @@ _NOTHING = Usage()
 
 
 class Stopped(Exception):
-    """A pattern is to end now, with what is finished. Patterns turn it into ``stopped=reason``."""
+    """A pattern is to end now, with what is finished. Patterns turn it into ``stopped=reason``.
 
-    def __init__(self, reason: StopReason, error: str = "") -> None:
+    ``cause``: the error that it is for whoever is no pattern.
+    """
+
+    def __init__(self, reason: StopReason, error: str = "", cause: Exception | None = None) -> None:
         self.reason: StopReason = reason
         self.error = error
+        self.cause = cause
         super().__init__(error or reason)
 
 

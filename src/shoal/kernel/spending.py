@@ -148,7 +148,8 @@ class Spending:
                 self._exhaust(self._out_of_time(account_id, left))
             refusal = self._spent.get(account_id)
             if refusal is not None:
-                raise Stopped("budget", str(self._exceeded(refusal)))
+                exceeded = self._exceeded(refusal)
+                raise Stopped("budget", str(exceeded), exceeded)
 
     def seconds_left(self, scope: Scope) -> float | None:
         """Return how much active time the budgets above *scope* leave, None: no limit, or a person is asked at it."""

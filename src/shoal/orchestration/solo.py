@@ -25,7 +25,9 @@ class Solo:
     async def carry_out(self, scope: Scope, input: Any, *, user_id: str, context: str) -> AgentResult:
         """Ask it."""
         text = f"{context}\n\n{input}" if context else input
-        return await call_at(scope, self.agent, text, key=self.name, user_id=user_id)
+        said = await call_at(scope, self.agent, text, key=self.name, user_id=user_id)
+        scope.check()  # what a spent budget refused is no answer: the same id goes on with a larger one
+        return said
 
     def decode_result(self, data: Any) -> AgentResult:
         """Return a result that was stored."""

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from shoal import AgentRuntime
-from shoal.errors import RunChangedError, RunConflictError, RunNotFoundError
+from shoal.errors import BudgetExceededError, RunChangedError, RunConflictError, RunNotFoundError
+from shoal.kernel.budget import Budget
 from shoal.kernel.run import RunOptions, RunStatus
 from shoal.orchestration import Pipeline
 from tests.lifecycle.runs.compositions import Logged
@@ -108,3 +109,18 @@ def test_a_reader_who_never_reads_on_does_not_delay_the_run(tmp_path: Path, run:
             assert [event.offset for event in [first, *rest]] == list(range(1, 2 + 2 * 700 + 1))
 
     run(main)
+
+
+def test_an_agent_alone_whose_budget_is_spent_goes_on_with_a_larger_one(
+    tmp_path: Path, run: Callable[..., Any]
+) -> None:
+    async def main() -> None:
+        async with AgentRuntime(tmp_path / "runs.db") as runtime:
+            alone = Logged("alone", tmp_path / "calls.log")
+            with pytest.raises(BudgetExceededError, match="max_calls"):
+                await runtime.run(alone, "x", run_id="r", budget=Budget(max_calls=0))
+            assert runtime.runs.get("r").status is RunStatus.INTERRUPTED and runtime.runs.get("r").stopped == "budget"
+            assert (await runtime.run(alone, "x", run_id="r", budget=Budget(max_calls=1))).content == "alone(1)"
+
+    run(main)
+    assert calls(tmp_path) == {"alone": 1}
