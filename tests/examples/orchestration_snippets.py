@@ -1,7 +1,7 @@
 """Programs with patterns, as they were first written but for the name of the package: see the tests that run them.
 
-Two were no valid Python: there an ``await`` stood within a lambda, or ``...`` in place of arguments. They are here in the form
-that says the same.
+Two were no valid Python: there an ``await`` stood within a lambda, or ``...`` in place of arguments. They are here in a
+form that says the same.
 """
 
 from __future__ import annotations

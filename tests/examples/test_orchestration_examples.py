@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.examples.programs import HANG_SECONDS, ROOT, play
+from tests.llm_server import LlmServer, say
 
 EXAMPLES = ROOT / "examples" / "orchestration"
 PRINTED = {
@@ -120,6 +121,15 @@ def test_an_example_prints_what_it_says(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", [name for name in PRINTED if name != "errors_and_costs"])
 def test_an_example_takes_another_model(name: str, tmp_path: Path) -> None:
     assert play(EXAMPLES / f"{name}.py", tmp_path, "--model", "echo").out != PRINTED[name]
+
+
+@pytest.mark.parametrize("name", ["parallel", "debate"])
+def test_an_example_takes_the_model_of_a_provider(name: str, tmp_path: Path) -> None:
+    pytest.importorskip("pydantic_ai")
+    with LlmServer(say("So says a model.")) as server:
+        env = {"OPENAI_API_KEY": "sk-test", "OPENAI_BASE_URL": server.base_url}
+        printed = play(EXAMPLES / f"{name}.py", tmp_path, "--model", "openai:gpt-4o-mini", env=env)
+        assert "So says a model." in printed.out and len(server.seen) >= 9
 
 
 def _start_durable(folder: Path) -> subprocess.CompletedProcess[str]:

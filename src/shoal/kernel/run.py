@@ -254,3 +254,9 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             raise ValueError(f"RunOptions(on_wait={self.on_wait!r:.80}): it must be 'wait' or 'return'")
         if self.on_change not in ("error", "rerun"):
             raise ValueError(f"RunOptions(on_change={self.on_change!r:.80}): it must be 'error' or 'rerun'")
+        if self.seed is not None and (isinstance(self.seed, bool) or not isinstance(self.seed, int)):
+            raise ValueError(f"RunOptions(seed={self.seed!r:.80}): it must be a whole number, or None")
+        if not isinstance(self.label, str):
+            raise ValueError(f"RunOptions(label={self.label!r:.80}): it must be text")
+        if not isinstance(self.tokens, bool):
+            raise ValueError(f"RunOptions(tokens={self.tokens!r:.80}): it must be True or False")

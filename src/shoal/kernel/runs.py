@@ -15,7 +15,7 @@ from shoal.kernel.payload import checked
 from shoal.kernel.run import ENDED, Approval, RunEvent, RunOptions, RunRecord, RunStatus, RunStep
 from shoal.kernel.runhandle import RunHandle
 from shoal.kernel.running import Running
-from shoal.kernel.starting import new_record
+from shoal.kernel.starting import check_given, new_record
 
 if TYPE_CHECKING:
     from shoal.kernel.env import Env
@@ -53,11 +53,14 @@ class Runs:
         another pattern or input.
 
         Raises:
-            PayloadError: the input is no JSON value.
+            PayloadError: the input is no JSON value. TypeError: a budget, the options, or a text are none.
         """
         env = self._env
         env.check_running()
-        chosen = options or RunOptions()
+        check_given(budget, context, user_id)
+        chosen = RunOptions() if options is None else options
+        if not isinstance(chosen, RunOptions):
+            raise TypeError(f"options must be RunOptions, not {type(chosen).__name__}")
         copy, _ = checked(input, "input", env.settings.max_payload_bytes)
         record = new_record(
             runnable.name,

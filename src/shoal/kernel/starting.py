@@ -15,7 +15,7 @@ from shoal.kernel.ports import Clock, RunOrder
 from shoal.kernel.run import RunOptions, RunRecord
 from shoal.kernel.runhandle import RunHandle
 
-__all__ = ["live_in_memory", "new_record", "present_clock", "start_in_memory"]
+__all__ = ["check_given", "live_in_memory", "new_record", "present_clock", "start_in_memory"]
 
 R = TypeVar("R")
 
@@ -37,6 +37,15 @@ def new_record(name: str, input: Any, clock: Clock, **fields: Any) -> RunRecord:
     return RunRecord(run_id=run_id, pattern=name, input=input, seed=seed, started_at=clock.now(), **fields)
 
 
+def check_given(budget: object, context: object, user_id: object) -> None:
+    """Raise TypeError unless these are a Budget or None, and texts."""
+    if budget is not None and not isinstance(budget, Budget):
+        raise TypeError(f"budget must be a Budget, not {type(budget).__name__}")
+    for name, value in (("context", context), ("user_id", user_id)):
+        if not isinstance(value, str):
+            raise TypeError(f"{name} must be text, not {type(value).__name__}")
+
+
 def live_in_memory(name: str, *, budget: Budget | None = None, options: RunOptions | None = None) -> LiveRun:
     """Return a run that is kept in memory only."""
     clock = present_clock()
@@ -55,7 +64,8 @@ def start_in_memory(
     user_id: str = "default",
     context: str = "",
 ) -> RunHandle[R]:
-    """Start a run in memory and return the handle on it."""
+    """Start a run in memory and return the handle on it. Raises TypeError: a budget, or a text, is none."""
+    check_given(budget, context, user_id)
     live = live_in_memory(runnable.name, budget=budget)
     work = asyncio.get_running_loop().create_task(
         carry(live, runnable, input, user_id=user_id, context=context), name=f"run {runnable.name}"

@@ -88,7 +88,7 @@ def test_boxes_in_a_panel_and_in_a_pipeline(level: str, run: Callable[..., Any])
 
             line = Pipeline([there["Counter"], plain, there["Shouter"]], {2: lambda text: text * 2})
             done = await line.run("go")
-            assert done.success and done.content == "<1: GO><1: GO>"
+            assert done.success and done.content == "<2: GO><2: GO>"
             assert done.total_cost == 0.25
 
     run(main)

@@ -260,6 +260,7 @@ def test_in_a_team_it_may_hand_over(run: Run) -> None:
     run(main)
 
 
+@pytest.mark.spec("O50")
 @pytest.mark.parametrize(
     ("fields", "error", "text"),
     [
@@ -284,6 +285,7 @@ def test_what_is_not_possible_is_refused_when_it_is_made(fields: dict[str, Any],
         Agent(**{"model": "echo", **fields})
 
 
+@pytest.mark.spec("O50")
 @pytest.mark.parametrize(
     ("message", "error"), [("", ValueError), ("  \n", ValueError), (5, TypeError), (None, TypeError)]
 )
@@ -300,6 +302,7 @@ def test_a_message_that_says_nothing_is_refused_before_any_call(message: Any, er
     run(main)
 
 
+@pytest.mark.spec("O50")
 def test_two_tools_of_one_name_are_refused() -> None:
     def add(a: int) -> int:
         return a

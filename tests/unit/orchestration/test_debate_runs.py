@@ -111,6 +111,15 @@ def test_a_run_that_goes_on_tells_each_message_once(run: Any, tmp_path: Path, mo
     run(main)
 
 
+def test_a_message_that_was_recorded_and_not_told_is_told_in_the_next_life() -> None:
+    for point in range(1, 99):
+        lives = Lives(_troubled, "topic")
+        if lives.live(die_at=point).points[-1] == "r1/0:A/chat recorded":
+            break
+    told = [(event.data["round"], event.agent_name) for event in lives.live().events if event.type == "message"]
+    assert (1, "A") in told and not any(number == 0 for number, _ in told)
+
+
 def test_waiting_for_people_takes_no_time_of_the_round() -> None:
     class Asking(Speaker):
         async def chat(self, message: str) -> str:
