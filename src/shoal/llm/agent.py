@@ -50,7 +50,7 @@ else:
 AS_TOOL_SECONDS = 600.0
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, slots=True, weakref_slot=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Agent(Generic[T]):
     """A language model with a role, tools and a memory. It holds no state of a run: one object serves many at once.
 

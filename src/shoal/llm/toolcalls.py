@@ -232,14 +232,17 @@ class _Calling:
             if work.warning:
                 outcome = msgspec.structs.replace(outcome, warning=work.warning)
         except BaseException as error:
-            outcome = failed(error)
+            self._tell_end(news, failed(error), began)
             raise
         finally:
             self._warn(work.warning)
-            took = (self._run.clock.monotonic() - began) * 1000
-            end = {"success": outcome.error is None, "error": outcome.error, "duration_ms": took}
-            self._child.tell(RunEventType.TOOL_FINISHED, place.agent_name, **news, **end)
+        self._tell_end(news, outcome, began)
         return outcome
+
+    def _tell_end(self, news: dict[str, str], outcome: Outcome, began: float) -> None:
+        took = (self._run.clock.monotonic() - began) * 1000
+        end = {"success": outcome.error is None, "error": outcome.error, "duration_ms": took}
+        self._child.tell(RunEventType.TOOL_FINISHED, self._place.agent_name, **news, **end)
 
     async def _outcome_of_old(self, tool: Tool) -> Outcome:
         """Say how a run went that a crash hid, and that must not be done again."""

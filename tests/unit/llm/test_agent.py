@@ -330,3 +330,7 @@ async def _content(agent: Agent[Any], message: str) -> str:
     first, second = await asyncio.gather(agent.chat(message), agent.chat("and"))
     assert second.content == "re: and"
     return first.content
+
+
+def test_an_agent_may_be_written_with_its_type_of_output() -> None:
+    assert Agent[int](model="echo", output_type=int).output_type is int

@@ -266,7 +266,7 @@ def test_the_model_is_told_of_the_time_out_and_goes_on() -> None:
         def last(request: ModelRequest) -> str:
             return request.messages[-1].content
 
-        calls = [ToolCall(call_id="1", name="slow"), last, asked("add", "2", a=1), last]
+        calls: list[Any] = [ToolCall(call_id="1", name="slow"), last, asked("add", "2", a=1), last]
         agent: Agent[str] = Agent(model=scripted(calls), tools=[slow, add])
         life = Life(clock=clock)
         with life.root.entered():
