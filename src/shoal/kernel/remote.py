@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -20,6 +21,7 @@ from shoal.kernel.asking_people import digest_of
 from shoal.kernel.budget import Refusal
 from shoal.kernel.run import RunEventType
 from shoal.kernel.scope import Scope, StepOrder, Ticket
+from shoal.kernel.task import TaskStatus
 from shoal.kernel.taskrun import ACCOUNT, present_scope, run_of
 from shoal.kernel.usage import Usage
 
@@ -120,7 +122,7 @@ class RemoteAgent:
         return answer
 
     async def _count_refused(self, scope: Scope) -> None:
-        """Count what was used before a budget refused more, in earlier lives of the run."""
+        """Count what was used before a budget refused more, or the run was cancelled, in earlier lives of it."""
         number = 1
         while (known := scope.recorded(_refusal(number))) is not None:
             await self._count_refusal(scope, number, known.usage)
@@ -149,9 +151,8 @@ class RemoteAgent:
                 timeout_seconds=self._timeout,
             )
             task = tasks.get(task_id)
-            if (
-                not _refused(task) or task.created_at >= now
-            ):  # a budget refused it in an earlier life: it may be larger now
+            asked_anew = _refused(task) or task.status is TaskStatus.CANCELLED  # a larger budget, a run that goes on
+            if not asked_anew or task.created_at >= now:
                 return number, task_id
             if scope.recorded(_refusal(number)) is None:
                 await self._count_refusal(scope, number, self._used_in(task))
@@ -170,6 +171,16 @@ class RemoteAgent:
         return msgspec.convert(spent[-1], Refusal) if spent else None
 
     async def _wait(self, task_id: str) -> Task:
+        """Wait for the answer; who is cancelled meanwhile cancels the question, unless the whole node ends."""
+        try:
+            return await self._answered(task_id)
+        except asyncio.CancelledError:
+            env = self._node.env
+            if env.status == "running" and not env.lost:
+                env.spawn(self._node.tasks.cancel(task_id, "whoever asked was cancelled"), f"cancel task {task_id}")
+            raise
+
+    async def _answered(self, task_id: str) -> Task:
         tasks, clock = self._node.tasks, self._node.env.clock
         began = clock.monotonic()
         while True:

@@ -93,6 +93,18 @@ class RunBudgetsContract:
         assert (await amounts(store, "r1"))[0].cost_pico == 65
 
     @on_nodes
+    async def test_what_another_run_has_charged_is_not_charged_again(self, store: Store) -> None:
+        hold = await hold_of(store, "r1", budget=LIMITS)
+        below = await hold_of(store, "r2", parent_account="r1")
+        await write(store, below, done("a", pico=60), charge="r1")
+        paid = Usage(calls=1, input_tokens=10, cost_pico=60)
+        await write(store, hold, done("remote", pico=60), charge="r1", paid=paid)
+        assert await amounts(store, "r1") == (Amount.of(paid), _NONE, _NONE)
+        await write(store, hold, done("more", pico=75), charge="r1", paid=paid)
+        assert (await amounts(store, "r1"))[0] == Amount(calls=1, tokens=10, cost_pico=75)
+        assert store.runs.get("r1").usage.cost_pico == 60 + 75, "its totals are those of its steps"
+
+    @on_nodes
     async def test_another_budget_of_a_known_run(self, store: Store) -> None:
         hold = await hold_of(store, "r1", budget=Budget(max_calls=1))
         await write(store, hold, done("a"), charge="r1")

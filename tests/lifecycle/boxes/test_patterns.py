@@ -123,7 +123,8 @@ def test_a_run_in_a_store_asks_a_box_once(tmp_path: Path, run: Callable[..., Any
             first = await runtime.run(line, "hello", run_id="r")
             assert first.success and first.content == "1. [Counter]: 1: hello"
             assert await runtime.run(line, "hello", run_id="r") == first
-            assert (await there["Counter"].chat("again")).content == "2: again"
+            again: Any = await there["Counter"].chat("again")
+            assert again.content == "2: again"
             assert (await there["Counter"].exec("cat", "asked")).stdout.strip() in (b"xx", "xx")
 
     run(main)

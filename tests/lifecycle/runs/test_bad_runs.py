@@ -48,7 +48,7 @@ def test_an_unknown_run_is_named_by_every_verb(tmp_path: Path, run: Callable[...
             async def look(verb: Callable[[str], Any]) -> None:
                 verb("nope")
 
-            asked = [
+            asked: list[Callable[[], Any]] = [
                 lambda: look(runs.get),
                 lambda: look(runs.steps),
                 follow,
@@ -71,9 +71,9 @@ def test_an_unknown_question_and_one_that_is_decided(tmp_path: Path, run: Callab
     async def main() -> None:
         async with AgentRuntime(tmp_path / "runs.db") as runtime:
             for verb in (runtime.runs.approve, runtime.runs.deny):
-                with pytest.raises(ApprovalNotFoundError, match="^there is no approval 'nope'$"):
+                with pytest.raises(ApprovalNotFoundError, match=r"^there is no approval 'nope'$"):
                     await verb("nope", "ada")
-                with pytest.raises(ValueError, match="by must say who decides"):
+                with pytest.raises(ValueError, match=r"by must say who decides"):
                     await verb("nope", "")
             budget = Budget(max_calls=1, on_exhausted="ask")
             handle = runtime.run(line(tmp_path), "x", run_id="r", budget=budget)
@@ -159,16 +159,16 @@ def test_another_input_or_pattern_under_a_known_id(tmp_path: Path, run: Callable
     async def main() -> None:
         async with AgentRuntime(tmp_path / "runs.db") as runtime:
             await runtime.run(line(tmp_path), "x", run_id="r")
-            with pytest.raises(RunConflictError, match="^run 'r' was begun with another input$"):
+            with pytest.raises(RunConflictError, match=r"^run 'r' was begun with another input$"):
                 await runtime.run(line(tmp_path), "y", run_id="r")
             with pytest.raises(RunConflictError, match=r"^run 'r' was begun with another pattern \('line'\)$"):
                 await runtime.run(line(tmp_path, name="other"), "x", run_id="r")
             handle = runtime.run(gated(tmp_path / "calls.log"), "x", run_id="alive")
-            with pytest.raises(RunConflictError, match="^run 'alive' is under way with another pattern or input$"):
+            with pytest.raises(RunConflictError, match=r"^run 'alive' is under way with another pattern or input$"):
                 runtime.run(gated(tmp_path / "calls.log"), "y", run_id="alive")
             (tmp_path / "go").touch()
             assert (await handle).success
-            with pytest.raises(RunNotFoundError, match="^run 'r' has no step 'nope'$"):
+            with pytest.raises(RunNotFoundError, match=r"^run 'r' has no step 'nope'$"):
                 await runtime.runs.fork("r", "nope")
 
     run(main)
@@ -197,7 +197,7 @@ def test_a_pattern_is_registered_with_a_name_and_a_function(
 ) -> None:
     async def main() -> None:
         async with AgentRuntime(tmp_path / "runs.db") as runtime:
-            with pytest.raises((ValueError, TypeError), match="the name of a pattern must be text|must be a function"):
+            with pytest.raises((ValueError, TypeError), match=r"the name of a pattern must be text|must be a function"):
                 runtime.runs.register(*bad)
 
     run(main)
@@ -208,24 +208,32 @@ def test_a_pattern_is_registered_with_a_name_and_a_function(
     [
         (
             RunActiveError("r", "node-1"),
-            "run 'r' is being carried out by node 'node-1'\n"
-            "Follow it with runtime.runs.events, or cancel it with runtime.runs.cancel.",
+            (
+                "run 'r' is being carried out by node 'node-1'\n"
+                "Follow it with runtime.runs.events, or cancel it with runtime.runs.cancel."
+            ),
         ),
         (
             RunChangedError("r", "1:b/chat"),
-            "step '1:b/chat' of run 'r' was recorded with another input\n"
-            "Use RunOptions(on_change='rerun') to do it and all that came after it anew, "
-            "or runtime.runs.fork(run_id, before=step) for a run of its own.",
+            (
+                "step '1:b/chat' of run 'r' was recorded with another input\n"
+                "Use RunOptions(on_change='rerun') to do it and all that came after it anew, "
+                "or runtime.runs.fork(run_id, before=step) for a run of its own."
+            ),
         ),
         (
             BudgetExceededError("max_cost", 0.5, 0.25, "r2/0:Optimist"),
-            "budget exceeded: max_cost of r2/0:Optimist: 0.5 used, 0.25 more needed\n"
-            "Go on with the same run_id and a larger budget: nothing that is finished is paid for again.",
+            (
+                "budget exceeded: max_cost of r2/0:Optimist: 0.5 used, 0.25 more needed\n"
+                "Go on with the same run_id and a larger budget: nothing that is finished is paid for again."
+            ),
         ),
         (
             BudgetExceededError("max_calls", 5.0, 1.0),
-            "budget exceeded: max_calls of the run: 5 used, 1 more needed\n"
-            "Go on with the same run_id and a larger budget: nothing that is finished is paid for again.",
+            (
+                "budget exceeded: max_calls of the run: 5 used, 1 more needed\n"
+                "Go on with the same run_id and a larger budget: nothing that is finished is paid for again."
+            ),
         ),
         (LoopDetectedError("handoff", "A to B"), "loop detected (handoff): A to B"),
         (RunError("it is odd", run_id="r", note="Do better."), "it is odd\nDo better."),

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from shoal import AgentRuntime
+from shoal import AgentRuntime, Budget, TaskStatus
 from shoal.orchestration import Pipeline
 from tests.lifecycle.runs.compositions import Handler, Logged, Upper
 from tests.lifecycle.runs.killing import ROOT, calls
@@ -109,3 +109,36 @@ def test_a_caller_who_was_killed_finds_the_finished_work_of_another_node(
         with node(tmp_path, "ask") as caller:
             assert said(caller) == "A(4)"
     assert calls(tmp_path) == {"a": 1, "upper": 1}
+
+
+@pytest.mark.parametrize("how", ["time-out", "cancel", "stop"])
+def test_a_question_ends_with_whoever_asked_it_unless_his_node_ends(
+    tmp_path: Path, run: Callable[..., Any], how: str
+) -> None:
+    asking_budget = Budget(max_cost=1.0)
+
+    def asking(runtime: AgentRuntime) -> Any:
+        timeout = 0.2 if how == "time-out" else None
+        return Pipeline([runtime.agent("far")], step_timeout=timeout, name="asking")
+
+    async def main() -> None:
+        async with AgentRuntime(tmp_path / "runs.db", config=SHORT) as runtime:
+            handle = runtime.run(asking(runtime), "wait", run_id="r", budget=asking_budget)
+            while not calls(tmp_path):
+                await asyncio.sleep(0.01)
+            (asked,) = runtime.list_tasks()
+            if how == "cancel":
+                await handle.cancel("enough")
+            if how != "stop":
+                result = await handle
+                assert result.stopped == ("cancelled" if how == "cancel" else None) and not result.success
+                assert (await runtime.wait_for_task(asked.task_id)).status is TaskStatus.CANCELLED
+        (tmp_path / "go").touch()
+        async with AgentRuntime(tmp_path / "runs.db", config=SHORT) as runtime:
+            again = await runtime.run(asking(runtime), "wait", run_id="r", budget=asking_budget)
+            assert again.success is (how != "time-out")
+            assert calls(tmp_path) == {"upper": 2 if how == "cancel" else 1}
+
+    with node(tmp_path) as process:
+        assert said(process) == "ready"
+        run(main)

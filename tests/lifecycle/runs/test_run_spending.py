@@ -15,11 +15,11 @@ from shoal import Agent, AgentRuntime, Budget
 from shoal.client import Client
 from shoal.kernel.run import RunOptions, RunStatus
 from shoal.llm.doubles import scripted
-from shoal.orchestration import Pipeline
+from shoal.orchestration import ParallelAgents, Pipeline
 from tests.lifecycle.runs.compositions import Logged
 from tests.lifecycle.runs.killing import ROOT, calls
 from tests.lifecycle.runs.lives import Lives, journals, lives, model_calls
-from tests.lifecycle.runs.thinking import COST_PICO, agents_of, nested, speak
+from tests.lifecycle.runs.thinking import COST_PICO, agents_of, debate, nested, panel, speak, supervisor, team
 
 SHORT = {"lease_seconds": 2, "durability": "normal", "poll_seconds": 0.1}
 
@@ -63,6 +63,25 @@ def test_five_calls_are_five_calls_in_patterns_three_deep(tmp_path: Path, run: C
     run(main)
 
 
+@pytest.mark.spec("O19")
+def test_each_run_of_all_patterns_three_deep_costs_its_own_calls(tmp_path: Path, run: Callable[..., Any]) -> None:
+    log = tmp_path / "calls.log"
+    together = ParallelAgents([Pipeline([debate(log)], name="inner", step_timeout=None), team(log)], timeout=None)
+    whole = Pipeline([panel(log), together, supervisor(log)], name="whole", step_timeout=None)
+    expected = 3 + 10 + 5 + 7
+
+    async def main() -> None:
+        async with AgentRuntime(tmp_path / "runs.db", config=SHORT) as runtime:
+            for number in (1, 2):
+                result = await runtime.run(whole, "x")
+                assert result.success, result.error
+                assert result.usage.cost_pico == expected * COST_PICO
+                assert sum(step.usage.cost_pico for step in result.steps) == expected * COST_PICO
+                assert len(log.read_text().splitlines()) == number * expected
+
+    run(main)
+
+
 @pytest.mark.parametrize("decision", ["approve", "deny"])
 def test_a_spent_budget_asks_and_waits_over_a_death(tmp_path: Path, run: Callable[..., Any], decision: str) -> None:
     names = [str(tmp_path / "runs.db"), str(tmp_path / "calls.log"), "nested", "r"]
@@ -86,12 +105,13 @@ def test_a_spent_budget_asks_and_waits_over_a_death(tmp_path: Path, run: Callabl
                 await asyncio.sleep(0.05)
             made = model_calls(tmp_path)
             handle = runtime.run(nested(tmp_path / "calls.log"), "the task", run_id="r")
-            allowed = []
+            allowed: list[float] = []
             while not handle.done:
                 for asked in runtime.runs.approvals("r") if handle.status is RunStatus.WAITING else ():
                     if not allowed:
                         assert asked.id == question and model_calls(tmp_path) == made, "no call is repeated"
-                    allowed.append(asked.arguments["allowed"])
+                    arguments: Any = asked.arguments
+                    allowed.append(arguments["allowed"])
                     await getattr(runtime.runs, decision)(asked.id, "ada")
                 await asyncio.sleep(0.01)
             result = await handle
@@ -150,7 +170,8 @@ def test_the_time_of_a_run_is_that_of_all_its_lives(tmp_path: Path, run: Callabl
             answered = 0
             while not handle.done:
                 for asked in runtime.runs.approvals("r"):
-                    assert asked.arguments["limit"] == "max_seconds"
+                    arguments: Any = asked.arguments
+                    assert arguments["limit"] == "max_seconds"
                     await asyncio.sleep(0.5)  # more than all the time that it has: waiting for people is not counted
                     await runtime.runs.approve(asked.id, "ada")
                     answered += 1
@@ -184,9 +205,7 @@ def test_each_warning_is_told_once_in_all_lives(start: Lives, tmp_path: Path) ->
     assert asyncio.run(told()) == [0.8, 0.95]
 
 
-def test_a_warning_of_a_budget_is_told_though_the_parts_have_their_own(
-    tmp_path: Path, run: Callable[..., Any]
-) -> None:
+def test_a_warning_of_a_budget_is_told_though_the_parts_have_their_own(tmp_path: Path, run: Callable[..., Any]) -> None:
     async def main() -> None:
         async with AgentRuntime(tmp_path / "runs.db", config=SHORT) as runtime:
             parts = [
