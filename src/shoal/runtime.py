@@ -11,7 +11,6 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from shoal.bus import open_bus
@@ -166,9 +165,8 @@ class AgentRuntime(Verbs):
             logger.setLevel(self.settings.log_level)
         self._env = env
         pool = DaemonPool(self.settings.threads)
-        hosts: dict[str, Host] = {"inline": InlineHost(self._clock, pool)}
-        hosts["thread"] = ThreadHost(self._clock, pool)
-        hosts |= child_hosts(env)
+        hosts: dict[str, Host] = {"inline": InlineHost(self._clock, pool), "thread": ThreadHost(self._clock, pool)}
+        hosts |= self._child_hosts(env)
         from shoal.boxes.reaper import kill_orphan
         from shoal.boxes.toolrunner import ToolRunner
 
@@ -178,6 +176,9 @@ class AgentRuntime(Verbs):
 
     def _load(self) -> Load:
         return Load(MachineProbe())
+
+    def _child_hosts(self, env: Env) -> dict[str, Host]:
+        return child_hosts(env)
 
     def _set(self, status: RuntimeStatus) -> None:
         self._status = status
@@ -214,9 +215,7 @@ class AgentRuntime(Verbs):
         await self.start()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *failure: object) -> None:
         await self.stop()
 
     async def serve(self) -> None:
