@@ -13,6 +13,7 @@ import msgspec
 from shoal.errors import ApprovalRequiredError
 from shoal.kernel.budget import Refusal
 from shoal.kernel.news import News
+from shoal.kernel.ports import RunWrite
 from shoal.kernel.run import Approval, ApprovalKind, RunEventType
 from shoal.kernel.scope import Stopped
 
@@ -151,14 +152,19 @@ class Asking:
                 await self._next_look(asked)
         data = {"id": asked.id, "decision": asked.decision, "by": asked.decided_by, "note": asked.note}
         run.feed.tell(asked.step, RunEventType.APPROVAL_GIVEN, asked.agent_name, data)
-        await run.writer.resume(run.hold, run.feed.take(), now=run.clock.now())
+        if self.waiting:  # for the answer to another question
+            await run.write(RunWrite())
+            return asked
+        with run.feed.taken() as events:
+            await run.writer.resume(run.hold, events, now=run.clock.now())
         return asked
 
     async def _ask(self, question: Approval) -> Approval:
         run = self._run
         data = {"id": question.id, "kind": question.kind, "tool": question.tool, "arguments": question.arguments}
         run.feed.tell(question.step, RunEventType.APPROVAL_ASKED, question.agent_name, data)
-        return await run.writer.ask(run.hold, question, run.feed.take(), now=run.clock.now())
+        with run.feed.taken() as events:
+            return await run.writer.ask(run.hold, question, events, now=run.clock.now())
 
     async def _next_look(self, asked: Approval) -> None:
         clock = self._run.clock

@@ -21,7 +21,7 @@ from shoal.kernel.ports import RunEnd
 from shoal.kernel.run import RunEventType, RunStatus, StepFailure, StopReason
 from shoal.kernel.scope import Scope, Stopped
 
-__all__ = ["Runnable", "carry", "end_of", "end_of_failure", "result_from"]
+__all__ = ["Runnable", "carry", "end_of", "end_of_failure", "let_go", "result_from"]
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
@@ -74,8 +74,7 @@ async def carry(live: LiveRun, runnable: Runnable[R], input: Any, *, user_id: st
 async def _cut_short(live: LiveRun) -> Any:
     """Return the partial result of a run that somebody cancelled; one that was only cut short can go on."""
     if live.cancelled is None:
-        ending = asyncio.ensure_future(_end(live, RunEnd(status=RunStatus.INTERRUPTED)))
-        await asyncio.wait([ending])
+        await _end(live, RunEnd(status=RunStatus.INTERRUPTED))
         raise asyncio.CancelledError
     mine = asyncio.current_task()
     if mine is not None:
@@ -137,7 +136,26 @@ def _status(stopped: StopReason | None, success: bool) -> RunStatus:
             return RunStatus.COMPLETED if success else RunStatus.FAILED
 
 
+async def let_go(live: LiveRun) -> None:
+    """End this life of a run of which nothing was carried out."""
+    await _end(live, RunEnd(status=RunStatus.INTERRUPTED))
+
+
 async def _end(live: LiveRun, ended: RunEnd) -> None:
+    """Write the end of a run, whoever is cancelled meanwhile: a run that nobody carries out is held by nobody."""
+    ending = asyncio.ensure_future(_written_end(live, ended))
+    cut_short = False
+    while not ending.done():
+        try:
+            await asyncio.wait([ending])
+        except asyncio.CancelledError:
+            cut_short = live.cancelled is None  # else it is the end that was asked for
+    ending.result()
+    if cut_short:
+        raise asyncio.CancelledError
+
+
+async def _written_end(live: LiveRun, ended: RunEnd) -> None:
     live.ended = ended.status
     data: dict[str, Any] = {"status": str(ended.status), "stopped": ended.stopped, "cost": live.usage.cost}
     live.feed.tell("", RunEventType.RUN_FINISHED, "", data)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
@@ -18,7 +19,8 @@ GROUP_CHARS = 4096
 """Text that waits to be written: this long, or this much."""
 
 RING = 1000
-"""How many events are kept here for those who follow; whoever falls further behind reads the store."""
+"""How many events are kept here for those who follow, with those that wait to be written; whoever falls further behind
+reads the store."""
 
 Read = Callable[[str, int], list[RunEvent]]
 """``read(feed, after)`` returns what the store holds after an offset."""
@@ -52,7 +54,8 @@ class Feed:
         self._clock = clock
         self._flush = flush
         self._read = read
-        self._ring: deque[RunEvent] = deque(past, maxlen=RING if read is not None else None)
+        self._ring: deque[RunEvent] = deque(past)
+        self._written = offset
         self._pending: list[RunEvent] = []
         self._chars = 0
         self._timer: Any = None
@@ -71,6 +74,7 @@ class Feed:
             at=self._clock.now(),
         )
         self._ring.append(event)
+        self._trim()
         if self._flush is not None:
             self._wait_to_be_written(event)
         if self._news is not None:
@@ -91,8 +95,26 @@ class Feed:
         if self._pending and self._flush is not None:
             self._flush()
 
-    def take(self) -> tuple[RunEvent, ...]:
-        """Return what waits to be written, to whoever writes it now."""
+    def _trim(self) -> None:
+        """Let go of what whoever is behind can read from the store."""
+        if self._read is not None:
+            while len(self._ring) > RING and self._ring[0].offset <= self._written:
+                self._ring.popleft()
+
+    @contextmanager
+    def taken(self) -> Iterator[tuple[RunEvent, ...]]:
+        """Give what waits to be written to whoever writes it within. If that fails, it waits for the next one who writes."""
+        events = self._take()
+        try:
+            yield events
+        except Exception:
+            self._pending[:0] = events
+            raise
+        if events:
+            self._written = max(self._written, events[-1].offset)
+            self._trim()
+
+    def _take(self) -> tuple[RunEvent, ...]:
         if not self._pending:
             return ()
         taken = tuple(self._pending)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 from shoal.kernel.feed import Feed
 from shoal.kernel.ports import Clock, RunWriter
@@ -50,13 +51,25 @@ class Feeds:
         read = getattr(self._writer, "events", None)
         return [] if read is None else list(read(feed_id, after=after))
 
-    def take(self) -> tuple[RunEvent, ...]:
-        """Return what waits to be written, to whoever writes it now; what is closed is let go with it."""
+    @contextmanager
+    def taken(self) -> Iterator[tuple[RunEvent, ...]]:
+        """Give what waits to be written to whoever writes it within; what is closed is let go with it.
+
+        If that fails, it waits for the next one who writes.
+        """
         if len(self._open) == 1:
-            return self._open[0].take()
-        events = tuple(event for feed in self._open for event in feed.take())
-        self._open = [feed for feed in self._open if not feed.closed]
-        return events
+            with self._open[0].taken() as events:
+                yield events
+            return
+        all_open = self._open
+        with ExitStack() as stack:
+            events = tuple(event for feed in all_open for event in stack.enter_context(feed.taken()))
+            self._open = [feed for feed in all_open if not feed.closed]
+            try:
+                yield events
+            except Exception:
+                self._open += [feed for feed in all_open if feed.closed and feed not in self._open]
+                raise
 
     def close(self) -> None:
         """Let all who follow go."""

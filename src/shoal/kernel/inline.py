@@ -11,9 +11,11 @@ from typing import Any
 from shoal.errors import AgentPauseError, AgentStartError, ConfigError, DeadAgentError
 from shoal.kernel.ambient import AgentAmbient, current_ambient
 from shoal.kernel.behaviour import Behaviour
-from shoal.kernel.context import AgentContext, current_invocation
+from shoal.kernel.context import AgentContext, current_invocation, current_step
 from shoal.kernel.gate import Gate, gated
 from shoal.kernel.ports import Abilities, Clock, Exit, Handle, Invocation, LaunchSpec, Link, ResourceUsage, RuntimeLink
+from shoal.kernel.run import current_teammates
+from shoal.kernel.scope import current_scope
 from shoal.kernel.threads import DaemonPool, Interrupted
 
 __all__ = ["InlineHandle", "InlineHost"]
@@ -106,7 +108,7 @@ class InlineHandle:
         else:
             context = contextvars.copy_context()
             context.run(current_ambient.set, self._ambient)
-        context.run(current_invocation.set, invocation)
+        context.run(_enter, invocation)
         if hook in ("on_message", "execute_task"):
             work, gate = self._behaviour.invoke(hook, invocation.argument), self._gate
         else:
@@ -187,6 +189,14 @@ class InlineHandle:
     def usage(self) -> ResourceUsage | None:
         """Return None: it has no process of its own."""
         return None
+
+
+def _enter(invocation: Invocation) -> None:
+    """Make this the context of *invocation*: whoever has asked for it, the run and the step that he is in are his own."""
+    current_invocation.set(invocation)
+    current_scope.set(None)
+    current_step.set(None)
+    current_teammates.set(None)
 
 
 class _GatedLink:

@@ -206,13 +206,14 @@ class MemoryRuns(_Readers):
         self._tell(events)
 
     @awaited
-    def forget(self, hold: Hold, key: str, *, now: datetime) -> None:
+    def forget(self, hold: Hold, key: str, keep: Sequence[str] = (), *, now: datetime) -> None:
         """Remove a step and all that were recorded after it."""
         run = self._held(hold)
         keys = list(run.steps)
         if key in run.steps:
             for later in keys[keys.index(key) :]:
-                del run.steps[later]
+                if later not in keep:
+                    del run.steps[later]
 
     @awaited
     def end(self, hold: Hold, end: RunEnd, *, now: datetime) -> None:

@@ -56,9 +56,9 @@ class LinkRuns:
         """Let the run be running again."""
         return self._call("run_resume", hold=hold, events=list(events))
 
-    def forget(self, hold: Hold, key: str, *, now: datetime) -> Awaitable[None]:
+    def forget(self, hold: Hold, key: str, keep: Sequence[str] = (), *, now: datetime) -> Awaitable[None]:
         """Remove a step and all after it."""
-        return self._call("run_forget", hold=hold, key=key)
+        return self._call("run_forget", hold=hold, key=key, keep=list(keep))
 
     def end(self, hold: Hold, end: RunEnd, *, now: datetime) -> Awaitable[None]:
         """End the run."""

@@ -10,18 +10,12 @@ from typing import Any
 
 import msgspec
 
-from shoal.errors import (
-    ApprovalRequiredError,
-    BudgetExceededError,
-    LeaseLostError,
-    RunChangedError,
-    UnpricedModelError,
-)
+from shoal.errors import LeaseLostError, RunChangedError
 from shoal.kernel.asking_people import Asking
 from shoal.kernel.feeds import Feeds
 from shoal.kernel.ports import Begun, Clock, Hold, RunWrite, RunWriter
 from shoal.kernel.run import RunEventType, RunOptions, RunRecord, RunStatus, RunStep, StepFailure
-from shoal.kernel.scope import Scope, StepOrder, Stopped, Ticket
+from shoal.kernel.scope import NOT_RECORDED, Scope, StepOrder, Stopped, Ticket
 from shoal.kernel.spending import Spending
 from shoal.kernel.usage import Usage
 
@@ -55,6 +49,7 @@ class LiveRun:
         self.clock = clock
         self.options = options or RunOptions()
         self.recorded: dict[str, RunStep] = {step.key: step for step in begun.steps}
+        self._ahead = set(self.recorded)  # the steps of earlier lives that this one has not come to
         self.notes: dict[Any, Any] = {}
         self.warnings: list[str] = []
         self.durable = durable
@@ -102,6 +97,7 @@ class LiveRun:
         if known is not None and known.input_sha256 != order.digest:
             await self._changed(key)
             known = None
+        self._ahead.discard(key)
         if known is not None and known.finished_at is not None:
             return self._replay(scope, known)
         self.check(scope)
@@ -125,6 +121,7 @@ class LiveRun:
             return Ticket(key, 0 if need is None else need.output_tokens, repeated=repeated)
         model = str(order.note.get("model", order.agent_name))
         try:
+            await self.spending.free_above(scope)
             grant = await self.spending.reserve(scope.account, key, need, model)
         except asyncio.CancelledError:  # it may have been made: the call is not
             self._let_go(key, _NOTHING)
@@ -148,10 +145,8 @@ class LiveRun:
         except asyncio.CancelledError:
             self._count(scope, self._let_go(reserved, ticket.lost))
             raise
-        except (Stopped, BudgetExceededError):  # what it called was stopped or refused: it has used nothing itself
+        except NOT_RECORDED:  # what it called was stopped or refused: it has used nothing itself
             self._let_go(reserved, _NOTHING)
-            raise
-        except (RunChangedError, LeaseLostError):
             raise
         except Exception as raised:  # noqa: BLE001  recorded, and raised below
             error = raised
@@ -215,10 +210,13 @@ class LiveRun:
     async def _changed(self, key: str) -> None:
         if self.options.on_change == "error":
             raise RunChangedError(self.run_id, key)
-        await self.writer.forget(self.hold, key, now=self.clock.now())
         keys = list(self.recorded)
-        for later in keys[keys.index(key) :]:
-            del self.recorded[later]
+        later = keys[keys.index(key) :]
+        keep = [each for each in later if each not in self._ahead]  # of agents at work beside this one
+        for each in self._ahead.intersection(later):
+            del self.recorded[each]
+        self._ahead.difference_update(later)
+        await self.written(self.writer.forget(self.hold, key, keep, now=self.clock.now()))
 
     def _tell_end(self, step: RunStep, order: StepOrder) -> None:
         data: dict[str, Any] = {"kind": step.kind, **order.note}
@@ -252,9 +250,10 @@ class LiveRun:
 
     async def write(self, write: RunWrite) -> None:
         """Write, with the news that wait."""
-        write = msgspec.structs.replace(write, events=self.feeds.take())
-        if write != _NO_WRITE:
-            await self.written(self.writer.write(self.hold, write, now=self.clock.now()))
+        with self.feeds.taken() as events:
+            write = msgspec.structs.replace(write, events=events)
+            if write != _NO_WRITE:
+                await self.written(self.writer.write(self.hold, write, now=self.clock.now()))
 
     async def written(self, writing: Awaitable[Any]) -> Any:
         """Await a write; when the hold is lost, so is the run: nothing more of it counts."""
@@ -282,9 +281,6 @@ class LiveRun:
         await self.write(RunWrite())
         self.feeds.close()
 
-
-_NOT_RECORDED = (RunChangedError, LeaseLostError, BudgetExceededError, UnpricedModelError, ApprovalRequiredError)
-"""What another program, a larger budget or somebody to ask would change: it is no outcome of the step."""
 
 _NOTHING = Usage()
 _NO_WRITE = RunWrite()

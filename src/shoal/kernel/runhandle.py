@@ -80,10 +80,10 @@ class RunHandle(Generic[R]):
         """Where it stands."""
         if self._record is not None:
             return self._record.status
-        if self._live is None:
-            return RunStatus.INTERRUPTED if self.done else RunStatus.RUNNING
-        if self._live.ended is not None:
+        if self._live is not None and self._live.ended is not None:
             return self._live.ended
+        if self._live is None or self.done:
+            return RunStatus.INTERRUPTED if self.done else RunStatus.RUNNING
         return RunStatus.WAITING if self._live.asking.waiting else RunStatus.RUNNING
 
     @property

@@ -64,8 +64,8 @@ async def _resume(cell: Cell, entry: Entry | None, hold: Any, events: Any) -> No
     await _runs(cell).resume(_held(entry, hold), _news(events), now=cell.env.clock.now())
 
 
-async def _forget(cell: Cell, entry: Entry | None, hold: Any, key: str) -> None:
-    await _runs(cell).forget(_held(entry, hold), key, now=cell.env.clock.now())
+async def _forget(cell: Cell, entry: Entry | None, hold: Any, key: str, keep: Any) -> None:
+    await _runs(cell).forget(_held(entry, hold), key, keep, now=cell.env.clock.now())
 
 
 async def _end(cell: Cell, entry: Entry | None, hold: Any, end: Any) -> None:

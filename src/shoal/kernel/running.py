@@ -7,14 +7,14 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from shoal.errors import LeaseLostError, RunActiveError, RunConflictError
+from shoal.errors import LeaseLostError, RunActiveError, RunConflictError, StoreError
 from shoal.kernel.ambient import Ambient, current_ambient
 from shoal.kernel.bounded import CLEAN_UP_SECONDS
-from shoal.kernel.carrying import Runnable, carry, result_from
+from shoal.kernel.carrying import Runnable, carry, let_go, result_from
 from shoal.kernel.liverun import LiveRun
 from shoal.kernel.news import News
-from shoal.kernel.ports import Clock, Lease, RunOrder
-from shoal.kernel.run import RunOptions, RunRecord
+from shoal.kernel.ports import Begun, Clock, Lease, RunEnd, RunOrder
+from shoal.kernel.run import RunOptions, RunRecord, RunStatus
 from shoal.kernel.runhandle import Past, RunHandle
 from shoal.kernel.scope import current_scope
 
@@ -76,6 +76,7 @@ class Running:
         self._handles: dict[str, tuple[RunRecord, RunHandle[Any]]] = {}
         self.makers: dict[str, Callable[[], Runnable[Any]]] = {}
         self.news = News()
+        self._refused: list[LiveRun] = []  # the store has refused to write their end
 
     def get(self, run_id: str) -> RunHandle[Any] | None:
         """Return the handle on a run that is under way here."""
@@ -101,14 +102,46 @@ class Running:
         env = self._env
         current_ambient.set(self._ambient)
         current_scope.set(None)
-        begun = await env.store.runs.begin(RunOrder(record=record, node_id=env.node_id), now=env.clock.now())
+        begun, cut_short = await self._begin(RunOrder(record=record, node_id=env.node_id))
         if begun.hold is None:
             handle.was_finished(begun.record)
             return result_from(runnable, begun.result)
         live = LiveRun(env.store.runs, begun, env.clock, options=options, durable=True)
         handle.began(live)
+        if cut_short:
+            await let_go(live)
+            raise asyncio.CancelledError
         record = begun.record
-        return await carry(live, runnable, record.input, user_id=record.user_id, context=record.context)
+        try:
+            return await carry(live, runnable, record.input, user_id=record.user_id, context=record.context)
+        except StoreError:
+            self._refused.append(live)
+            await self.end_refused()
+            raise
+
+    async def end_refused(self) -> None:
+        """Let go of runs that the store has cut short, when it takes writes again: the same ids go on then."""
+        refused, self._refused = self._refused, []
+        for live in refused:
+            ended = RunEnd(status=RunStatus.INTERRUPTED, seconds=live.record.seconds + live.active_seconds)
+            try:
+                await live.writer.end(live.hold, ended, now=live.clock.now())
+            except StoreError:
+                self._refused.append(live)
+            except LeaseLostError:
+                continue
+
+    async def _begin(self, order: RunOrder) -> tuple[Begun, bool]:
+        """Take a run up; tell, too, whether this was cancelled meanwhile: what was taken up has to be let go then."""
+        env = self._env
+        beginning = asyncio.ensure_future(env.store.runs.begin(order, now=env.clock.now()))
+        cut_short = False
+        while not beginning.done():
+            try:
+                await asyncio.wait([beginning])
+            except asyncio.CancelledError:
+                cut_short = True
+        return beginning.result(), cut_short
 
     def take_up(self, past: Past) -> None:
         """Go on with what nobody carries out, of the patterns that are registered here."""

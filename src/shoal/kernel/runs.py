@@ -16,6 +16,7 @@ from shoal.kernel.run import ENDED, Approval, RunEvent, RunOptions, RunRecord, R
 from shoal.kernel.runhandle import RunHandle
 from shoal.kernel.running import Running
 from shoal.kernel.starting import check_given, new_record
+from shoal.kernel.taskrun import run_of
 
 if TYPE_CHECKING:
     from shoal.kernel.env import Env
@@ -90,6 +91,7 @@ class Runs:
         """Hear of what others committed: cancel what they asked to cancel, take up what nobody carries out."""
         self.running.wake()
         await self.running.cancel_asked()
+        await self.running.end_refused()
         self.running.take_up(self.events)
 
     # -- looking
@@ -204,4 +206,7 @@ def _checked_id(run_id: str | None) -> str | None:
         return None
     if not isinstance(run_id, str) or not 1 <= len(run_id) <= 200 or "/" in run_id:
         raise ValueError(f"run_id must be text of 1 to 200 characters without '/', not {run_id!r:.80}")
+    checked(run_id, "run_id")
+    if run_id.startswith(run_of("")):
+        raise ValueError(f"run_id {run_id!r:.80} is that of a task's own run: choose one without {run_of('')!r}")
     return run_id

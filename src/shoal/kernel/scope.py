@@ -9,6 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from shoal.errors import (
+    ApprovalRequiredError,
+    BudgetExceededError,
+    LeaseLostError,
+    RunChangedError,
+    StoreError,
+    UnpricedModelError,
+)
 from shoal.kernel.budget import Budget, Need
 from shoal.kernel.run import Effect, RunEventType, RunStep, StopReason
 from shoal.kernel.usage import Usage
@@ -16,7 +24,7 @@ from shoal.kernel.usage import Usage
 if TYPE_CHECKING:
     from shoal.kernel.liverun import LiveRun
 
-__all__ = ["Scope", "StepOrder", "Stopped", "Ticket", "current_scope", "segment_of"]
+__all__ = ["NOT_RECORDED", "Scope", "StepOrder", "Stopped", "Ticket", "current_scope", "segment_of"]
 
 
 _NOTHING = Usage()
@@ -33,6 +41,13 @@ class Stopped(Exception):
         self.error = error
         self.cause = cause
         super().__init__(error or reason)
+
+
+NOT_RECORDED = (
+    *(Stopped, RunChangedError, LeaseLostError, StoreError),
+    *(BudgetExceededError, UnpricedModelError, ApprovalRequiredError),
+)
+"""What another program, a larger budget, a store or somebody to ask would change: it is no outcome of the step."""
 
 
 class StepOrder(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,9 +95,11 @@ class Scope:
         run: the run.
         path: its place, segments joined by ``/``; the root's is empty.
         usage: of all that was done in it, replayed or not.
+        set_aside: the key of a step under way here for which a call is reserved that it does not make itself when agents
+            are asked within it: they reserve their own.
     """
 
-    __slots__ = ("_names", "_ordinals", "_vacant", "account", "parent", "path", "run", "usage")
+    __slots__ = ("_names", "_ordinals", "_vacant", "account", "parent", "path", "run", "set_aside", "usage")
 
     def __init__(self, run: LiveRun, path: str = "", parent: Scope | None = None, *, vacant: bool = False) -> None:
         self.run = run
@@ -90,6 +107,7 @@ class Scope:
         self.parent = parent
         self.account: str | None = None if parent is None else parent.account
         self.usage = Usage()
+        self.set_aside = ""
         self._names: dict[str, int] = {}
         self._ordinals: dict[str, int] = {}
         self._vacant = vacant
@@ -104,15 +122,28 @@ class Scope:
         """Return the place for an agent or pattern called *name* that is entered now.
 
         A place that was made for it is taken by the first who comes; whoever comes later, or uninvited, gets one below,
-        named after it.
+        named after it, which nobody had before.
         """
         if self._vacant:
             self._vacant = False
             return self
-        number = self._names[name] = self._names.get(name, 0) + 1
-        place = self.child(name if number == 1 else f"{name}#{number}")
+        name = segment_of(name)
+        while True:
+            number = self._names[name] = self._names.get(name, 0) + 1
+            segment = name if number == 1 else f"{name}#{number}"
+            if self.claim(segment):
+                break
+        place = self.child(segment)
         place._vacant = False
         return place
+
+    def claim(self, segment: str) -> bool:
+        """Take a place below this one; False: it is somebody's already, whose steps would be taken for those here."""
+        taken: set[str] = self.run.notes.setdefault(("places", self.path), set())
+        if segment in taken:
+            return False
+        taken.add(segment)
+        return True
 
     def key(self, segment: str) -> str:
         """Return the key of *segment* here. Slashes of names become ``%2F``."""
@@ -149,6 +180,11 @@ class Scope:
         """Return the record of a step that was done."""
         step = self.run.recorded.get(self.key(segment))
         return step if step is not None and step.finished_at is not None else None
+
+    def replayed(self, order: StepOrder) -> RunStep | None:
+        """Return the record that ``step`` is going to give for *order*; None when it is to be done."""
+        step = self.recorded(order.segment)
+        return step if step is not None and step.input_sha256 == order.digest else None
 
     def add(self, usage: Usage) -> None:
         """Count *usage* here and in all places above."""

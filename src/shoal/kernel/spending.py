@@ -65,6 +65,15 @@ class Spending:
                 self._exhaust(grant.refusal)
                 raise self._exceeded(grant.refusal)
 
+    async def free_above(self, scope: Scope) -> None:
+        """Give back what is set aside for steps above *scope*: the calls are made in it."""
+        place: Scope | None = scope
+        while place is not None:
+            if place.set_aside:
+                key, place.set_aside = place.set_aside, ""
+                await self._run.write(RunWrite(settle=key))
+            place = place.parent
+
     def refused_elsewhere(self, refusal: Refusal | None) -> BudgetExceededError:
         """Take note that an account has refused whoever worked for it in another run; return the error to be raised.
 

@@ -17,6 +17,7 @@ from shoal.llm.digests import prompt_digest
 from shoal.llm.memory import size_of
 from shoal.llm.model import Model, ModelReply, ModelRequest
 from shoal.llm.pricing import need_of
+from shoal.llm.replies import sound_reply, sound_text
 
 __all__ = ["ModelCall"]
 
@@ -108,7 +109,7 @@ class ModelCall:
         self._heard = False
         try:
             async with self._scope.run.clock.timeout(seconds):
-                reply = await self._answer(model, request)
+                reply = sound_reply(await self._answer(model, request), model.name)
         except Exception as error:
             late = isinstance(error, TimeoutError)
             self._failed(ticket, seen=not late and not self._heard)
@@ -171,6 +172,7 @@ class ModelCall:
 
     def _tell(self, piece: str, attempt: int) -> None:
         self._heard = True
+        piece = sound_text(piece)
         if self._caller.listener is not None:
             self._caller.listener.text(piece)
         if self._caller.tokens:
@@ -182,6 +184,6 @@ class ModelCall:
 
 def _priced(model: Model, usage: Usage) -> Usage:
     cost = model.price(usage)
-    if cost is None:
+    if cost is None or cost < 0:
         return msgspec.structs.replace(usage, calls=1, unpriced_calls=1)
     return msgspec.structs.replace(usage, calls=1, cost_pico=cost)

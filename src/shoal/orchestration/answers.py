@@ -97,7 +97,7 @@ async def answer_at(place: Scope, agent: Any, name: str, message: str, user_id: 
     if getattr(agent, "journaled", False):
         return Answer.of(await ask(agent.chat, message, user_id), name)
     order = StepOrder(segment=_CHAT, kind="chat", agent_name=name, digest=digest_of(name, message), need=Need())
-    replayed = place.recorded(_CHAT)
+    replayed = place.replayed(order)
     try:
         step = await place.step(order, lambda ticket: _ask_foreign(place, agent, name, message, user_id, ticket))
     finally:
@@ -119,6 +119,7 @@ def _used_within(place: Scope) -> Usage:
 
 async def _ask_foreign(place: Scope, agent: Any, name: str, message: str, user_id: str, ticket: Ticket) -> Any:
     before = place.usage
+    place.set_aside = ticket.key
     answer = None
     try:
         answer = await ask(agent.chat, message, user_id)
@@ -129,8 +130,11 @@ async def _ask_foreign(place: Scope, agent: Any, name: str, message: str, user_i
     except SystemExit as error:
         raise as_ordinary(error) from error
     finally:
-        nested = place.usage != before
+        nested = place.usage != before or not place.set_aside
+        place.set_aside = ""
         ticket.usage = Usage() if nested else _usage_of(answer)
+        if nested:
+            ticket.lost = Usage()  # what was cut off within it has been counted there
     if nested:
         place.check()  # what came of a refused budget is not its answer: with a larger one it is asked again
     read = Answer.of(answer, name, foreign=True)

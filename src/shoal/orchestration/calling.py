@@ -71,10 +71,8 @@ async def call(
         raise ValueError(f"key must be text that names the place of the call, not {key!r:.80}")
     check_seconds(timeout, "timeout")
     scope = await present_place("call")
-    used = scope.run.notes.setdefault(("keys", scope.path), set())
-    if key in used:
+    if not scope.claim(segment_of(key)):
         raise ValueError(f"key {key!r:.80} was used here already: each call needs a key of its own")
-    used.add(key)
     scope.check()
     return await call_at(scope, asked, message, key=key, timeout=timeout, user_id=user_id)
 

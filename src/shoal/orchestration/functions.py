@@ -64,9 +64,9 @@ class Function:
                 raise TypeError(f"the function at {self._segment} returned {type(made).__name__}, expected {expected}")
             return made
 
-        replayed = self._scope.recorded(self._segment) is not None
         digest = digest_of(*given) if self._digest is None else self._digest
         order = StepOrder(segment=self._segment, kind=self._kind, digest=digest)
+        replayed = self._scope.replayed(order) is not None
         try:
             return (await self._scope.step(order, apply)).output
         finally:

@@ -81,7 +81,7 @@ class Pattern(ABC, Generic[R]):
         self.check_input(input)
         if current_scope.get() is None and not in_task():
             return await self.start(input, user_id, context=context, budget=budget)
-        scope = await present_scope(segment_of(self.name))
+        scope = await present_scope(self.name)
         if budget is not None:
             scope = await self._share(scope, budget)
         return await self._at(scope, input, user_id, context)
@@ -89,7 +89,7 @@ class Pattern(ABC, Generic[R]):
     async def carry_out(self, scope: Scope, input: Any, *, user_id: str, context: str) -> R:
         """Do the work of a run (``Runnable``)."""
         self.check_input(input)
-        return await self._at(scope.settle_in(segment_of(self.name)), input, user_id, context)
+        return await self._at(scope.settle_in(self.name), input, user_id, context)
 
     async def _at(self, scope: Scope, input: Any, user_id: str, context: str) -> R:
         if self.budget is not None:

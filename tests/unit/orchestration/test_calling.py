@@ -127,7 +127,7 @@ def test_what_came_of_a_refused_budget_is_asked_again_with_a_larger_one() -> Non
             return result.content or "nothing"
 
     lives = Lives(
-        lambda calls: Pipeline([Patient(calls), Speaker("End", None, calls)]), "x", budget=Budget(max_calls=2)
+        lambda calls: Pipeline([Patient(calls), Speaker("End", None, calls)]), "x", budget=Budget(max_calls=1)
     )
     first = lives.live().result
     assert first.stopped == "budget" and "0:Patient/chat" not in lives.steps

@@ -150,8 +150,11 @@ class RunWriter(Protocol):
         """Let a run that was ``waiting`` be ``running`` again."""
         ...
 
-    def forget(self, hold: Hold, key: str, *, now: datetime) -> Awaitable[None]:
-        """Remove a step and all that were recorded after it; what they cost stays spent. Nothing for an unknown step."""
+    def forget(self, hold: Hold, key: str, keep: Sequence[str] = (), *, now: datetime) -> Awaitable[None]:
+        """Remove a step and all that were recorded after it, but for those to *keep*; what they cost stays spent.
+
+        Nothing for an unknown step.
+        """
         ...
 
     def end(self, hold: Hold, end: RunEnd, *, now: datetime) -> Awaitable[None]:

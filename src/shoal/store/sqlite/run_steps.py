@@ -31,7 +31,8 @@ _EVENT = """INSERT INTO run_events (run, feed, offset, path, type, agent_name, d
     VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
 _STREAM = "INSERT OR IGNORE INTO run_streams (stream, run) VALUES (?, ?)"
 _FORGET = """DELETE FROM run_steps
-    WHERE run = :run AND seq >= (SELECT seq FROM run_steps WHERE run = :run AND key = :key)"""
+    WHERE run = :run AND seq >= (SELECT seq FROM run_steps WHERE run = :run AND key = :key)
+    AND key NOT IN (SELECT value FROM json_each(:keep))"""
 
 
 def check_hold(cx: Transaction, hold: Hold) -> tuple[int, str | None, str]:
@@ -96,10 +97,10 @@ def _record(cx: Transaction, run: int, row: tuple[Any, ...]) -> bool:
     return True
 
 
-def forget(cx: Transaction, hold: Hold, key: str) -> None:
-    """Remove a step and all that were recorded after it."""
+def forget(cx: Transaction, hold: Hold, key: str, keep: str) -> None:
+    """Remove a step and all that were recorded after it, but for those of the JSON list *keep*."""
     run, _, _ = check_hold(cx, hold)
-    cx.execute(_FORGET, {"run": run, "key": key})
+    cx.execute(_FORGET, {"run": run, "key": key, "keep": keep})
 
 
 def open_account(cx: Transaction, hold: Hold, account_id: str, parent: str | None, budget: Budget) -> None:

@@ -57,9 +57,9 @@ class SqliteRunWriter:
         """Let a run that was waiting be running again."""
         return self._db.write(approvals.resume, hold, tuple(events))
 
-    def forget(self, hold: Hold, key: str, *, now: datetime) -> Awaitable[None]:
+    def forget(self, hold: Hold, key: str, keep: Sequence[str] = (), *, now: datetime) -> Awaitable[None]:
         """Remove a step and all that were recorded after it."""
-        return self._db.write(run_steps.forget, hold, key)
+        return self._db.write(run_steps.forget, hold, key, encode(list(keep)).decode())
 
     def end(self, hold: Hold, end: RunEnd, *, now: datetime) -> Awaitable[None]:
         """End the run, or this life of it."""
