@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
+
+import msgspec
 
 from shoal.errors import LeaseLostError
 from shoal.kernel.ambient import AgentAmbient, current_ambient
 from shoal.kernel.context import current_invocation
 from shoal.kernel.linkruns import LinkRuns
 from shoal.kernel.liverun import LiveRun
-from shoal.kernel.ports import RunEnd, RunOrder
+from shoal.kernel.ports import Begun, RunEnd, RunOrder
 from shoal.kernel.run import RunStatus
 from shoal.kernel.scope import Scope, current_scope
 from shoal.kernel.starting import live_in_memory, new_record
@@ -68,9 +71,21 @@ async def _begin(ambient: AgentAmbient, invocation_id: str, task: Task) -> LiveR
     )
     writer = LinkRuns(ambient.link, invocation_id)
     begun = await writer.begin(RunOrder(record=record, node_id=""), now=record.started_at)
+    if task.retry_count:
+        begun = await _without_failures(writer, begun, now=clock.now())
     live = LiveRun(writer, begun, clock, durable=True)
     live.root.settle_in("task")  # several patterns may be run in it: each gets a place below
     return live
+
+
+async def _without_failures(writer: LinkRuns, begun: Begun, *, now: datetime) -> Begun:
+    """Forget the steps that failed: a task that is retried after an error is to try them again, and keep the others."""
+    assert begun.hold is not None, "a task's run is always taken up"
+    kept = {step.key: step for step in begun.steps if step.error is None}
+    for step in begun.steps:
+        if step.error is not None:
+            await writer.forget(begun.hold, step.key, tuple(kept), now=now)
+    return msgspec.structs.replace(begun, steps=tuple(kept.values()))
 
 
 def in_task() -> bool:
