@@ -3,6 +3,7 @@
 Start it twice: python examples/orchestration/durable.py [--model openai:gpt-6-luna]
 The first time it kills itself in the second round. The second time it goes on there: what was answered before is not asked
 again, and is not paid for again. A third time it gives the recorded result, and asks nobody.
+To begin anew, remove debate.db.
 Without --model the models are scripted: it needs no key and costs nothing.
 """
 
@@ -59,7 +60,8 @@ async def main() -> None:
         result = await runtime.run(debate, "A four-day week?", run_id=RUN_ID)
         print(result.conclusion)
         print(f"{len(result.messages)} messages and a conclusion for ${result.total_cost:.2f}")
-        print(f"Calls now: {calls() - before}, in all lives: {calls()}, paid for: {result.usage.calls}")
+        if calls():  # a real model's are not counted
+            print(f"Calls now: {calls() - before}, in all lives: {calls()}, paid for: {result.usage.calls}")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", help="provider:name, for the agent that answers")
     real = parser.parse_args().model
-    model, short = (real, 30.0) if real else (SAYS, 0.2)
+    model, short = (real, 10.0) if real else (SAYS, 0.2)
 
     def agents() -> list[Agent[Any]]:
         """Return new agents: one that answers, one that fails, one that takes too long."""

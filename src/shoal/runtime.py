@@ -11,7 +11,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 
 from shoal.bus import open_bus
 from shoal.config import Config, load_config, meeting_place, output_folder, store_url
@@ -20,6 +20,7 @@ from shoal.hosts import child_hosts
 from shoal.kernel.agent import AgentInstance, AgentProtocol, AgentSource, AgentStatus, BaseAgent, RestartPolicy
 from shoal.kernel.agents import AgentOptions, Agents
 from shoal.kernel.budget import Budget
+from shoal.kernel.carrying import Runnable
 from shoal.kernel.clock import RealClock
 from shoal.kernel.context import AgentContext
 from shoal.kernel.env import Env, RuntimeStatus
@@ -36,6 +37,7 @@ from shoal.kernel.remote import RemoteAgent
 from shoal.kernel.run import RunOptions
 from shoal.kernel.runhandle import RunHandle
 from shoal.kernel.running import NodeAmbient
+from shoal.kernel.runs import RunGiven
 from shoal.kernel.shared_store import SharedStore
 from shoal.kernel.task import QueuePosition, RetryPolicy, Task, TaskSpec, TaskStatus
 from shoal.kernel.thread import ThreadHost
@@ -74,6 +76,8 @@ __all__ = [
     "TaskSpec",
     "TaskStatus",
 ]
+
+R = TypeVar("R")
 
 
 class AgentRuntime(Verbs):
@@ -257,6 +261,12 @@ class AgentRuntime(Verbs):
 
     # -- runs
 
+    @overload
+    def run(self, pattern: Runnable[R], input: Any, **given: Unpack[RunGiven]) -> RunHandle[R]: ...
+
+    @overload
+    def run(self, pattern: object, input: Any, **given: Unpack[RunGiven]) -> RunHandle[Any]: ...
+
     def run(
         self,
         pattern: Any,
@@ -280,7 +290,7 @@ class AgentRuntime(Verbs):
             budget: what it may use; of a known run, the new limits.
             context: stands before the input, or goes to patterns that take one.
             user_id: for whom.
-            options: see ``RunOptions``.
+            options: see ``shoal.orchestration.RunOptions``.
 
         Raises:
             PayloadError: the input is no JSON value. TypeError, ValueError: *pattern* cannot be run.

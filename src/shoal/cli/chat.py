@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
-from shoal.cli.options import Json
+from shoal.cli.options import Json, url_of
 
 if TYPE_CHECKING:
     from shoal.llm import Agent, ChatResult
@@ -28,7 +28,10 @@ def chat(
     thread: Annotated[
         str | None, typer.Option(metavar="ID", help="A conversation that is kept; needs --store.")
     ] = None,
-    store: Annotated[str | None, typer.Option(metavar="URL", help="Where conversations are kept.")] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Where conversations are kept, as sqlite:///FILE or a plain path."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Talk with a model. The answer comes as it is written; what it cost goes to standard error.
@@ -60,7 +63,7 @@ async def _chat(
     async with contextlib.AsyncExitStack() as stack:
         kept: Any = None
         if store is not None:
-            kept = MessageStore(await stack.enter_async_context(open_store(store)))
+            kept = MessageStore(await stack.enter_async_context(open_store(url_of(store))))
         agent: Agent[Any] = Agent(name="Assistant", role=role, model=model, base_url=base_url, store=kept)
         if message is not None:
             await _answer(agent, message, thread, json)

@@ -33,7 +33,11 @@ Question = Annotated[
     str | None, typer.Argument(metavar="APPROVAL", help="The id of a question; default: the only one.")
 ]
 By = Annotated[str | None, typer.Option(metavar="WHO", help="Who decides; default: the user of this terminal.")]
-Note = Annotated[str, typer.Option(metavar="TEXT", help="Why; a model reads the reason of a denial.")]
+Note = Annotated[
+    str, typer.Option(metavar="TEXT", help="For the record; to a question of the kind outcome: what it did.")
+]
+Denial = Annotated[str, typer.Option(metavar="TEXT", help="Why; the model reads it.")]
+Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why; it stands in the run.")]
 
 
 @app.command("list", epilog=EPILOG)
@@ -88,7 +92,7 @@ def show(run_id: RunId, store: Store = None, json: Json = False) -> None:
 
     async def look() -> tuple[RunRecord, Sequence[RunStep], Sequence[Approval]]:
         async with Client(store=url_of(store), read_only=True) as client:
-            return client.runs.get(run_id), client.runs.steps(run_id), client.runs.approvals(run_id)
+            return client.runs.get(run_id), client.runs.steps(run_id), client.runs.approvals(run_id, undecided=False)
 
     run, steps, asked = asyncio.run(look())
     if json:
@@ -97,8 +101,8 @@ def show(run_id: RunId, store: Store = None, json: Json = False) -> None:
     facts(_facts(run))
     table(("step", "kind", "agent", "cost", "outcome"), [_step(step) for step in steps], empty="no steps")
     if asked:
-        rows = [(a.id, a.kind, a.agent_name, a.tool, clip(text_of(a.arguments), 60)) for a in asked]
-        table(("asks", "kind", "agent", "tool", "arguments"), rows, empty="")
+        rows = [(a.id, a.kind, a.agent_name, a.tool, clip(text_of(a.arguments), 60), _decision(a)) for a in asked]
+        table(("question", "kind", "agent", "tool", "arguments", "decision"), rows, empty="")
     table(("agent", "model", "calls", "input", "output", "cost"), _cost_rows(steps), empty="no costs")
 
 
@@ -127,11 +131,18 @@ def _step(step: RunStep) -> tuple[object, ...]:
     return step.key, step.kind, step.agent_name, _money(step.usage), outcome
 
 
+def _decision(asked: Approval) -> str:
+    if asked.decision is None:
+        return "waits"
+    by = f" by {asked.decided_by}" if asked.decided_by else ""
+    return clip(f"{asked.decision}{by}{': ' if asked.note else ''}{asked.note}", 60)
+
+
 def _cost_rows(steps: Sequence[RunStep]) -> list[tuple[object, ...]]:
     """Return what was used by agent and model, and in all."""
     found: dict[tuple[str, str], Usage] = {}
     for step in steps:
-        if step.usage != Usage():
+        if step.usage.calls:
             model = step.output.get("model", "") if isinstance(step.output, dict) else ""
             key = (step.agent_name, str(model))
             found[key] = found.get(key, Usage()) + step.usage
@@ -182,7 +193,7 @@ def _news(event: RunEvent) -> str:
 
 
 @app.command("cancel", epilog=EPILOG)
-def cancel(run_id: RunId, reason: Note = "", store: Store = None) -> None:
+def cancel(run_id: RunId, reason: Reason = "", store: Store = None) -> None:
     """Cancel a run; what it has done is kept, and the same id goes on later.
 
     \b
@@ -209,7 +220,7 @@ def approve(run_id: RunId, approval: Question = None, by: By = None, note: Note 
 
 
 @app.command("deny", epilog=EPILOG)
-def deny(run_id: RunId, approval: Question = None, by: By = None, reason: Note = "", store: Store = None) -> None:
+def deny(run_id: RunId, approval: Question = None, by: By = None, reason: Denial = "", store: Store = None) -> None:
     """Say no to what a run asks.
 
     \b

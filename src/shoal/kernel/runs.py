@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
 
 from shoal.kernel.ambient import Ambient
 from shoal.kernel.budget import Budget
@@ -21,11 +21,21 @@ from shoal.kernel.taskrun import run_of
 if TYPE_CHECKING:
     from shoal.kernel.env import Env
 
-__all__ = ["Runs"]
+__all__ = ["RunGiven", "Runs"]
 
 R = TypeVar("R")
 
 _PAGE = 500
+
+
+class RunGiven(TypedDict, total=False):
+    """What ``runtime.run`` takes by name, for type checkers."""
+
+    run_id: str | None
+    budget: Budget | None
+    context: str
+    user_id: str
+    options: RunOptions | None
 
 
 class Runs:
@@ -137,9 +147,9 @@ class Runs:
 
     # -- deciding
 
-    def approvals(self, run_id: str | None = None) -> Sequence[Approval]:
-        """Return the questions that nobody has decided yet, oldest first."""
-        return self._env.store.runs.approvals(run_id)
+    def approvals(self, run_id: str | None = None, *, undecided: bool = True) -> Sequence[Approval]:
+        """Return the questions of a run, or of all, oldest first; with *undecided*, those that nobody has decided yet."""
+        return self._env.store.runs.approvals(run_id, undecided=undecided)
 
     async def approve(self, approval_id: str, by: str, note: str = "") -> Approval:
         """Say yes. Of a question that is decided, the first decision is returned. Raises ApprovalNotFoundError."""

@@ -95,7 +95,10 @@ def _name(model: str | None, provider: str | None) -> tuple[str, str]:
             return provider, model.removeprefix(f"{provider}:")
         if provider not in DEFAULT_MODELS:
             known = nearest(provider, DEFAULT_MODELS)
-            raise ConfigError(f"provider {provider!r:.80} has no default model{known}: give model=")
+            having = ", ".join(sorted(DEFAULT_MODELS))
+            raise ConfigError(
+                f"provider {provider!r:.80} has no default model{known}: give model= (these have one: {having})"
+            )
         return provider, DEFAULT_MODELS[provider]
     if not model:
         raise ConfigError("no model: give model='provider:name', or provider= for its default")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from shoal.kernel.budget import Budget, LoopLimits
     from shoal.kernel.run import Approval, Handoff, RunEvent, RunOptions, RunRecord, RunStatus, RunStep
+    from shoal.kernel.runhandle import RunHandle
     from shoal.kernel.usage import Usage
     from shoal.orchestration.agents import as_agent
     from shoal.orchestration.calling import call
@@ -54,6 +55,7 @@ __all__ = [
     "PipelineResult",
     "PipelineStep",
     "RunEvent",
+    "RunHandle",
     "RunOptions",
     "RunRecord",
     "RunStatus",
@@ -76,6 +78,7 @@ __all__ = [
 _MODULES = {
     "shoal.kernel.budget": ("Budget", "LoopLimits"),
     "shoal.kernel.run": ("Approval", "Handoff", "RunEvent", "RunOptions", "RunRecord", "RunStatus", "RunStep"),
+    "shoal.kernel.runhandle": ("RunHandle",),
     "shoal.kernel.usage": ("Usage",),
     "shoal.orchestration.agents": ("as_agent",),
     "shoal.orchestration.calling": ("call",),

@@ -167,7 +167,9 @@ def checked_agent(agent: Any, what: str) -> Any:
         if _own_name(agent) is None:
             raise ValueError(f"{what} is a function without a name: give it a name: as_agent(fn, name=…)")
         return as_agent(agent)
-    raise TypeError(f"{what} ({type(agent).__name__}) has no async chat(message)")
+    error = TypeError(f"{what} ({type(agent).__name__}) has no async chat(message)")
+    error.add_note("as_agent(obj, name=…, call=…) makes an agent of it.")
+    raise error
 
 
 def _check_instances(given: Sequence[Any], found: Sequence[Any]) -> None:

@@ -8,7 +8,7 @@ import msgspec
 
 from shoal.kernel.carrying import Runnable
 from shoal.kernel.scope import Scope
-from shoal.orchestration.agents import check_agents, name_of
+from shoal.orchestration.agents import checked_agent, name_of
 from shoal.orchestration.calling import call_at
 from shoal.orchestration.results import AgentResult
 
@@ -19,7 +19,7 @@ class Solo:
     """An agent that is no agent of Shoal, as what ``runtime.run`` carries out: its answer is the result."""
 
     def __init__(self, agent: Any) -> None:
-        (self.agent,) = check_agents([agent], pattern="run", again="allow")
+        self.agent = checked_agent(agent, "what is to run")
         self.name = name_of(self.agent)
 
     async def carry_out(self, scope: Scope, input: Any, *, user_id: str, context: str) -> AgentResult:

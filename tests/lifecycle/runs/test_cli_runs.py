@@ -78,6 +78,9 @@ def test_a_run_that_asks_is_shown_approved_and_goes_on_at_once(tmp_path: Path) -
             assert [json.loads(line) for line in again] == heard[after:]
     costs = shoal(tmp_path, "runs", "show", "r").stdout
     assert "$0.500000" in costs and "Admin" in costs and "completed" in costs
+    assert "approved by ada: go on" in costs
+    by_model = costs.partition("AGENT  MODEL")[2].splitlines()[1:]
+    assert by_model and all(row.split()[-4] != "0" for row in by_model), "what made no call is no row"
 
 
 @pytest.mark.spec("O50")
@@ -182,5 +185,7 @@ def test_chat_keeps_a_conversation(tmp_path: Path) -> None:
     for message in ("one", "two"):
         done = _chat(tmp_path, message, "--store", store, "--thread", "t")
         assert (done.returncode, done.stdout) == (0, f"{message}\n"), done.stderr
+    plain = _chat(tmp_path, "three", "--store", "talk.db", "--thread", "t")  # a plain path, as everywhere
+    assert (plain.returncode, plain.stdout) == (0, "three\n"), plain.stderr
     refused(_chat(tmp_path, "x", "--thread", "t"), 2, "--thread needs --store")
     refused(_chat(tmp_path, "x", "--model", "nonsense:x"), 2, "nonsense")

@@ -68,7 +68,7 @@ def test_a_model_is_itself() -> None:
         ("gpt-6-luna", {"provider": "antropic"}, "did you mean 'anthropic'?"),
         ("gpt-6-luna", {}, "names no provider: write 'provider:name', or give provider="),
         (None, {}, "no model: give model='provider:name', or provider="),
-        (None, {"provider": "cohere"}, "has no default model: give model="),
+        (None, {"provider": "cohere"}, "has no default model: give model= (these have one: anthropic, deepseek, "),
         (None, {"base_url": "http://127.0.0.1:1"}, "base_url needs model="),
         ("m", {"base_url": "127.0.0.1:1"}, "it must be an URL such as"),
         ("openai:gpt-6-luna", {}, "has no key: set the environment variable OPENAI_API_KEY, or give api_key="),
