@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 FIRST = ["tests/architecture", "tests/lifecycle/boxes", "tests/examples", "tests/unit"]
-"""All that makes boxes is in one half: what counts processes, mounts and groups would see the other half's."""
+"""Most of what makes boxes is in one half, so that those tests have the machine to themselves."""
 HALVES = {"first": FIRST, "second": ["tests", *(f"--ignore={path}" for path in FIRST)]}
 
 
