@@ -6,6 +6,7 @@ In a page, a table stands between ``<!-- table NAME -->`` and ``<!-- end -->``.
 from __future__ import annotations
 
 import ast
+import dataclasses
 import inspect
 import re
 import textwrap
@@ -34,7 +35,41 @@ from shoal.boxes import guest as shoal_guest
 from shoal.config import Config, _allowed
 from shoal.kernel.agents import AgentOptions
 from shoal.kernel.context import Metrics
+from shoal.kernel.runhandle import RunHandle
+from shoal.kernel.runs import Runs
 from shoal.kernel.tasks import TaskOptions
+from shoal.llm import Agent
+from shoal.orchestration import (
+    AgentResult,
+    Approval,
+    Budget,
+    ConditionalPipeline,
+    Consensus,
+    Debate,
+    DebateMessage,
+    DebateResult,
+    Dissent,
+    Handoff,
+    LoopLimits,
+    ParallelAgents,
+    ParallelResult,
+    Pipeline,
+    PipelineResult,
+    PipelineStep,
+    RunEvent,
+    RunOptions,
+    RunRecord,
+    RunStep,
+    Supervisor,
+    SupervisorConfig,
+    SupervisorResult,
+    Team,
+    TeamMessage,
+    TeamResult,
+    Usage,
+    WorkerResult,
+    WorkerTask,
+)
 from shoal.runtime import (
     AgentContext,
     AgentInstance,
@@ -63,6 +98,17 @@ RECORDS = (
     *(AgentMessage, DeadLetter, Event, EventFilter, SharedValue),
 )
 BOX_RECORDS = (Mount, BoxPolicy, ExecResult, LogLine, BoxStats, AuditRecord, ProbeResult)
+RESULT_RECORDS = (
+    *(AgentResult, ParallelResult, PipelineResult, PipelineStep, SupervisorResult, WorkerTask, WorkerResult),
+    *(DebateResult, DebateMessage, Consensus, Dissent, TeamResult, TeamMessage, Handoff),
+)
+RUN_RECORDS = (Usage, RunRecord, RunStep, RunEvent, Approval)
+SHARED = {
+    "name": "Of the pattern, in results, keys and the store.",
+    "budget": "Its share within a larger run (`Budget`).",
+    "loop": "When it goes in circles (`LoopLimits`).",
+}
+"""What arguments mean that several patterns have."""
 SECTION = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.S)
 
 
@@ -203,6 +249,21 @@ def fields(cls: type[msgspec.Struct]) -> Callable[[], str]:
     return make
 
 
+def members(cls: type) -> Callable[[], str]:
+    """The arguments of a dataclass whose docstring explains each under ``Args``."""
+
+    def make() -> str:
+        meanings = _explained(cls)
+        rows = []
+        for field in dataclasses.fields(cls):
+            if field.init:
+                default = "" if field.default is dataclasses.MISSING else f"`{_plain(field.default)}`"
+                rows.append((f"`{field.name}`", default, meanings.get(field.name, SHARED.get(field.name, ""))))
+        return table(("argument", "default", "meaning"), rows)
+
+    return make
+
+
 def state_of_a_box() -> str:
     return table(("attribute", "is"), [(f"`{name}`", text) for name, text in _explained(Box).items()])
 
@@ -243,6 +304,24 @@ MAKERS: dict[str, Callable[[], str]] = {
     "box_records": records(BOX_RECORDS),
     "audit": verbs(Audit),
     "guest": guest,
+    "model_agent": members(Agent),
+    "model_agent_verbs": verbs(Agent),
+    "parallel": members(ParallelAgents),
+    "pipeline": members(Pipeline),
+    "conditional": members(ConditionalPipeline),
+    "supervisor": members(Supervisor),
+    "supervisor_config": members(SupervisorConfig)
+    if dataclasses.is_dataclass(SupervisorConfig)
+    else fields(SupervisorConfig),
+    "debate": members(Debate),
+    "team": members(Team),
+    "results": records(RESULT_RECORDS),
+    "runs": verbs(Runs),
+    "run_handle": verbs(RunHandle),
+    "run_records": records(RUN_RECORDS),
+    "budget": fields(Budget),
+    "loop_limits": fields(LoopLimits),
+    "run_options": fields(RunOptions),
 }
 
 
