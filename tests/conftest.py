@@ -7,6 +7,7 @@ import gc
 import logging
 import os
 import re
+import signal
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ pytest_plugins = ["shoal.testing.plugin"]
 T = TypeVar("T")
 HANG_SECONDS = 100
 CHILD_SECONDS = 5.0
+WHOLE_TEST_SECONDS = 300.0
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -75,6 +77,29 @@ def lost_errors() -> Iterator[list[logging.LogRecord]]:
     if records:
         formatter = logging.Formatter()
         pytest.fail("lost on an event loop:\n" + "\n".join(formatter.format(r) for r in records), pytrace=False)
+
+
+class Hung(BaseException):
+    """A test takes so long that it will never end. No ``except Exception`` may survive it."""
+
+
+@pytest.fixture(autouse=True)
+def no_test_hangs() -> Iterator[None]:
+    """Fail a test that takes longer than any should, in place of a whole run that never ends."""
+    if os.environ.get("SHOAL_LONG") == "full":
+        yield
+        return
+
+    def strike(number: int, frame: object) -> None:
+        raise Hung(f"it takes longer than {WHOLE_TEST_SECONDS:g} s")
+
+    before = signal.signal(signal.SIGALRM, strike)
+    signal.setitimer(signal.ITIMER_REAL, WHOLE_TEST_SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture(autouse=True)
