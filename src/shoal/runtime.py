@@ -49,6 +49,7 @@ from shoal.store import open_store
 
 if TYPE_CHECKING:
     from shoal.llm import ChatStream
+    from shoal.orchestration.workflow.delivery import CodeRunner
 
 __all__ = [
     "AgentContext",
@@ -285,7 +286,7 @@ class AgentRuntime(Verbs):
 
         Args:
             pattern: a pattern, or anything that can ``chat``.
-            input: what it is run on, a JSON value.
+            input: what it is run on, a JSON value, or a record, which is stored as one.
             run_id: 1 to 200 characters without ``/``; default made up.
             budget: what it may use; of a known run, the new limits.
             context: stands before the input, or goes to patterns that take one.
@@ -321,6 +322,21 @@ class AgentRuntime(Verbs):
         Raises AgentNotFoundError.
         """
         return RemoteAgent(self._here, name_or_id, timeout)
+
+    def code_runner(self, isolation: str = "auto", network: bool = False, memory_mib: float = 512) -> CodeRunner:
+        """Return what runs code of others in fresh boxes, until this runtime stops (see ``BoxRunner``).
+
+        Args:
+            isolation: a level of boxes; ``auto`` is the strongest that works here, and never ``process``.
+            network: whether the code may use the host's network.
+            memory_mib: what all processes of a box may take.
+
+        Raises:
+            ValueError, ConfigError, BoxSpecError: there can be no such boxes; whether there are, its ``check`` tells.
+        """
+        from shoal.coderunners import code_runner
+
+        return code_runner(self._here.env, isolation, network, memory_mib)
 
     # -- agents
 

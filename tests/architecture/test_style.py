@@ -22,6 +22,7 @@ OWN_TIME = {
     "boxes/guest/": "another process, which has the standard library only",
     "boxes/vmcheck.py": "another process, which times the processor",
     "boxes/vmrelay.py": "another process, which tells a virtual machine the time",
+    "orchestration/workflow/codeguest/": "a process in a box, which has the standard library only",
     "testing/": "the virtual clock, fault delays, and guards of the test kit against hanging",
 }
 MAY_NAME_CHANCE = {

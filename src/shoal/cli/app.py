@@ -14,7 +14,7 @@ import shoal
 from shoal.cli import agents, boxes, chat, db, doctor, events, export, metrics, run, runs, tasks
 from shoal.cli.ending import INTERRUPTED
 from shoal.cli.options import EPILOG, SETTINGS
-from shoal.errors import MissingExtraError, ShoalError, StoreError
+from shoal.errors import MissingExtraError, RunActiveError, RunConflictError, ShoalError, StoreError
 
 __all__ = ["app", "carry_out", "shoal_command", "version"]
 
@@ -124,8 +124,8 @@ def _explain(error: Any) -> tuple[str, str, int]:
     if isinstance(error, (ValueError, TypeError)) and (isinstance(error, ShoalError) or _ours(error)):
         return str(error), note, BAD_USAGE
     if isinstance(error, (ShoalError, OSError)):
-        missing = (LookupError, MissingExtraError, FileNotFoundError, PermissionError)
-        return str(error), note, BAD_USAGE if isinstance(error, missing) else WORK_FAILED
+        refused = (LookupError, MissingExtraError, FileNotFoundError, PermissionError, RunActiveError, RunConflictError)
+        return str(error), note, BAD_USAGE if isinstance(error, refused) else WORK_FAILED
     return f"{type(error).__name__}: {error}", "This is a fault of Shoal; --debug shows where.", WORK_FAILED
 
 

@@ -8,20 +8,25 @@ import signal
 import sys
 import sysconfig
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import NoReturn, Self
+from typing import Any, NoReturn, Self
 
 import shoal
 from shoal.kernel.clock import RealClock
+from shoal.kernel.limits import ResourceLimit
+from shoal.runtime import AgentRuntime
 
-__all__ = ["INTERRUPTED", "Interruption", "end_now", "left_behind", "name_pool"]
+__all__ = ["INTERRUPTED", "Interruption", "end_now", "in_loop", "in_runtime", "left_behind", "name_pool"]
 
 INTERRUPTED = 130
 
 _SETTLE_SECONDS = 0.5
+_PATIENCE_SECONDS = 1.0
+"""What the end may take before it is said what is waited for."""
+
 _LOOK_SECONDS = 0.02
 _SHOAL = str(Path(shoal.__file__).parent)
 _LIBRARIES = ("site-packages", "dist-packages")
@@ -37,6 +42,7 @@ class Interruption:
 
     def __init__(self) -> None:
         self.standing: Callable[[], tuple[int, int]] = lambda: (0, 0)  # how many tasks run, and how many wait
+        self.saying: Callable[[], str] = self._standing_text  # what the first signal says
         self.heard = False
         self.ending = False  # the work is done: there is nothing to cancel, so the next signal is the last
         self._cancel: Callable[[], object] = lambda: None
@@ -59,12 +65,15 @@ class Interruption:
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         if self.heard or self.ending:
-            _write("\x1b[?25h" if _on_terminal() else "")  # a progress bar hides the cursor
+            _show_cursor()
             os._exit(INTERRUPTED)
         self.heard = True
-        running, waiting = self.standing()
-        _write(f"stopping: {running} running, {waiting} waiting; once more to end now\n")
+        _write(self.saying())
         self._cancel()
+
+    def _standing_text(self) -> str:
+        running, waiting = self.standing()
+        return f"stopping: {running} running, {waiting} waiting; once more to end now\n"
 
 
 def _write(text: str) -> None:
@@ -74,6 +83,14 @@ def _write(text: str) -> None:
 
 def _on_terminal() -> bool:
     return os.isatty(2)
+
+
+def _show_cursor() -> None:
+    """Undo what a progress bar or a live view has done to the terminal."""
+    for terminal in (1, 2):
+        if os.isatty(terminal):
+            os.write(terminal, b"\x1b[?25h")
+            return
 
 
 def name_pool() -> None:
@@ -150,6 +167,53 @@ def _own_line(frames: Iterable[FrameType]) -> str | None:
             return line
         library = library or line
     return library
+
+
+async def in_runtime(url: str, interruption: Interruption, work: Callable[[AgentRuntime], Awaitable[int]]) -> int:
+    """Do *work* in a runtime on the store at *url*, end both in order, and return the exit code that *work* returned."""
+    interruption.cancels_this()
+    name_pool()
+    runtime = AgentRuntime(store=url, resource_limits=ResourceLimit(max_task_queue_size=None))
+    await runtime.start()
+    try:
+        code = await work(runtime)
+    finally:
+        interruption.ending = True
+        await _stop(runtime, quiet=interruption.heard)
+    if left := await left_behind(runtime.settings.cancel_grace_seconds):
+        end_now(code, left)
+    return code
+
+
+async def _stop(runtime: AgentRuntime, *, quiet: bool) -> None:
+    """Stop, which is bounded: what was told to end has its grace, and is left then."""
+
+    def say() -> None:
+        print("waiting for what still runs; Ctrl-C ends it now", file=sys.stderr, flush=True)
+
+    timer = None if quiet else RealClock().call_later(_PATIENCE_SECONDS, say)
+    try:
+        await runtime.stop()
+    finally:
+        if timer is not None:
+            timer.cancel()
+
+
+def in_loop(work: Callable[[Interruption], Coroutine[Any, Any, int]]) -> int:
+    """Do *work* in an event loop of its own, with Ctrl-C heard, and return its exit code."""
+    with Interruption() as interruption, asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        try:
+            return runner.run(work(interruption))
+        except asyncio.CancelledError:  # by Ctrl-C, before there was anything to cancel
+            return INTERRUPTED
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
 
 
 def end_now(code: int, left: list[str]) -> NoReturn:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
+from shoal.cli.costs import cost_rows, money
 from shoal.cli.options import EPILOG, SETTINGS, Json, Store, url_of
 from shoal.cli.show import clip, document, facts, line, local, table, text_of
 from shoal.client import Client
@@ -71,7 +72,7 @@ def list_(
             run.status,
             run.label,
             run.usage.calls,
-            _money(run.usage),
+            money(run.usage),
             local(run.started_at),
             waiting.get(run.run_id, ""),
         )
@@ -103,7 +104,7 @@ def show(run_id: RunId, store: Store = None, json: Json = False) -> None:
     if asked:
         rows = [(a.id, a.kind, a.agent_name, a.tool, clip(text_of(a.arguments), 60), _decision(a)) for a in asked]
         table(("question", "kind", "agent", "tool", "arguments", "decision"), rows, empty="")
-    table(("agent", "model", "calls", "input", "output", "cost"), _cost_rows(steps), empty="no costs")
+    table(("agent", "model", "calls", "input", "output", "cost"), cost_rows(steps), empty="no costs")
 
 
 def _facts(run: RunRecord) -> dict[str, object]:
@@ -117,7 +118,7 @@ def _facts(run: RunRecord) -> dict[str, object]:
         "node": run.node_id,
         "started": local(run.started_at),
         "finished": local(run.finished_at) if run.finished_at else None,
-        "cost": _money(run.usage),
+        "cost": money(run.usage),
         "lost": f"{run.usage.lost_calls} calls, at most ${run.usage.lost_pico / 1e12:.6f}"
         if run.usage.lost_calls
         else None,
@@ -128,7 +129,7 @@ def _step(step: RunStep) -> tuple[object, ...]:
     outcome = "under way" if step.finished_at is None else clip(text_of(step.output), 60)
     if step.error is not None:
         outcome = clip(step.error.text, 60)
-    return step.key, step.kind, step.agent_name, _money(step.usage), outcome
+    return step.key, step.kind, step.agent_name, money(step.usage), outcome
 
 
 def _decision(asked: Approval) -> str:
@@ -136,29 +137,6 @@ def _decision(asked: Approval) -> str:
         return "waits"
     by = f" by {asked.decided_by}" if asked.decided_by else ""
     return clip(f"{asked.decision}{by}{': ' if asked.note else ''}{asked.note}", 60)
-
-
-def _cost_rows(steps: Sequence[RunStep]) -> list[tuple[object, ...]]:
-    """Return what was used by agent and model, and in all."""
-    found: dict[tuple[str, str], Usage] = {}
-    for step in steps:
-        if step.usage.calls:
-            model = step.output.get("model", "") if isinstance(step.output, dict) else ""
-            key = (step.agent_name, str(model))
-            found[key] = found.get(key, Usage()) + step.usage
-    rows = [(*key, *_used(usage)) for key, usage in sorted(found.items())]
-    if len(rows) > 1:
-        rows.append(("all", "", *_used(sum(found.values(), start=Usage()))))
-    return rows
-
-
-def _used(usage: Usage) -> tuple[object, ...]:
-    return usage.calls, usage.input_tokens, usage.output_tokens, _money(usage)
-
-
-def _money(usage: Usage) -> str:
-    """Return a cost for people; a + says that some calls have no known price."""
-    return f"${usage.cost:.6f}{'+' if usage.unpriced_calls else ''}"
 
 
 @app.command("watch", epilog=EPILOG)

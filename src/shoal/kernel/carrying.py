@@ -52,7 +52,10 @@ async def carry(live: LiveRun, runnable: Runnable[R], input: Any, *, user_id: st
 
     Returns its result. Raises what makes a result impossible; the run can go on then, but for what an agent itself raised.
     """
-    live.feed.tell("", RunEventType.RUN_STARTED, "", {"pattern": runnable.name})
+    started: dict[str, Any] = {"pattern": runnable.name}
+    if live.record.budget is not None:
+        started["budget"] = msgspec.to_builtins(live.record.budget)
+    live.feed.tell("", RunEventType.RUN_STARTED, "", started)
     try:
         with live.root.entered():
             result = await runnable.carry_out(live.root, input, user_id=user_id, context=context)

@@ -222,6 +222,8 @@ class LiveRun:
         data: dict[str, Any] = {"kind": step.kind, **order.note}
         if step.usage.cost_pico:
             data["cost"] = step.usage.cost
+        if step.usage.tokens:
+            data["tokens"] = step.usage.tokens
         if step.error is None:
             self.feed.tell(step.key, RunEventType.STEP_FINISHED, step.agent_name, data)
         else:

@@ -88,6 +88,11 @@ class RemoteAgent:
         step = await scope.step(order, ask)
         return msgspec.convert(step.output, ChatAnswer)
 
+    async def health(self) -> str:
+        """Return ``healthy``, ``starting``, or how it stands otherwise, as the directory knows it; the agent is not asked."""
+        status = self._node.agents.get(self.name).status
+        return "healthy" if status in (AgentStatus.RUNNING, AgentStatus.PAUSED) else str(status)
+
     async def _ask(self, scope: Scope, ticket: Ticket, data: dict[str, Any]) -> ChatAnswer:
         if scope.run.durable:
             try:

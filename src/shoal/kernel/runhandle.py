@@ -105,9 +105,13 @@ class RunHandle(Generic[R]):
                 await end([self._work], self._clock)
             raise
 
+    async def begun(self) -> None:
+        """Wait until it was taken up, or could not be."""
+        await self._begun.wait()
+
     async def events(self, after: int = 0) -> AsyncIterator[RunEvent]:
         """Yield its news after an offset, as they come, until it ends. A slow reader does not slow it."""
-        await self._begun.wait()
+        await self.begun()
         if self._live is not None:
             source = self._live.feed.follow(after)
         elif self._past is not None:
@@ -119,7 +123,7 @@ class RunHandle(Generic[R]):
 
     async def cancel(self, reason: str = "") -> None:
         """Cancel it; its result is then what was finished, with ``stopped="cancelled"``. The same id goes on."""
-        await self._begun.wait()
+        await self.begun()
         if self._live is None or self._work is None or self._work.done():
             return
         self._live.cancelled = reason or "cancelled"

@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
 
+import msgspec
+
 from shoal.kernel.ambient import Ambient
 from shoal.kernel.budget import Budget
 from shoal.kernel.carrying import Runnable
@@ -72,7 +74,8 @@ class Runs:
         chosen = RunOptions() if options is None else options
         if not isinstance(chosen, RunOptions):
             raise TypeError(f"options must be RunOptions, not {type(chosen).__name__}")
-        copy, _ = checked(input, "input", env.settings.max_payload_bytes)
+        value = msgspec.to_builtins(input) if isinstance(input, msgspec.Struct) else input
+        copy, _ = checked(value, "input", env.settings.max_payload_bytes)
         record = new_record(
             runnable.name,
             copy,
@@ -121,16 +124,26 @@ class Runs:
         """Return its steps in order of recording. Raises RunNotFoundError."""
         return self._env.store.runs.steps(run_id)
 
-    async def events(self, run_id: str, after: int = 0) -> AsyncIterator[RunEvent]:
-        """Yield the news of a run, or of a stream of one, after an offset, until its end; on whichever node it runs.
+    def result(self, run_id: str) -> Any:
+        """Return the recorded result of a finished run as a JSON value; None when it has none, or raised.
 
         Raises RunNotFoundError.
         """
+        stored: Any = self._env.store.runs.result(run_id)
+        return stored.get("value") if isinstance(stored, dict) else None
+
+    async def events(self, run_id: str, after: int = 0) -> AsyncIterator[RunEvent]:
+        """Yield the news of a run, or of a stream of one, after an offset, until its end; on whichever node it runs.
+
+        Of a run that was started here a moment ago, they come when it has begun. Raises RunNotFoundError.
+        """
         owner = run_id.split("/", 1)[0]
+        here = self.running.get(owner)
+        if here is not None:
+            await here.begun()
         self.get(owner)
-        here = self.running.get(run_id)
-        if here is not None and here.live is not None:
-            async for event in here.events(after):
+        if here is not None and here.live is not None and run_id == owner:
+            async for event in here.live.feed.follow(after):
                 yield event
             return
         while True:

@@ -95,17 +95,20 @@ class Scope:
         run: the run.
         path: its place, segments joined by ``/``; the root's is empty.
         usage: of all that was done in it, replayed or not.
+        room: whose conversations the agents here go on with: those of the nearest place above that was made a room of its
+            own (``as_room``); empty: those of the run.
         set_aside: the key of a step under way here for which a call is reserved that it does not make itself when agents
             are asked within it: they reserve their own.
     """
 
-    __slots__ = ("_names", "_ordinals", "_vacant", "account", "parent", "path", "run", "set_aside", "usage")
+    __slots__ = ("_names", "_ordinals", "_vacant", "account", "parent", "path", "room", "run", "set_aside", "usage")
 
     def __init__(self, run: LiveRun, path: str = "", parent: Scope | None = None, *, vacant: bool = False) -> None:
         self.run = run
         self.path = path
         self.parent = parent
         self.account: str | None = None if parent is None else parent.account
+        self.room: str = "" if parent is None else parent.room
         self.usage = Usage()
         self.set_aside = ""
         self._names: dict[str, int] = {}
@@ -117,6 +120,11 @@ class Scope:
     def child(self, segment: str) -> Scope:
         """Return the place *segment* below this one, for one agent or pattern."""
         return Scope(self.run, self.key(segment), self, vacant=True)
+
+    def as_room(self) -> Scope:
+        """Return this place, where agents begin conversations of their own: what is said beside it changes nothing here."""
+        self.room = self.path
+        return self
 
     def settle_in(self, name: str) -> Scope:
         """Return the place for an agent or pattern called *name* that is entered now.

@@ -160,8 +160,8 @@ class Agent(Generic[T]):
     async def chat(self, message: str, user_id: str = "default", thread_id: str | None = None) -> ChatResult[T]:
         """Return its answer to *message*.
 
-        In a run it has a conversation of that run, empty at the start; outside it goes on with its own, one for each user
-        and thread. A second chat on a conversation waits for the first.
+        In a run it has a conversation of that run, or of the room that a pattern gave it (``Scope.room``), empty at the
+        start; outside it goes on with its own, one for each user and thread. A second chat on a conversation waits for the first.
 
         Args:
             message: what it is asked; not empty.
@@ -216,9 +216,10 @@ class Agent(Generic[T]):
     def _conversation(self, scope: Scope, thread: tuple[str, str | None], outside: bool) -> Conversation:
         if outside:
             return self._conversations.get(*thread)
-        found: Conversation | None = scope.run.notes.get((self, thread))
+        place = (self, thread, scope.room)
+        found: Conversation | None = scope.run.notes.get(place)
         if found is None:
-            found = scope.run.notes[self, thread] = Conversations.of_run()
+            found = scope.run.notes[place] = Conversations.of_run()
         return found
 
     # -- what a run carries out

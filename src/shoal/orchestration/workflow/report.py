@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
@@ -16,6 +18,8 @@ from shoal.orchestration.workflow.message import WorkMessage
 from shoal.orchestration.workflow.recovery import Recovery
 from shoal.orchestration.workflow.review import Issue, Review
 from shoal.orchestration.workflow.trace import TraceEntry
+from shoal.orchestration.workflow.tracetext import trace_text
+from shoal.orchestration.workflow.writing import report_from_json, report_json, write_report
 
 __all__ = ["CallKind", "CallRecord", "Escalation", "ReviewRecord", "StepRecord", "StepStatus", "WorkflowReport"]
 
@@ -121,3 +125,34 @@ class WorkflowReport(Result, frozen=True, kw_only=True, omit_defaults=True):
     not_ready: tuple[str, ...] = ()
     delay_seconds: float = 0.0
     metrics: dict[str, Any] = {}  # noqa: RUF012  as above
+
+    def trace_text(self, arrow: str = "→") -> str:
+        """Return the trace as a text, a block for each entry; *arrow* stands between sender and receiver."""
+        return trace_text(self.trace, arrow)
+
+    def to_markdown(self) -> str:
+        """Return it as Markdown, in which what agents wrote is words only; its last line says whether all is ready."""
+        # Inside: it reads conflicts, whose module needs this one.
+        from shoal.orchestration.workflow.reporttext import report_markdown
+
+        return report_markdown(self)
+
+    def to_json(self) -> str:
+        """Return it as JSON; what is as by default is left out."""
+        return report_json(self)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> WorkflowReport:
+        """Return the report that ``to_json`` has written. Raises ValueError with the place of a fault."""
+        return report_from_json(text, cls)
+
+    def write(self, path: str | os.PathLike[str]) -> Path:
+        """Write it to *path*, as Markdown or JSON by its suffix ``.md`` or ``.json``, and return the path.
+
+        It is written beside and renamed: a reader sees all of it, or what was there before.
+
+        Raises:
+            ValueError: another suffix.
+            OSError: there is no such folder, it is one, or nothing may be written there.
+        """
+        return write_report(self, path)

@@ -1,0 +1,192 @@
+"""The report of a run in a file, and the files that its agents handed in beside it."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from shoal.boxes.logs import visible
+from shoal.cli.costs import cost_rows
+from shoal.cli.show import text_of
+from shoal.errors import ConfigError
+from shoal.kernel.run import RunRecord, RunStep
+
+__all__ = ["Report", "check_writable", "file_name", "files_folder", "plain_result", "write_files", "write_whole"]
+
+SUFFIXES = (".md", ".json")
+
+
+def file_name(run_id: str) -> str:
+    """Return the name that files of a run have: its id, with what no file may be called percent-encoded."""
+    name = quote(run_id, safe=" @+=,;()[]{}!$'~")
+    return f"%2E{name[1:]}" if name.startswith(".") else name
+
+
+def files_folder(report: Path, run_id: str) -> Path:
+    """Return where handed-in files go: beside the report."""
+    return report.parent / file_name(run_id)
+
+
+def check_writable(path: Path, suffixes: Sequence[str] = ()) -> None:
+    """Raise ConfigError unless *path* can be written, with one of *suffixes* if there are any."""
+    if suffixes and path.suffix not in suffixes:
+        raise ConfigError(f"the report {str(path)[:200]!r} must end in {' or '.join(suffixes)}")
+    folder = path.absolute().parent
+    try:
+        if path.is_dir():
+            raise IsADirectoryError("it is a folder")
+        if not folder.is_dir():
+            raise NotADirectoryError(f"there is no folder {str(folder)[:200]!r}")
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+        if path.exists() and not os.access(path, os.W_OK):
+            raise PermissionError("it is not writable")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{str(path)[:200]!r} cannot be written: {reason}") from error
+
+
+def plain_result(result: Any) -> dict[str, Any]:
+    """Return a result as one JSON object: what every reader looks for first, then all fields that are set."""
+    whole = msgspec.to_builtins(result, enc_hook=_plain)
+    if not isinstance(whole, dict):
+        return {"content": whole}
+    first = {
+        "run_id": "", "success": True, "stopped": None, "error": None, "content": "",
+        "total_cost": float(getattr(result, "total_cost", 0.0)),
+    }  # fmt: skip
+    return first | whole
+
+
+def _plain(value: Any) -> Any:
+    """Return what a result holds that is no record of ours."""
+    dump = getattr(value, "model_dump", None)
+    return str(value) if dump is None else dump(mode="json")
+
+
+class Report:
+    """The report of one run.
+
+    Args:
+        record: the run, as it is stored.
+        steps: its steps.
+        result: what it returned.
+    """
+
+    def __init__(self, record: RunRecord, steps: Sequence[RunStep], result: Any) -> None:
+        self._record = record
+        self._steps = steps
+        self._result = result
+
+    def write(self, path: Path) -> None:
+        """Write it as Markdown or JSON, by the suffix: beside *path*, then renamed. Raises OSError."""
+        own = getattr(self._result, "write", None)
+        if callable(own):  # a workflow says all this itself, and more
+            own(path)
+            return
+        write_whole(path, self.to_json() if path.suffix == ".json" else self.to_markdown())
+
+    def to_json(self) -> str:
+        """Return the result as JSON; ``msgspec.json.decode(text, type=type(result))`` gives it back."""
+        own: Callable[[], str] | None = getattr(self._result, "to_json", None)
+        if own is not None:
+            return own()
+        return msgspec.json.format(msgspec.json.encode(plain_result(self._result)), indent=2).decode() + "\n"
+
+    def to_markdown(self) -> str:
+        """Return task, result, costs and who said what. Words of models are quoted: no heading in them is one of ours."""
+        result, record = self._result, self._record
+        parts = [f"# {_cell(record.pattern)}: {self._outcome()}", self._facts()]
+        parts += ["## Task", _quoted(_words(record.input))]
+        parts += ["## Result", _quoted(str(getattr(result, "content", result)))]
+        if warnings := getattr(result, "warnings", ()):
+            parts += ["## Warnings", "\n".join(f"- {_cell(warning)}" for warning in warnings)]
+        if rows := cost_rows(self._steps):
+            parts += ["## Cost", _table(("agent", "model", "calls", "input", "output", "cost"), rows)]
+        if said := [_said(step) for step in self._steps if step.kind in ("model", "chat") and step.finished_at]:
+            parts += ["## Who said what", *said]
+        return "\n\n".join(parts) + "\n"
+
+    def _outcome(self) -> str:
+        stopped = getattr(self._result, "stopped", None)
+        if stopped:
+            return f"stopped ({stopped})"
+        return "completed" if getattr(self._result, "success", True) else "failed"
+
+    def _facts(self) -> str:
+        result, usage = self._result, self._record.usage
+        took = float(getattr(result, "total_duration_ms", 0.0)) / 1000
+        rows: list[tuple[object, ...]] = [("run", self._record.run_id), ("took", f"{took:.1f} s")]
+        rows.append(("cost", f"${usage.cost:.6f}{'+' if usage.unpriced_calls else ''}"))
+        rows.append(("calls, tokens", f"{usage.calls}, {usage.tokens}"))
+        if error := getattr(result, "error", None):
+            rows.append(("reason", error))
+        return _table(("", ""), rows)
+
+
+def _said(step: RunStep) -> str:
+    who = f"**{_cell(step.agent_name)}** ({_cell(step.key.rpartition('/')[0])})"
+    if step.error is not None:
+        return f"{who}: failed\n\n{_quoted(step.error.text)}"
+    return f"{who}:\n\n{_quoted(_words(step.output))}"
+
+
+def _words(value: object) -> str:
+    """Return what an answer, or an input, says."""
+    if isinstance(value, Mapping):
+        text = value.get("text") or value.get("content") or value.get("task")
+        calls = [f"calls {call.get('name')} {call.get('arguments')}" for call in value.get("tool_calls") or ()]
+        if text or calls:
+            return "\n".join([*([str(text)] if text else []), *calls])
+    return text_of(value)
+
+
+def _quoted(text: str) -> str:
+    """Return *text* as a quotation in Markdown, which ends where it ends."""
+    return "\n".join(f"> {line}".rstrip() for line in visible(text).splitlines() or [""])
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
+
+
+def _cell(value: object) -> str:
+    return re.sub(r"([\\|`*_<>\[\]#])", r"\\\1", " ".join(visible(str(value)).split()))
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write *text* beside *path* and rename it: whoever reads *path* finds the old text or the new one. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name[:100]}.{os.getpid()}.part")
+    try:
+        with beside.open("w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def write_files(folder: Path, files: Mapping[str, str]) -> None:
+    """Write handed-in files below *folder*, each beside its name and renamed.
+
+    Raises OSError: one cannot be written, or a link in *folder* leads elsewhere.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    root = folder.resolve()
+    for name, text in files.items():
+        path = root / name
+        parent = path.parent.resolve()
+        if not path.is_relative_to(root) or ".." in path.parts or not parent.is_relative_to(root):
+            raise PermissionError(f"{name[:200]!r} would be written outside of {str(folder)[:200]!r}")
+        write_whole(path, text)

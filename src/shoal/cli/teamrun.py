@@ -1,0 +1,260 @@
+"""A team or a pattern, as ``shoal run`` runs it: one run, shown as it goes, with a report at its end."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from shoal.boxes.logs import visible
+from shoal.cli.asking import Asker, can_ask, question_text
+from shoal.cli.costs import money
+from shoal.cli.ending import INTERRUPTED, Interruption, in_runtime
+from shoal.cli.options import url_of
+from shoal.cli.reports import Report, check_writable, file_name, files_folder, write_files
+from shoal.cli.show import clip
+from shoal.cli.views import Follower, events_file, view_of
+from shoal.errors import LeaseLostError, RunActiveError, RunConflictError, StoreError
+from shoal.kernel.budget import Budget
+from shoal.kernel.clock import RealClock
+from shoal.kernel.run import Approval, RunOptions, RunRecord
+from shoal.kernel.runhandle import RunHandle
+from shoal.runtime import AgentRuntime
+
+__all__ = ["Given", "TeamJob", "carry_out", "is_pattern", "of_file", "of_pattern"]
+
+FAILED, BUDGET_SPENT, WAITS = 1, 3, 4
+_NO_RUN = (RunConflictError, RunActiveError, LeaseLostError, StoreError)  # after these there is nothing to report of
+
+
+class Given(msgspec.Struct, frozen=True, kw_only=True):
+    """What the command line says about a run."""
+
+    run_id: str | None
+    context: dict[str, str]
+    report: Path | None
+    events: Path | None
+    json: bool
+    plain: bool
+    yes: bool
+
+
+class TeamJob(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be run, and where what comes of it goes. ``open`` makes the pattern, in a runtime that runs."""
+
+    url: str
+    open: Callable[[AgentRuntime], Awaitable[Any]]
+    task: str
+    run_id: str
+    budget: Budget | None
+    report: Path
+    given: Given
+
+
+def is_pattern(source: object) -> bool:
+    """Tell whether *source* is a pattern: it carries out runs, and is no agent, which works on tasks."""
+    if isinstance(source, type) or not callable(getattr(source, "carry_out", None)):
+        return False
+    models = sys.modules.get("shoal.llm.agent")  # whoever made an agent of it has loaded it
+    return models is None or not isinstance(source, models.Agent)
+
+
+def of_pattern(pattern: Any, task: str, given: Given, *, store: str | None) -> TeamJob:
+    """Return the job of a pattern that a file of Python has made."""
+
+    async def opened(runtime: AgentRuntime) -> Any:
+        return pattern
+
+    return _job(opened, task, given, url=url_of(store), budget=None, report=None)
+
+
+def of_file(path: Path, task: str, given: Given, *, model: str | None, store: str | None) -> TeamJob:
+    """Return the job of a team file. Raises ConfigError: every fault of it."""
+    from shoal.teamfile import load_team
+
+    team = load_team(path, model=model)
+    url = team.store if store is None else url_of(store)
+    return _job(team.open, task, given, url=url, budget=team.budget, report=team.report)
+
+
+def _job(
+    opened: Callable[[AgentRuntime], Awaitable[Any]], task: str, given: Given, *, url: str, budget: Budget | None,
+    report: str | None,
+) -> TeamJob:  # fmt: skip
+    run_id = given.run_id or RealClock().new_id()
+    path = given.report or Path(report or f"report-{file_name(run_id)}.md")
+    check_writable(path, (".md", ".json"))
+    if (folder := files_folder(path, run_id)).exists():
+        check_writable(folder / "any")
+    if given.events is not None:
+        check_writable(given.events)
+    return TeamJob(url=url, open=opened, task=task, run_id=run_id, budget=budget, report=path, given=given)
+
+
+async def carry_out(job: TeamJob, interruption: Interruption) -> int:
+    """Run it, show it, write its report, and return the exit code."""
+    return await in_runtime(job.url, interruption, lambda runtime: _TeamRun(job, runtime, interruption).work())
+
+
+class _TeamRun:
+    """One run, from its begin to its report."""
+
+    def __init__(self, job: TeamJob, runtime: AgentRuntime, interruption: Interruption) -> None:
+        self._job = job
+        self._given = job.given
+        self._runtime = runtime
+        self._interruption = interruption
+        self._out = sys.stderr if job.given.json else sys.stdout
+        self._stuck: Approval | None = None  # what nobody here can decide
+        self._interrupted = False
+
+    async def work(self) -> int:
+        """Carry it out."""
+        print(f"run {visible(self._job.run_id)}", file=self._out, flush=True)
+        handle = await self._begin(await self._job.open(self._runtime))
+        view = view_of(self._job.run_id, plain=self._given.plain, quiet=self._given.json)
+        with view, events_file(self._given.events) as write:
+            asker = Asker(
+                self._runtime.runs, self._job.run_id, yes=self._given.yes, leave=view.paused,
+                stuck=lambda asked: self._give_up(asked, handle),
+            )  # fmt: skip
+            self._interruption.saying = lambda: view.say(f"stopping run {self._job.run_id}; once more to end now")
+            follower = Follower(view.take, write, asker.take)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(follower.follow(handle.events()))
+                asking = group.create_task(asker.work())
+                await self._until_end(handle)
+                asking.cancel()
+        code = self._end(handle)
+        for error in follower.errors:
+            raise error
+        return code
+
+    async def _begin(self, pattern: Any) -> RunHandle[Any]:
+        """Start it, and see that it is this run. Raises what keeps it from being one."""
+        given, job = self._given, self._job
+        task, context = _told(pattern, job.task, given.context)
+        somebody = given.yes or can_ask()
+        handle = self._runtime.run(
+            pattern, task, run_id=job.run_id, budget=job.budget, context=context,
+            options=RunOptions(on_wait="wait" if somebody else "return"),
+        )  # fmt: skip
+        await handle.begun()
+        work = handle.work
+        if work is not None and work.done() and not work.cancelled():
+            error = work.exception()
+            if isinstance(error, RunConflictError):
+                error.add_note(f"Its task was: {_words_of(self._runtime.runs.get(job.run_id))}")
+            if isinstance(error, _NO_RUN):
+                raise error
+        return handle
+
+    async def _until_end(self, handle: RunHandle[Any]) -> None:
+        assert handle.work is not None, "it was started"
+        try:
+            await asyncio.wait([handle.work])
+        except asyncio.CancelledError:
+            self._interrupted = True
+            task = asyncio.current_task()
+            assert task is not None
+            task.uncancel()
+            await handle.cancel("interrupted")
+
+    def _give_up(self, asked: Approval, handle: RunHandle[Any]) -> None:
+        """End the run: what it asks next can only be decided by a person, and there is none."""
+        self._stuck = asked
+        self._ending = asyncio.ensure_future(handle.cancel("waits for a person"))
+
+    # -- its end
+
+    def _end(self, handle: RunHandle[Any]) -> int:
+        """Write the report, say how it ended, and return the exit code."""
+        runs, run_id = self._runtime.runs, self._job.run_id
+        record = runs.get(run_id)
+        result = _result(handle, record)
+        report = Report(record, runs.steps(run_id), result)
+        report.write(self._job.report)
+        files = getattr(result, "files", None) or {}
+        folder = files_folder(self._job.report, run_id)
+        if files:
+            write_files(folder, files)
+        if self._given.json:
+            print(report.to_json(), end="", flush=True)
+        else:
+            self._print(record, str(getattr(result, "content", result)), folder, len(files))
+        return self._code(result)
+
+    def _print(self, record: RunRecord, content: str, folder: Path, files: int) -> None:
+        if content.strip():
+            print(f"\n{visible(content.rstrip())}\n")
+        handed_in = f", {files} file{'s' * (files > 1)} in {folder}" if files else ""
+        print(f"report in {self._job.report}{handed_in}; {money(record.usage)}", flush=True)
+
+    def _code(self, result: Any) -> int:
+        """Say on standard error why it did not succeed, and what can be done, and return the exit code."""
+        stopped, error = getattr(result, "stopped", None), getattr(result, "error", None)
+        again = f"--run-id {shlex.quote(self._job.run_id)}"
+        if self._stuck is not None or stopped == "waiting":
+            self._say_what_waits(again)
+            return WAITS
+        if self._interrupted and stopped == "cancelled":
+            _say("interrupted", f"The same command with {again} goes on.")
+            return INTERRUPTED
+        if stopped == "budget":
+            _say(f"stopped: {error}", f"The same command with {again} and a larger --budget goes on.")
+            return BUDGET_SPENT
+        if getattr(result, "success", True):
+            return 0
+        _say(f"{f'stopped ({stopped})' if stopped else 'failed'}: {error}", "")
+        return FAILED
+
+    def _say_what_waits(self, again: str) -> None:
+        url, run_id = self._job.url, shlex.quote(self._job.run_id)
+        store = "" if url == url_of(None) else f" --store {shlex.quote(url)}"
+        for asked in self._runtime.runs.approvals(self._job.run_id):
+            _say(
+                f"waits for an approval: {question_text(asked)}",
+                f"`shoal runs approve {run_id} {shlex.quote(asked.id)}{store}`, or deny; "
+                f"then the same command with {again} goes on.",
+            )
+
+
+def _say(text: str, note: str) -> None:
+    print(f"shoal: {visible(' '.join(text.split()))}", file=sys.stderr)
+    if note:
+        print(f"  {note}", file=sys.stderr)
+
+
+def _told(pattern: Any, task: str, context: Mapping[str, str]) -> tuple[Any, str]:
+    """Return what a pattern is run on, and the context beside it: one that reads a brief gets both in it."""
+    reports = sys.modules.get("shoal.orchestration.workflow.report")
+    if context and reports is not None and getattr(pattern, "result_type", None) is reports.WorkflowReport:
+        return {"task": task, "context": dict(context)}, ""
+    return task, "\n".join(f"{key}: {value}" for key, value in context.items())
+
+
+def _words_of(record: RunRecord) -> str:
+    given = record.input
+    return clip(str(given.get("task") if isinstance(given, dict) else given), 500)
+
+
+def _result(handle: RunHandle[Any], record: RunRecord) -> Any:
+    """Return what the run returned, or, where it raised, what is known of its end."""
+    work = handle.work
+    assert work is not None and work.done(), "it has ended"
+    error = None if work.cancelled() else work.exception()
+    if error is None and not work.cancelled():
+        return work.result()
+    if isinstance(error, _NO_RUN):
+        raise error
+    from shoal.orchestration.results import Result
+
+    text = record.error or (str(error) if error else "cancelled")
+    return Result(
+        success=False, error=text, stopped=record.stopped or "error", usage=record.usage, run_id=record.run_id
+    )

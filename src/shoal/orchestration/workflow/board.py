@@ -1,0 +1,171 @@
+"""Where each step of a plan stands, and what those who come after it can see of it.
+
+What a step sees is a matter of the plan alone: what was handed in by those it depends on, at any depth. Steps beside it
+change nothing for it, in whichever order they end; so a run that is taken up again asks the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+import msgspec
+
+from shoal.kernel.usage import Usage
+from shoal.orchestration.workflow.brief import WorkStep
+from shoal.orchestration.workflow.delivery import Delivery
+from shoal.orchestration.workflow.plan import Plan
+from shoal.orchestration.workflow.prompts import Handed
+from shoal.orchestration.workflow.report import StepRecord, StepStatus
+from shoal.orchestration.workflow.timeline import Timeline
+
+__all__ = ["Board", "Card"]
+
+
+class Card:
+    """Where one step stands.
+
+    Attributes:
+        handed: what those after it see that its owner handed in.
+        files: what those after it see of files: of work its own, of a review those that were fixed for it.
+        latest: its work as it stands now, fixes by later reviews included.
+        notes: what its prompts tell of delays before it.
+    """
+
+    def __init__(self, step: WorkStep) -> None:
+        self.step = step
+        self.status: StepStatus = "pending"
+        self.instance = ""
+        self.attempts = 0
+        self.reworks = 0
+        self.handed: Delivery | None = None
+        self.files: dict[str, str] = {}
+        self.latest: Delivery | None = None
+        self.checks: tuple[str, ...] = ()
+        self.scores: list[int] = []
+        self.started_at: datetime | None = None
+        self.finished_at: datetime | None = None
+        self.error: str | None = None
+        self.notes: list[str] = []
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more becomes of it."""
+        return self.status in ("completed", "failed", "skipped")
+
+    def record(self, due_at: datetime | None, usage: Usage) -> StepRecord:
+        """Return it as the report has it."""
+        took = None if self.started_at is None or self.finished_at is None else self.finished_at - self.started_at
+        return StepRecord(
+            step=self.step,
+            status=self.status,
+            instance=self.instance,
+            attempts=self.attempts,
+            reworks=self.reworks,
+            delivery=self.latest,
+            checks=self.checks,
+            review_scores=tuple(self.scores),
+            started_at=self.started_at,
+            finished_at=self.finished_at,
+            due_at=due_at,
+            duration_ms=0.0 if took is None else took.total_seconds() * 1000,
+            usage=usage,
+            error=self.error,
+        )
+
+
+class Board:
+    """The steps of one run."""
+
+    def __init__(self, plan: Plan, timeline: Timeline) -> None:
+        self.plan = plan
+        self.timeline = timeline
+        self.cards = {step.id: Card(step) for step in plan.steps}
+        self._before: dict[str, tuple[str, ...]] = {}
+
+    def __iter__(self) -> Iterator[Card]:
+        return iter(self.cards.values())
+
+    def before(self, step_id: str) -> tuple[str, ...]:
+        """Return the ids of all steps that must end before a step begins, in the order of the work."""
+        known = self._before.get(step_id)
+        if known is None:
+            found: set[str] = set()
+            left = list(self.cards[step_id].step.depends_on)
+            while left:
+                each = left.pop()
+                if each not in found:
+                    found.add(each)
+                    left += self.cards[each].step.depends_on
+            known = self._before[step_id] = tuple(each for each in self.plan.order if each in found) if found else ()
+        return known
+
+    def files_before(self, step_id: str) -> dict[str, str]:
+        """Return the files that a step finds."""
+        found: dict[str, str] = {}
+        for each in self.before(step_id):
+            found |= self.cards[each].files
+        return found
+
+    def handed_to(self, step_id: str) -> list[Handed]:
+        """Return what a step is given of those it depends on."""
+        found = []
+        for each in self.cards[step_id].step.depends_on:
+            card = self.cards[each]
+            if card.handed is not None:
+                found.append(
+                    Handed(role=card.step.owner, title=card.step.title, delivery=card.handed, files=card.files)
+                )
+        return found
+
+    def works_of(self, step: WorkStep) -> list[Card]:
+        """Return the work that a review looks at."""
+        before = self.before(step.id)
+        with_files = [each for each in before if self.cards[each].files and not self.cards[each].step.is_review]
+        found = [self.cards[each] for each in self.plan.works_of(step, with_files)]
+        return [card for card in found if not card.step.is_review and card.step.id in before]
+
+    def ready(self) -> list[Card]:
+        """Return the steps that can start, in the order of the plan."""
+        return [
+            card
+            for card in self.cards.values()
+            if card.status == "pending"
+            and all(self.cards[each].status == "completed" for each in card.step.depends_on)
+        ]
+
+    def skip_after(self, failed: Card) -> None:
+        """Skip what depends on a step that failed."""
+        for each in self.plan.dependents(failed.step.id):
+            card = self.cards[each]
+            if card.status == "pending":
+                card.status = "skipped"
+                card.error = f"step {failed.step.id} ({failed.step.title}) failed: {failed.error}"
+
+    def skip_rest(self, failed: Card) -> None:
+        """Skip what has not begun: a failed step ends the work."""
+        for card in self.cards.values():
+            if card.status == "pending":
+                card.status = "skipped"
+                card.error = f"not begun: step {failed.step.id} ({failed.step.title}) failed"
+
+    def files(self) -> dict[str, str]:
+        """Return all files as they stand now."""
+        found: dict[str, str] = {}
+        for each in self.plan.order:
+            found |= self.cards[each].files
+        return found
+
+    def last_measured(self) -> Delivery | None:
+        """Return the last work whose tests or coverage are known."""
+        known = [
+            card.latest
+            for card in (self.cards[each] for each in self.plan.order)
+            if card.latest is not None and (card.latest.tests is not None or card.latest.coverage is not None)
+        ]
+        return known[-1] if known else None
+
+    def with_step(self, card: Card, delivery: Delivery) -> None:
+        """Put a fix of a step's work in its place, for the report."""
+        kept = card.latest.files if card.latest is not None else {}
+        card.latest = msgspec.structs.replace(delivery, files={**kept, **delivery.files})

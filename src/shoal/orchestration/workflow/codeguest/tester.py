@@ -1,0 +1,233 @@
+"""The process in which tests run: ``python -I -S tester.py FD``. What to do comes on stdin; what happened goes to FD.
+
+The code that is tested runs in this process, so nothing that it says is more than a claim of that code: what watches it
+(``watcher.py``) holds it against how the process ended.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import site
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, NoReturn
+
+_NAME_CHARS = 200
+_BROKEN = 3
+
+
+class Report:
+    """Tells what happened, one JSON object per line, as it happens."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._pid = os.getpid()
+
+    def send(self, **fact: Any) -> None:
+        """Tell a fact. What a test has forked is not heard."""
+        if os.getpid() != self._pid:
+            return
+        data = memoryview(json.dumps(fact).encode() + b"\n")
+        while data:
+            data = data[os.write(self._fd, data) :]
+
+    def outcome(self, outcome: str, name: str) -> None:
+        """Tell how a test ended: passed, failed, error, skipped."""
+        self.send(outcome=outcome, name=name[:_NAME_CHARS])
+
+
+class Recorders(dict[str, Any]):
+    """What records the lines of a frame, by the file name in its code; None: they do not count."""
+
+    def __init__(self, root: str, sources: list[str]) -> None:
+        super().__init__()
+        self.hits: dict[str, set[int]] = {path: set() for path in sources}
+        self._root = root
+        self._known = {os.path.join(root, path): recorder(self.hits[path]) for path in sources}
+
+    def __missing__(self, name: str) -> Any:
+        path = os.path.realpath(os.path.join(self._root, name))
+        found = self[name] = self._known.get(path)
+        return found
+
+    def start(self) -> None:
+        """Record from now on, in all threads."""
+
+        def entered(frame: FrameType, event: str, arg: object) -> Any:
+            return self[frame.f_code.co_filename]
+
+        threading.settrace(entered)
+        sys.settrace(entered)
+
+    def lines(self) -> dict[str, list[int]]:
+        """Stop, and return the lines that were seen, by path."""
+        sys.settrace(None)
+        return {path: list(lines) for path, lines in self.hits.items()}
+
+
+def recorder(lines: set[int]) -> Callable[[FrameType, str, object], Any]:
+    """Return a tracer of one frame that keeps its lines."""
+    add = lines.add
+
+    def record(frame: FrameType, event: str, arg: object) -> Any:
+        if event == "line":
+            add(frame.f_lineno)
+        return record
+
+    return record
+
+
+class PytestNews:
+    """A plugin of pytest that reports."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+
+    def pytest_collection_finish(self, session: Any) -> None:
+        """Tell how many there are."""
+        self._report.send(collected=len(session.items))
+
+    def pytest_collectreport(self, report: Any) -> None:
+        """Tell of a file that cannot be read."""
+        if report.failed:
+            self._report.outcome("error", report.nodeid)
+        elif report.skipped:
+            self._report.outcome("skipped", report.nodeid)
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        """Tell how a phase of a test ended, counted as pytest counts it."""
+        name = report.nodeid.partition("::")[2] or report.nodeid
+        if report.skipped:
+            self._report.outcome("skipped", name)
+        elif report.failed:
+            self._report.outcome("failed" if report.when == "call" else "error", name)
+        elif report.when == "call":
+            self._report.outcome("passed", name)
+
+    def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        """Tell that a test is over."""
+        self._report.send(ran=1)
+
+
+def run_pytest(pytest: Any, tests: list[str], report: Report) -> int:
+    """Run the tests; returns the exit code."""
+    options = ["-q", "--tb=short", "--color=no", "-p", "no:cacheprovider", f"--rootdir={os.getcwd()}"]
+    return int(pytest.main([*options, *tests], plugins=[PytestNews(report)]))
+
+
+def run_unittest(unittest: Any, tests: list[str], report: Report) -> int:
+    """Run the tests; returns the exit code, as pytest would."""
+
+    class News(unittest.TextTestResult):  # type: ignore[misc, name-defined]
+        """Reports, and prints as ever."""
+
+        def _tell(self, outcome: str, test: Any) -> None:
+            report.outcome(outcome, test.id().rpartition(".")[2])
+
+        def stopTest(self, test: Any) -> None:  # noqa: N802
+            super().stopTest(test)
+            report.send(ran=1)
+
+        def addSuccess(self, test: Any) -> None:  # noqa: N802
+            super().addSuccess(test)
+            self._tell("passed", test)
+
+        def addFailure(self, test: Any, err: Any) -> None:  # noqa: N802
+            super().addFailure(test, err)
+            self._tell("failed", test)
+
+        def addError(self, test: Any, err: Any) -> None:  # noqa: N802
+            super().addError(test, err)
+            self._tell("failed" if hasattr(test, "_testMethodName") else "error", test)
+
+        def addSkip(self, test: Any, reason: str) -> None:  # noqa: N802
+            super().addSkip(test, reason)
+            self._tell("skipped", test)
+
+        def addExpectedFailure(self, test: Any, err: Any) -> None:  # noqa: N802
+            super().addExpectedFailure(test, err)
+            self._tell("skipped", test)
+
+        def addUnexpectedSuccess(self, test: Any) -> None:  # noqa: N802
+            super().addUnexpectedSuccess(test)
+            self._tell("failed", test)
+
+        def addSubTest(self, test: Any, subtest: Any, err: Any) -> None:  # noqa: N802
+            super().addSubTest(test, subtest, err)
+            if err is not None:
+                self._tell("failed", test)
+
+    suite, broken = unittest.TestSuite(), 0
+    for path in tests:
+        try:
+            suite.addTests(unittest.defaultTestLoader.loadTestsFromModule(imported(path)))
+        except BaseException:  # noqa: BLE001  whatever it is, that file has no tests that can be run
+            broken += 1
+            traceback.print_exc()
+            report.outcome("error", path)
+    report.send(collected=suite.countTestCases())
+    done = unittest.TextTestRunner(stream=sys.stderr, resultclass=News).run(suite)
+    if broken or not done.wasSuccessful():
+        return 1
+    return 0 if done.testsRun else 5
+
+
+def imported(path: str) -> Any:
+    """Import a file as a module of the top folder."""
+    import importlib
+    import importlib.util
+
+    words = path.removesuffix(".py").split("/")
+    if all(word.isidentifier() for word in words):
+        return importlib.import_module(".".join(words))
+    spec = importlib.util.spec_from_file_location("_".join(words), path)
+    assert spec is not None and spec.loader is not None, path
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def main() -> NoReturn:
+    """Run the tests, tell what happened, and leave without whatever waits for the end of the process."""
+    report = Report(int(sys.argv[1]))
+    job = json.load(sys.stdin)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    root = os.getcwd()
+    sys.path += [entry for entry in job["path"] if entry not in sys.path]
+    site.setquit()  # without them `exit(1)` is a NameError: this process has no site
+    site.setcopyright()
+    runner = run_pytest
+    try:
+        import pytest as framework
+    except ImportError:
+        import unittest as framework  # type: ignore[no-redef]
+
+        runner = run_unittest
+    # Only now: a file that is called as one of our own modules would be taken for it.
+    sys.path[:0] = [root, *([os.path.join(root, "src")] if os.path.isdir("src") else [])]
+    sys.argv[:] = [framework.__name__, *job["tests"]]
+    recorders = Recorders(root, job["sources"])
+    recorders.start()
+    try:
+        code = runner(framework, job["tests"], report)
+    except BaseException:  # noqa: BLE001  it is told, and the process ends
+        traceback.print_exc()
+        code = _BROKEN
+    report.send(end=code, lines=recorders.lines())
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):  # the tests have closed it
+            continue
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

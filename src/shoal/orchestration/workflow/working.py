@@ -1,0 +1,262 @@
+"""A piece of work until it is accepted: given, read, run, checked, and sent back with the reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from shoal.kernel.asking_people import digest_of
+from shoal.kernel.fences import Quote, shortened
+from shoal.kernel.scope import Scope, StepOrder, Ticket
+from shoal.orchestration.workflow.board import Card
+from shoal.orchestration.workflow.brief import LEAD, WorkStep
+from shoal.orchestration.workflow.checking import check_output
+from shoal.orchestration.workflow.delivery import CodeRun, Delivery
+from shoal.orchestration.workflow.desk import Texts
+from shoal.orchestration.workflow.disputing import Disputing
+from shoal.orchestration.workflow.expected import ExpectedOutput
+from shoal.orchestration.workflow.giving import Answered, Giving, Order
+from shoal.orchestration.workflow.handin import read_delivery
+from shoal.orchestration.workflow.job import Job, StepFailed
+from shoal.orchestration.workflow.tracetext import input_line, said_lines
+from shoal.orchestration.workflow.message import WorkMessage
+from shoal.orchestration.workflow.paths import check_files
+from shoal.orchestration.workflow.prompts import Handed, measured_lines, title_of, work_prompt
+from shoal.orchestration.workflow.conflicttext import decisions_in_force
+from shoal.orchestration.workflow.roles import Instance
+from shoal.orchestration.workflow.workspace import Workspace
+
+__all__ = ["Task", "Working"]
+
+KEPT_OUTPUT = 20_000
+"""How many characters of what a code run printed are kept in the journal."""
+
+
+class Task(NamedTuple):
+    """What is to be worked on.
+
+    Attributes:
+        step: whose work it is.
+        what, focus: what is asked, and what to look at, in words.
+        files: as they stand before it.
+        findings: what is to be mended, of a fix.
+    """
+
+    step: WorkStep
+    what: str
+    focus: str
+    files: Mapping[str, str]
+    findings: Texts = ()
+
+    @property
+    def is_fix(self) -> bool:
+        """Whether it mends what was handed in before."""
+        return bool(self.findings)
+
+
+class Working:
+    """Work at the place of the step *card*."""
+
+    def __init__(self, job: Job, card: Card, place: Scope, giving: Giving) -> None:
+        self._job = job
+        self._card = card
+        self._place = place
+        self._giving = giving
+        self._disputing = Disputing(job, card, place)
+        self._workspaces: dict[str, Workspace] = {}
+        self._helped: dict[str, Any] = {}  # agents with a workspace, by instance
+        self._runs = 0
+
+    async def accepted(self, task: Task, works: Card) -> Delivery:
+        """Have it done, and return what was accepted; *works* is the card of the step whose work it is.
+
+        Raises StepFailed: nobody answered, or nothing was accepted after ``max_rework`` reworks.
+        """
+        most = self._job.config.max_rework
+        reasons: tuple[str, ...] = ()
+        for round_ in range(most + 1):
+            findings = task.findings if not reasons else [*task.findings, *_refused(reasons)]
+            given = await self._giving.give(self._order(task, findings, fix=task.is_fix or round_ > 0))
+            delivery, reasons = await self._handed_in(task, given)
+            decided = await self._disputing.settle(delivery, task.step)
+            reasons = (*reasons, *decided)
+            works.checks = reasons
+            if not reasons:
+                return delivery
+            if round_ < most:
+                works.reworks += 1
+                self._tell_refused(given, task.step.owner, reasons)
+        raise StepFailed(f"not accepted after {most} reworks: {'; '.join(reasons)}")
+
+    def _tell_refused(self, given: Answered, role: str, reasons: tuple[str, ...]) -> None:
+        self._job.logbook.enter(
+            f"{self._place.path}:{given.message.message_id}:refused",
+            "work_refused",
+            sender=LEAD,
+            receiver=role,
+            step_id=self._card.step.id,
+            instance=given.instance.name,
+            output=reasons,
+        )
+
+    # -- the order
+
+    def _order(self, task: Task, findings: Texts, *, fix: bool) -> Order:
+        job, step = self._job, task.step
+        inputs = job.board.handed_to(step.id) if not task.is_fix else []
+        expected = self._expected(step)
+        tools = self._has_workspace(step)
+        decisions = decisions_in_force(job.decisions_for(self._card.step.id))
+
+        def prompt(message: WorkMessage) -> Texts:
+            return work_prompt(message, inputs, decisions, own=task.files, findings=findings, tools=tools)
+
+        return Order(
+            role=step.owner,
+            kind="fix" if fix else "work",
+            task_type=step.task_type,
+            task=task.what,
+            context=task.focus,
+            input="; ".join(input_line(each.role, each.delivery) for each in inputs),
+            requirements=(*job.brief.requirements, *step.requirements),
+            input_data={title_of(each): _as_input(each) for each in inputs},
+            expected_output=expected,
+            priority="high" if fix else "medium",
+            prompt=prompt,
+            agent=self._with_workspace if tools else None,
+        )
+
+    def _expected(self, step: WorkStep) -> ExpectedOutput:
+        return step.expected_output or ExpectedOutput()
+
+    # -- a workspace
+
+    def _has_workspace(self, step: WorkStep) -> bool:
+        runner = self._job.runner
+        if runner is None or not self._expected(step).measured:
+            return False
+        return any(_can_take_tools(each.agent) for each in self._job.staff.crew.of(step.owner))
+
+    def _with_workspace(self, instance: Instance) -> Any:
+        """Return the instance's agent with the tools of a workspace of its own, if it can take them."""
+        if not _can_take_tools(instance.agent):
+            return instance.agent
+        known = self._helped.get(instance.name)
+        if known is None:
+            runner = self._job.runner
+            assert runner is not None, "there is no workspace without one"
+            files = self._job.board.files_before(self._card.step.id)
+            space = self._workspaces[instance.name] = Workspace(runner, files)
+            space.restore(self._place, instance.name)
+            known = self._helped[instance.name] = instance.agent.fork(tools=[*instance.agent.tools, *space.tools])
+        return known
+
+    # -- what is handed in
+
+    async def _handed_in(self, task: Task, given: Answered) -> tuple[Delivery, tuple[str, ...]]:
+        """Return what was handed in, as it was measured, and why it is not accepted."""
+        delivery = read_delivery_of(given.text)
+        refused: tuple[str, ...] = ()
+        if isinstance(delivery, str):
+            delivery, refused = Delivery(summary=given.text, raw=given.text), (delivery,)
+        space = self._workspaces.get(given.instance.name)
+        if space is not None and space.written:
+            delivery = msgspec.structs.replace(delivery, files={**space.written, **delivery.files})
+            refused = refused or _fault(lambda: check_files(delivery.files))
+        if not refused:
+            delivery = await self._measured(task, delivery)
+        self._tell(task, given, delivery)
+        expected = self._expected(task.step)
+        return delivery, refused or check_output(expected, self._whole(task, delivery))
+
+    def _whole(self, task: Task, delivery: Delivery) -> Delivery:
+        """Return a fix with the files that it did not touch: they are there, too."""
+        return msgspec.structs.replace(delivery, files={**task.files, **delivery.files}) if task.is_fix else delivery
+
+    def _tell(self, task: Task, given: Answered, delivery: Delivery) -> None:
+        self._job.logbook.enter(
+            f"{self._place.path}:{given.message.message_id}:answered",
+            "work_delivered",
+            sender=task.step.owner,
+            receiver=LEAD,
+            step_id=self._card.step.id,
+            instance=given.instance.name,
+            output=said_lines(delivery, task.files, fix=task.is_fix),
+            seconds=given.seconds,
+        )
+
+    async def _measured(self, task: Task, delivery: Delivery) -> Delivery:
+        """Run the code, if it is to be run, and return the delivery with what was seen."""
+        runner = self._job.runner
+        if runner is None or not self._expected(task.step).measured:
+            return delivery
+        before = self._job.board.files_before(self._card.step.id)
+        run = await self._code_run({**before, **task.files, **delivery.files})
+        delivery = delivery.measured(run)
+        lines = [line for line in (measured_lines(delivery).splitlines()) if line]
+        for fact, there in (("The tests did not end in time", run.timed_out), (run.fault, bool(run.fault))):
+            if there:
+                lines.append(fact)
+        self._job.logbook.enter(
+            f"{self._place.path}:code{self._runs}",
+            "code_run",
+            sender=LEAD,
+            step_id=self._card.step.id,
+            output=tuple(lines),
+            seconds=run.duration_ms / 1000,
+        )
+        return msgspec.structs.replace(delivery, raw=delivery.raw)
+
+    async def _code_run(self, files: Mapping[str, str]) -> CodeRun:
+        runner = self._job.runner
+        assert runner is not None, "whoever calls has looked"
+        self._runs += 1
+
+        async def run(ticket: Ticket) -> Any:
+            done = await runner.run(files)
+            short = {name: shortened(getattr(done, name), KEPT_OUTPUT) for name in ("stdout", "stderr")}
+            return msgspec.to_builtins(msgspec.structs.replace(done, **short))
+
+        order = StepOrder(segment=f"code{self._runs}", kind="code", digest=digest_of(sorted(files.items())))
+        step = await self._place.step(order, run)
+        return msgspec.convert(step.output, CodeRun)
+
+
+def read_delivery_of(text: str) -> Delivery | str:
+    """Return what was handed in, or why it is refused."""
+    try:
+        return read_delivery(text)
+    except ValueError as error:
+        return f"the hand-in is refused: {error}"
+
+
+def _fault(check: Callable[[], None]) -> tuple[str, ...]:
+    try:
+        check()
+    except ValueError as error:
+        return (f"the hand-in is refused: {error}",)
+    return ()
+
+
+def _refused(reasons: Sequence[str]) -> Texts:
+    """Say why work is sent back. Reasons quote what was handed in: file names, names of tests."""
+    return ["\n\nYour work was not accepted:\n", Quote("checks", "\n".join(f"- {reason}" for reason in reasons))]
+
+
+def _can_take_tools(agent: Any) -> bool:
+    return callable(getattr(agent, "fork", None)) and isinstance(getattr(agent, "tools", None), Sequence)
+
+
+def _as_input(handed: Handed) -> dict[str, Any]:
+    """Return what a message says of something handed in; its files stand in the prompt and in the report."""
+    said = handed.delivery
+    found: dict[str, Any] = {"summary": said.summary}
+    if said.outputs:
+        found["outputs"] = list(said.outputs)
+    if said.recommendations:
+        found["recommendations"] = list(said.recommendations)
+    if handed.files:
+        found["files"] = list(handed.files)
+    return found
