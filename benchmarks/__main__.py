@@ -23,6 +23,7 @@ from benchmarks import (
     runs,
     steps,
     tasks,
+    workflow_text,
 )
 from benchmarks.report import add_section, report, write
 from benchmarks.runner import ROOT, measure
@@ -31,7 +32,7 @@ MEASUREMENTS = tuple(
     measurement
     for module in (
         tasks, latency, steps, messages, publish, process_agents, memory, growth, crash, imports, acceptance,
-        boxes, locks, models, runs, run_memory,
+        boxes, locks, models, runs, run_memory, workflow_text,
     )
     for measurement in module.MEASUREMENTS
 )  # fmt: skip

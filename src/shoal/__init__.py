@@ -57,6 +57,7 @@ if TYPE_CHECKING:
         TaskSpec,
         TaskStatus,
     )
+    from shoal.teamfile import TeamFile, load_team
 
 __version__ = "0.1.0"
 
@@ -94,6 +95,7 @@ __all__ = [
     "Task",
     "TaskSpec",
     "TaskStatus",
+    "TeamFile",
     "ThreadSafeMessageStore",
     "ThreadStore",
     "Tool",
@@ -103,6 +105,7 @@ __all__ = [
     "__version__",
     "errors",
     "get_lock",
+    "load_team",
     "open_store",
     "probe_isolation",
     "thread_safe_tool",
@@ -130,7 +133,8 @@ _LLM = frozenset(
         "with_lock",
     }
 )
-_RUNTIME = frozenset(__all__) - {"__version__", "errors", *_BOXES, *_CLIENT, *_KERNEL, *_LLM}
+_TEAMFILE = frozenset({"TeamFile", "load_team"})
+_RUNTIME = frozenset(__all__) - {"__version__", "errors", *_BOXES, *_CLIENT, *_KERNEL, *_LLM, *_TEAMFILE}
 
 
 def __getattr__(name: str) -> Any:
@@ -147,6 +151,8 @@ def __getattr__(name: str) -> Any:
         return getattr(importlib.import_module(f"shoal.kernel.{_KERNEL[name]}"), name)
     if name in _CLIENT:
         return getattr(importlib.import_module("shoal.client"), name)
+    if name in _TEAMFILE:
+        return getattr(importlib.import_module("shoal.teamfile"), name)
     if name in errors.__all__ and name[0].isupper():
         return getattr(errors, name)
     raise AttributeError(f"module 'shoal' has no attribute {name!r}")

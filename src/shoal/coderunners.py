@@ -46,9 +46,9 @@ class OwnBoxes:
         """Return a fresh one."""
         return await self._boxes.create_box(f"code-{next(self._numbers)}")
 
-    async def discard(self, box: Box) -> None:
-        """End it with all that is in it."""
-        await self._boxes.remove_box(box.name)
+    async def discard(self, name: str) -> None:
+        """End that one with all that is in it."""
+        await self._boxes.remove_box(name)
 
     async def until_closed(self) -> None:
         """End them all when this is cancelled."""

@@ -61,6 +61,7 @@ NoHandlerError: MessageError RuntimeError:
 RequestFailedError: MessageError RuntimeError: error_type error_message traceback box
 DeadlockError: MessageError RuntimeError: cycle
 ChainTooDeepError: MessageError RuntimeError: limit
+WorkMessageError: MessageError ValueError:
 BoxError: ShoalError RuntimeError:
 ProtocolError: BoxError:
 BoxStartError: BoxError: level phase exit_code stderr_tail

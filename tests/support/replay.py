@@ -154,7 +154,11 @@ def without_times(result: Any) -> Any:
     return _stripped(msgspec.to_builtins(result))
 
 
-_ITS_OWN = ("duration_ms", "total_duration_ms", "replayed", "lost_calls", "lost_pico")
+_ITS_OWN = (
+    *("duration_ms", "total_duration_ms", "replayed", "lost_calls", "lost_pico"),
+    *("at", "started_at", "finished_at", "due_at", "decided_at", "seconds", "delay_seconds"),
+    *("avg_decomposition_time", "avg_research_time", "avg_coding_time", "avg_review_time", "avg_time"),
+)
 
 
 def _stripped(value: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 import shoal
-from shoal.cli import agents, boxes, chat, db, doctor, events, export, metrics, run, runs, tasks
+from shoal.cli import agents, boxes, chat, db, doctor, events, export, init, metrics, run, runs, tasks
 from shoal.cli.ending import INTERRUPTED
 from shoal.cli.options import EPILOG, SETTINGS
 from shoal.errors import MissingExtraError, RunActiveError, RunConflictError, ShoalError, StoreError
@@ -24,6 +24,7 @@ app = typer.Typer(
     name="shoal", rich_markup_mode=None, add_completion=False, no_args_is_help=True, context_settings=SETTINGS,
     pretty_exceptions_enable=False,
 )  # fmt: skip
+app.command("init", epilog=EPILOG)(init.init)
 app.command("run", epilog=EPILOG)(run.run)
 app.command("chat", epilog=EPILOG)(chat.chat)
 app.command("agents", epilog=EPILOG)(agents.agents)

@@ -14,17 +14,27 @@ import msgspec
 
 from shoal.boxes.logs import visible
 from shoal.cli.show import text_of
+from shoal.kernel.clock import RealClock
 from shoal.kernel.run import Approval, RunEvent, RunEventType
 from shoal.kernel.runs import Runs
 
-__all__ = ["Asker", "can_ask", "question_text"]
+__all__ = ["Asker", "can_ask", "question_text", "whoever"]
 
+_MOMENT_SECONDS = 0.01
 YES, NO = ("y", "yes"), ("n", "no")
 
 
 def can_ask() -> bool:
     """Tell whether somebody can be asked: what is read and what is said belong to a terminal."""
     return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def whoever() -> str:
+    """Return the name of the user of this terminal."""
+    try:
+        return getpass.getuser()
+    except (KeyError, ImportError, OSError):  # a user without a name, as in a container
+        return str(os.getuid())
 
 
 def question_text(asked: Approval) -> str:
@@ -43,20 +53,23 @@ class Asker:
     Args:
         runs: where they are decided.
         run_id: of the run.
+        ask: whether somebody sits at the terminal (``can_ask``, before anything is drawn on it).
         yes: whether every question is decided with yes, and nobody is asked.
         leave: gives the terminal free while somebody is asked.
-        stuck: is called with a question that nobody is here to decide.
+        stuck: is called with a question that *yes* does not decide, where nobody can be asked.
     """
 
     def __init__(
-        self, runs: Runs, run_id: str, *, yes: bool, leave: Callable[[], AbstractContextManager[Any]],
+        self, runs: Runs, run_id: str, *, ask: bool, yes: bool, leave: Callable[[], AbstractContextManager[Any]],
         stuck: Callable[[Approval], object],
     ) -> None:  # fmt: skip
         self._runs = runs
         self._run_id = run_id
+        self._ask_here = ask
         self._yes = yes
         self._leave = leave
         self._stuck = stuck
+        self._clock = RealClock()
         self._asked: asyncio.Queue[str] = asyncio.Queue()
         self._seen: set[str] = set()
         self._given: dict[str, asyncio.Event] = {}
@@ -74,20 +87,27 @@ class Asker:
     async def work(self) -> None:
         """Decide what is asked, until it is cancelled."""
         while True:
-            question = await self._asked.get()
-            for asked in self._runs.approvals(self._run_id):  # one of an earlier life may be decided
+            asked = await self._stored(await self._asked.get())
+            if asked.decision is None:  # one of an earlier life may be decided
+                await self._decide(asked)
+
+    async def _stored(self, question: str) -> Approval:
+        """Return a question from the store, which has it a moment after it was told."""
+        while True:
+            for asked in self._runs.approvals(self._run_id, undecided=False):
                 if asked.id == question:
-                    await self._decide(asked)
+                    return asked
+            await self._clock.sleep(_MOMENT_SECONDS)
 
     async def _decide(self, asked: Approval) -> None:
-        by = getpass.getuser()
+        by = whoever()
         if self._yes and asked.kind != "outcome":
             await self._runs.approve(asked.id, f"{by} (--yes)")
-        elif not can_ask():
-            self._stuck(asked)
-        else:
+        elif self._ask_here:
             with self._leave():
                 await self._ask(asked, by)
+        elif self._yes:  # else the run ends by itself where nobody can be asked
+            self._stuck(asked)
 
     async def _ask(self, asked: Approval, by: str) -> None:
         what = "was it done?" if asked.kind == "outcome" else "approve?"
@@ -110,7 +130,7 @@ class Asker:
         """Return the next line of the terminal; None at its end, or when the question was decided elsewhere."""
         loop = asyncio.get_running_loop()
         line: asyncio.Future[str | None] = loop.create_future()
-        given = asyncio.ensure_future(self._given[question].wait())
+        given: asyncio.Future[Any] = asyncio.ensure_future(self._given[question].wait())
         terminal = sys.stdin.fileno()
 
         def read() -> None:
@@ -120,7 +140,7 @@ class Asker:
 
         loop.add_reader(terminal, read)
         try:
-            await asyncio.wait([line, given], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({line, given}, return_when=asyncio.FIRST_COMPLETED)
             return line.result() if line.done() else None
         finally:
             loop.remove_reader(terminal)

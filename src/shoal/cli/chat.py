@@ -11,6 +11,7 @@ import msgspec
 import typer
 
 from shoal.cli.options import Json, url_of
+from shoal.errors import ModelError
 
 if TYPE_CHECKING:
     from shoal.llm import Agent, ChatResult
@@ -36,7 +37,8 @@ def chat(
 ) -> None:
     """Talk with a model. The answer comes as it is written; what it cost goes to standard error.
 
-    Without a MESSAGE, each line of standard input is one, until its end.
+    Without a MESSAGE, each line of standard input is one, until its end. In a terminal an error of the model is told, and
+    the conversation goes on; else it ends the command.
 
     \b
     Example:
@@ -70,13 +72,24 @@ async def _chat(
             return
         while line := await asyncio.to_thread(_next_line):
             if line.strip():
-                await _answer(agent, line.strip(), thread, json)
+                await _answer_line(agent, line.strip(), thread, json)
 
 
 def _next_line() -> str:
     if sys.stdin.isatty():
         print("> ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline()
+
+
+async def _answer_line(agent: Agent[Any], message: str, thread: str | None, json: bool) -> None:
+    """Answer a line of standard input. Whoever sits at a terminal is told of an error, and asks again or something else."""
+    try:
+        await _answer(agent, message, thread, json)
+    except ModelError as error:
+        if not sys.stdin.isatty():
+            raise
+        notes = "".join(f"\n  {note}" for note in getattr(error, "__notes__", ()))
+        print(f"\nshoal: {' '.join(str(error).split())}{notes}", file=sys.stderr, flush=True)
 
 
 async def _answer(agent: Agent[Any], message: str, thread: str | None, json: bool) -> None:

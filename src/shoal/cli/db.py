@@ -80,7 +80,9 @@ def prune(
     store: Store = None,
     json: Json = False,
 ) -> None:
-    """Remove finished tasks, events and dead letters that are old. Tasks that unfinished ones depend on stay.
+    """Remove finished tasks and runs, events and dead letters that are old, and nodes that were lost.
+
+    Tasks that unfinished ones depend on stay, and runs that can go on.
 
     \b
     Example:

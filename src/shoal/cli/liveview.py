@@ -154,7 +154,9 @@ class LiveView:
             who, text = streaming
             last = [line for line in text.splitlines() if line.strip()][-_TAIL_LINES:]
             lines += [Text(), *(_cut(f"  {who}│ {line[-(width * 2) :]}", width, "italic") for line in last)]
-        lines += [_cut(f"  waits for a person: {asked}", width, "bold yellow") for asked in self.view.questions.values()]
+        lines += [
+            _cut(f"  waits for a person: {asked}", width, "bold yellow") for asked in self.view.questions.values()
+        ]
         if self.notice:
             lines.append(_cut(self.notice, width, "bold"))
         return lines

@@ -10,12 +10,12 @@ import typer
 
 from shoal.cli import taskrun, teamrun
 from shoal.cli.ending import in_loop
-from shoal.cli.loading import load
 from shoal.cli.options import Json, Store, input_of, seconds, url_of
 from shoal.cli.taskrun import Job
 from shoal.errors import ConfigError
 from shoal.kernel.agent import Isolation
 from shoal.kernel.budget import Budget
+from shoal.loading import load
 from shoal.observe.log import configure_logging
 
 __all__ = ["run"]
@@ -97,7 +97,13 @@ def run(
     """
     of_teams = {"run-id": run_id, "budget": budget, "context": context, "report": report, "events": events}
     of_teams |= {"plain": plain or None, "yes": yes or None}
-    of_agents = {"isolation": isolation, "concurrency": concurrency, "timeout": timeout, "retries": retries, "name": name}
+    of_agents = {
+        "isolation": isolation,
+        "concurrency": concurrency,
+        "timeout": timeout,
+        "retries": retries,
+        "name": name,
+    }
     given = teamrun.Given(
         run_id=run_id, context=_context(context), report=report, events=events, json=json, plain=plain, yes=yes
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,12 +11,13 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
+from shoal.cli.asking import whoever
 from shoal.cli.costs import cost_rows, money
 from shoal.cli.options import EPILOG, SETTINGS, Json, Store, url_of
 from shoal.cli.show import clip, document, facts, line, local, table, text_of
+from shoal.cli.views import view_of
 from shoal.client import Client
-from shoal.kernel.run import Approval, RunEvent, RunRecord, RunStatus, RunStep
-from shoal.kernel.usage import Usage
+from shoal.kernel.run import Approval, RunRecord, RunStatus, RunStep
 
 __all__ = ["app", "approve", "cancel", "cassette", "deny", "fork", "list_", "show", "watch"]
 
@@ -143,10 +144,11 @@ def _decision(asked: Approval) -> str:
 def watch(
     run_id: RunId,
     after: Annotated[int, typer.Option(min=0, help="Only news after this offset.")] = 0,
+    plain: Annotated[bool, typer.Option("--plain", help="A line for each event, also on a terminal.")] = False,
     store: Store = None,
     json: Json = False,
 ) -> None:
-    """Follow the news of a run until it ends, on whichever node it runs.
+    """Follow the news of a run until it ends, on whichever node it runs: drawn in place on a terminal, else as lines.
 
     \b
     Example:
@@ -155,19 +157,17 @@ def watch(
 
     async def follow() -> None:
         async with Client(store=url_of(store), read_only=True) as client:
-            async for event in client.runs.events(run_id, after):
-                if json:
+            events = client.runs.events(run_id, after)
+            if json:
+                async for event in events:
                     line(msgspec.to_builtins(event))
-                else:
-                    print(_news(event), flush=True)
+                return
+            client.runs.get(run_id)  # before anything is drawn
+            with view_of(run_id, plain=plain) as view:
+                async for event in events:
+                    view.take(event)
 
     asyncio.run(follow())
-
-
-def _news(event: RunEvent) -> str:
-    words = [str(event.offset), local(event.at), event.type, event.path, event.agent_name]
-    data = event.data.get("text") if event.type == "text" else text_of(event.data) if event.data else ""
-    return "  ".join(word for word in [*words, clip(str(data), 200)] if word)
 
 
 @app.command("cancel", epilog=EPILOG)
@@ -187,37 +187,47 @@ def cancel(run_id: RunId, reason: Reason = "", store: Store = None) -> None:
 
 
 @app.command("approve", epilog=EPILOG)
-def approve(run_id: RunId, approval: Question = None, by: By = None, note: Note = "", store: Store = None) -> None:
-    """Say yes to what a run asks.
+def approve(run_id: RunId, approval: Question = None, by: By = None, note: Note = "", store: Store = None) -> int:
+    """Say yes to what a run asks. Ends with 1 when it was denied, or had expired, before.
 
     \b
     Example:
       shoal runs approve research-1
     """
-    _decide(store, run_id, approval, by, note, yes=True)
+    return _decide(store, run_id, approval, by, note, yes=True)
 
 
 @app.command("deny", epilog=EPILOG)
-def deny(run_id: RunId, approval: Question = None, by: By = None, reason: Denial = "", store: Store = None) -> None:
-    """Say no to what a run asks.
+def deny(run_id: RunId, approval: Question = None, by: By = None, reason: Denial = "", store: Store = None) -> int:
+    """Say no to what a run asks. Ends with 1 when it was approved, or had expired, before.
 
     \b
     Example:
       shoal runs deny research-1 --reason "not on production"
     """
-    _decide(store, run_id, approval, by, reason, yes=False)
+    return _decide(store, run_id, approval, by, reason, yes=False)
 
 
-def _decide(store: str | None, run_id: str, approval: str | None, by: str | None, note: str, *, yes: bool) -> None:
-    async def decide() -> Approval:
+def _decide(store: str | None, run_id: str, approval: str | None, by: str | None, note: str, *, yes: bool) -> int:
+    """Decide a question; ends with 1 when somebody has decided it otherwise before."""
+
+    async def decide() -> tuple[Approval, bool]:
         async with Client(store=url_of(store)) as client:
             client.runs.get(run_id)
             chosen = approval or _only(client.runs.approvals(run_id), run_id)
             verb = client.runs.approve if yes else client.runs.deny
-            return await verb(chosen, by or getpass.getuser(), note)
+            asked = client.runs.approvals(run_id, undecided=False)
+            known = any(each.id == chosen and each.decision is not None for each in asked)
+            return await verb(chosen, by or whoever(), note), known
 
-    decided = asyncio.run(decide())
-    typer.echo(f"{decided.id}: {decided.decision} by {decided.decided_by}")
+    decided, known = asyncio.run(decide())
+    wanted = "approved" if yes else "denied"
+    who = f" by {decided.decided_by}" if decided.decided_by else ""
+    if decided.decision != wanted:
+        print(f"shoal: {decided.id} was {decided.decision}{who} before: that stands", file=sys.stderr)
+        return 1
+    typer.echo(f"{decided.id}: {'already ' if known else ''}{decided.decision}{who}")
+    return 0
 
 
 def _only(asked: Sequence[Approval], run_id: str) -> str:

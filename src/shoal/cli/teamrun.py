@@ -110,6 +110,7 @@ class _TeamRun:
         self._runtime = runtime
         self._interruption = interruption
         self._out = sys.stderr if job.given.json else sys.stdout
+        self._somebody = can_ask()
         self._stuck: Approval | None = None  # what nobody here can decide
         self._interrupted = False
 
@@ -120,17 +121,18 @@ class _TeamRun:
         view = view_of(self._job.run_id, plain=self._given.plain, quiet=self._given.json)
         with view, events_file(self._given.events) as write:
             asker = Asker(
-                self._runtime.runs, self._job.run_id, yes=self._given.yes, leave=view.paused,
+                self._runtime.runs, self._job.run_id, ask=self._somebody, yes=self._given.yes, leave=view.paused,
                 stuck=lambda asked: self._give_up(asked, handle),
             )  # fmt: skip
             self._interruption.saying = lambda: view.say(f"stopping run {self._job.run_id}; once more to end now")
             follower = Follower(view.take, write, asker.take)
-            async with asyncio.TaskGroup() as group:
-                group.create_task(follower.follow(handle.events()))
-                asking = group.create_task(asker.work())
-                await self._until_end(handle)
-                asking.cancel()
+            following = asyncio.ensure_future(follower.follow(handle.events()))
+            asking = asyncio.ensure_future(asker.work())
+            await self._until_end(handle, asking)
+            await following
         code = self._end(handle)
+        if asking.done() and not asking.cancelled():
+            asking.result()  # why nobody could be asked
         for error in follower.errors:
             raise error
         return code
@@ -139,10 +141,9 @@ class _TeamRun:
         """Start it, and see that it is this run. Raises what keeps it from being one."""
         given, job = self._given, self._job
         task, context = _told(pattern, job.task, given.context)
-        somebody = given.yes or can_ask()
         handle = self._runtime.run(
             pattern, task, run_id=job.run_id, budget=job.budget, context=context,
-            options=RunOptions(on_wait="wait" if somebody else "return"),
+            options=RunOptions(on_wait="wait" if self._somebody or given.yes else "return"),
         )  # fmt: skip
         await handle.begun()
         work = handle.work
@@ -154,16 +155,19 @@ class _TeamRun:
                 raise error
         return handle
 
-    async def _until_end(self, handle: RunHandle[Any]) -> None:
+    async def _until_end(self, handle: RunHandle[Any], asking: asyncio.Future[None]) -> None:
         assert handle.work is not None, "it was started"
         try:
-            await asyncio.wait([handle.work])
+            await asyncio.wait([handle.work, asking], return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
             self._interrupted = True
             task = asyncio.current_task()
             assert task is not None
             task.uncancel()
-            await handle.cancel("interrupted")
+        if not handle.work.done():
+            await handle.cancel("interrupted" if self._interrupted else "nobody can be asked")
+        asking.cancel()
+        await asyncio.wait([asking])
 
     def _give_up(self, asked: Approval, handle: RunHandle[Any]) -> None:
         """End the run: what it asks next can only be decided by a person, and there is none."""

@@ -54,7 +54,8 @@ about an error stands in its note (``add_note``), which a traceback prints below
     │   ├── NoHandlerError (RuntimeError)
     │   ├── RequestFailedError (RuntimeError)       error_type, error_message, traceback
     │   ├── DeadlockError (RuntimeError)            cycle, by name
-    │   └── ChainTooDeepError (RuntimeError)
+    │   ├── ChainTooDeepError (RuntimeError)
+    │   └── WorkMessageError (ValueError)           every fault, by its path
     ├── ModelError (RuntimeError)                   model
     │   ├── ModelAuthError                          the key is wrong, or may not use this model
     │   ├── ModelRejectedError                      status: refused for good
@@ -143,6 +144,7 @@ from shoal.errors.messages import (
     NoHandlerError,
     RequestFailedError,
     ResponseTimeoutError,
+    WorkMessageError,
 )
 from shoal.errors.models import (
     ApprovalNotFoundError,
@@ -283,5 +285,6 @@ __all__ = [
     "TaskTimeoutError",
     "VersionConflictError",
     "WaitTimeoutError",
+    "WorkMessageError",
     "nearest",
 ]

@@ -14,6 +14,7 @@ __all__ = [
     "NoHandlerError",
     "RequestFailedError",
     "ResponseTimeoutError",
+    "WorkMessageError",
 ]
 
 
@@ -66,3 +67,7 @@ class ChainTooDeepError(MessageError, RuntimeError):
     def __init__(self, limit: int = 64) -> None:
         self.limit = limit
         super().__init__(f"call chain longer than {limit}")
+
+
+class WorkMessageError(MessageError, ValueError):
+    """A message that gives work to somebody has not the form of one. Its text names each fault by its path."""

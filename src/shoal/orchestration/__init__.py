@@ -36,43 +36,94 @@ if TYPE_CHECKING:
     )
     from shoal.orchestration.supervisor import Supervisor, SupervisorConfig, WorkerSelectionMode
     from shoal.orchestration.team import Team
+    from shoal.orchestration.workflow.brief import Brief, WorkStep
+    from shoal.orchestration.workflow.checking import check_output
+    from shoal.orchestration.workflow.config import OrchestratorConfig
+    from shoal.orchestration.workflow.conflict import Conflict, ConflictRecord, Position, Rule, Ruling
+    from shoal.orchestration.workflow.conflicttext import conflict_text
+    from shoal.orchestration.workflow.delivery import CodeRun, CodeRunner, Delivery, Dispute, Objection, TestResult
+    from shoal.orchestration.workflow.expected import ExpectedOutput
+    from shoal.orchestration.workflow.message import WorkMessage, WorkOrder
+    from shoal.orchestration.workflow.orchestrator import Orchestrator
+    from shoal.orchestration.workflow.plan import Plan
+    from shoal.orchestration.workflow.recovery import Recovery, RecoveryAction
+    from shoal.orchestration.workflow.recoverytext import recovery_text
+    from shoal.orchestration.workflow.report import CallRecord, Escalation, ReviewRecord, StepRecord, WorkflowReport
+    from shoal.orchestration.workflow.review import Facts, Issue, Review
+    from shoal.orchestration.workflow.rules import requirements_first, security_first
+    from shoal.orchestration.workflow.trace import TraceEntry
 
 __all__ = [
     "AgentResult",
     "Approval",
+    "Brief",
     "Budget",
+    "CallRecord",
+    "CodeRun",
+    "CodeRunner",
     "ConditionalPipeline",
+    "Conflict",
+    "ConflictRecord",
     "Consensus",
     "Debate",
     "DebateMessage",
     "DebateResult",
+    "Delivery",
+    "Dispute",
     "Dissent",
+    "Escalation",
+    "ExpectedOutput",
+    "Facts",
     "Handoff",
+    "Issue",
     "LoopLimits",
+    "Objection",
+    "Orchestrator",
+    "OrchestratorConfig",
     "ParallelAgents",
     "ParallelResult",
     "Pipeline",
     "PipelineResult",
     "PipelineStep",
+    "Plan",
+    "Position",
+    "Recovery",
+    "RecoveryAction",
+    "Review",
+    "ReviewRecord",
+    "Rule",
+    "Ruling",
     "RunEvent",
     "RunHandle",
     "RunOptions",
     "RunRecord",
     "RunStatus",
     "RunStep",
+    "StepRecord",
     "Supervisor",
     "SupervisorConfig",
     "SupervisorResult",
     "Team",
     "TeamMessage",
     "TeamResult",
+    "TestResult",
+    "TraceEntry",
     "Usage",
+    "WorkMessage",
+    "WorkOrder",
+    "WorkStep",
     "WorkerResult",
     "WorkerSelectionMode",
     "WorkerTask",
+    "WorkflowReport",
     "as_agent",
     "call",
+    "check_output",
+    "conflict_text",
     "parallel_chat",
+    "recovery_text",
+    "requirements_first",
+    "security_first",
 ]
 
 _MODULES = {
@@ -103,6 +154,29 @@ _MODULES = {
     ),
     "shoal.orchestration.supervisor": ("Supervisor", "SupervisorConfig", "WorkerSelectionMode"),
     "shoal.orchestration.team": ("Team",),
+    "shoal.orchestration.workflow.brief": ("Brief", "WorkStep"),
+    "shoal.orchestration.workflow.checking": ("check_output",),
+    "shoal.orchestration.workflow.config": ("OrchestratorConfig",),
+    "shoal.orchestration.workflow.conflict": ("Conflict", "ConflictRecord", "Position", "Rule", "Ruling"),
+    "shoal.orchestration.workflow.conflicttext": ("conflict_text",),
+    "shoal.orchestration.workflow.delivery": (
+        "CodeRun",
+        "CodeRunner",
+        "Delivery",
+        "Dispute",
+        "Objection",
+        "TestResult",
+    ),
+    "shoal.orchestration.workflow.expected": ("ExpectedOutput",),
+    "shoal.orchestration.workflow.message": ("WorkMessage", "WorkOrder"),
+    "shoal.orchestration.workflow.orchestrator": ("Orchestrator",),
+    "shoal.orchestration.workflow.plan": ("Plan",),
+    "shoal.orchestration.workflow.recovery": ("Recovery", "RecoveryAction"),
+    "shoal.orchestration.workflow.recoverytext": ("recovery_text",),
+    "shoal.orchestration.workflow.report": ("CallRecord", "Escalation", "ReviewRecord", "StepRecord", "WorkflowReport"),
+    "shoal.orchestration.workflow.review": ("Facts", "Issue", "Review"),
+    "shoal.orchestration.workflow.rules": ("requirements_first", "security_first"),
+    "shoal.orchestration.workflow.trace": ("TraceEntry",),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 

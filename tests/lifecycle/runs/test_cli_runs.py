@@ -92,7 +92,9 @@ def test_a_second_decision_learns_of_the_first(tmp_path: Path) -> None:
         ended = running.hear()
         assert "not on production" in ended["content"] and "dropped" not in ended["content"]
         second = shoal(tmp_path, "runs", "approve", "r", question, "--by", "ada")
-        assert second.stdout == f"{question}: denied by ben\n"
+        refused(second, 1, f"{question} was denied by ben before: that stands")
+        again = shoal(tmp_path, "runs", "deny", "r", question, "--by", "ada")
+        assert (again.returncode, again.stdout) == (0, f"{question}: already denied by ben\n")
     refused(shoal(tmp_path, "runs", "approve", "r"), 2, "run r asks nothing")
 
 

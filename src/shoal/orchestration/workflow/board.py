@@ -130,8 +130,7 @@ class Board:
         return [
             card
             for card in self.cards.values()
-            if card.status == "pending"
-            and all(self.cards[each].status == "completed" for each in card.step.depends_on)
+            if card.status == "pending" and all(self.cards[each].status == "completed" for each in card.step.depends_on)
         ]
 
     def skip_after(self, failed: Card) -> None:

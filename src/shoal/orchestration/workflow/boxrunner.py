@@ -24,6 +24,7 @@ _ENDS = ("exit", "stopped")
 class CodeBox(Protocol):
     """What of a box is needed here (``shoal.Box`` is one)."""
 
+    name: str
     reason: str | None
     error: str | None
     result: Any
@@ -52,8 +53,8 @@ class CodeBoxes(Protocol):
         """Return a fresh one."""
         ...
 
-    async def discard(self, box: CodeBox) -> None:
-        """End it with all that is in it."""
+    async def discard(self, name: str) -> None:
+        """End that one with all that is in it."""
         ...
 
 
@@ -123,7 +124,7 @@ class BoxRunner:
         try:
             return await _run_in(box, job)
         finally:
-            await self._boxes.discard(box)
+            await self._boxes.discard(box.name)
 
 
 async def _run_in(box: CodeBox, job: dict[str, Any]) -> CodeRun:
@@ -171,7 +172,9 @@ def _text(data: str) -> str:
 
 def _check_order(command: Sequence[str] | None, timeout: float) -> None:
     if command is not None and (
-        isinstance(command, str) or not command or not all(isinstance(word, str) and "\0" not in word for word in command)
+        isinstance(command, str)
+        or not command
+        or not all(isinstance(word, str) and "\0" not in word for word in command)
     ):
         raise ValueError(f"a command is a program and its arguments, a list of texts, not {command!r:.200}")
     if not 0 < timeout < math.inf:

@@ -7,6 +7,8 @@ from datetime import datetime
 
 import msgspec
 
+from shoal.orchestration.workflow.conflicttext import conflict_text
+
 __all__ = ["Conflict", "ConflictRecord", "Position", "Rule", "Ruling"]
 
 
@@ -71,3 +73,7 @@ class ConflictRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     result: str = ""
     decided_at: datetime | None = None
     notes: tuple[str, ...] = ()
+
+    def to_text(self) -> str:
+        """Return it as a text: what each side said, the way to the decision, and who does what."""
+        return conflict_text(self)

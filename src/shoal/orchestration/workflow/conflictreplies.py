@@ -12,7 +12,7 @@ import msgspec
 from shoal.orchestration.answers import sound
 from shoal.orchestration.workflow.conflict import Position, Ruling
 
-__all__ = ["Resolution", "read_position", "read_resolution", "why_unusable"]
+__all__ = ["Resolution", "read_position", "read_resolution", "why_unusable", "winner_of"]
 
 MOST_CANDIDATES = 1_000
 MOST_SCANNED = 2_000_000
@@ -20,7 +20,7 @@ MOST_SCANNED = 2_000_000
 
 _POSITION = ("statement", "evidence")
 _RESOLUTION = ("decision", "proposal", "analysis")
-_ITEM = re.compile(r"\s*[-*•]\s+(.*)")
+_ITEMS = ("- ", "* ", "• ")
 _YES = ("true", "yes")
 _NO_LETTER = re.compile(r"[\W_]+")
 
@@ -48,13 +48,12 @@ def read_position(agent: str, text: str) -> Position:
             evidence=_texts(found.get("evidence")),
             tags=tuple(tag.casefold() for tag in _texts(found.get("tags"))),
         )
-    lines = sound(text).strip().splitlines()
-    items = [(_ITEM.fullmatch(line), line) for line in lines]
-    evidence = [item[1].strip() for item, _ in items if item]
-    statement = " ".join(line.strip() for item, line in items if not item and line.strip())
+    lines = [line for line in map(str.strip, sound(text).splitlines()) if line]
+    evidence = [line[2:].strip() for line in lines if line[:2] in _ITEMS]
+    statement = " ".join(line for line in lines if line[:2] not in _ITEMS)
     if not statement and evidence:
         statement, *evidence = evidence
-    return Position(agent=agent, statement=statement, evidence=tuple(filter(None, evidence)))
+    return Position(agent=agent, statement=statement, evidence=tuple(evidence))
 
 
 def read_resolution(text: str) -> Resolution | None:

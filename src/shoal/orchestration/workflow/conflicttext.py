@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from shoal.kernel.fences import Quote
 from shoal.orchestration.workflow.brief import LEAD
-from shoal.orchestration.workflow.conflict import ConflictRecord, Position
-from shoal.orchestration.workflow.desk import Texts
+from shoal.orchestration.workflow.lines import one_line
 from shoal.orchestration.workflow.review import Issue
+
+if TYPE_CHECKING:  # a record gives its text, and a prompt is of what reports are made of
+    from shoal.orchestration.workflow.conflict import ConflictRecord, Position
+    from shoal.orchestration.workflow.desk import Texts
 
 __all__ = ["conflict_text", "decisions_in_force", "is_decided"]
 
 _ENDS = (".", "!", "?", ":", ";", "…")
-_LIKE_OURS = re.compile(r"\[|\d+\.|Final Decision:|Result:")
+_LIKE_OURS = re.compile(r"\W*(?:\[|\d+[.)]|Final Decision\b|Result\b)", re.IGNORECASE)
 """How our own lines begin: a decision in several lines must not make one up."""
 
 
@@ -23,20 +27,20 @@ def conflict_text(record: ConflictRecord) -> str:
 
     The lines of a decision stay lines; everything else of what agents wrote is put on one.
     """
-    lines = [f'[{position.agent}]: "{_line(position.statement)}"' for position in record.positions]
+    lines = [f'[{position.agent}]: "{one_line(position.statement)}"' for position in record.positions]
     check = "Check security requirements" if record.rule == "security_first" else "Check requirements"
     return "\n".join(
         [
-            *(lines or [f"[{LEAD}]: {_line(record.topic)}"]),
+            *(lines or [f"[{LEAD}]: {one_line(record.topic)}"]),
             "",
             f"[{LEAD}] Resolution:",
             f"1. {_analyze(record.positions)}",
             f"2. {check}",
-            f"3. Propose solution: {_line(record.proposal)}",
+            f"3. Propose solution: {one_line(record.proposal)}",
             "",
             f"Final Decision: {_ended(_lines(record.decision))} {_who(record)}",
             "",
-            f"Result: {_ended(_line(record.result))}",
+            f"Result: {_ended(one_line(record.result))}",
         ]
     )
 
@@ -90,15 +94,10 @@ def _analyze(positions: Sequence[Position]) -> str:
     )
 
 
-def _line(text: str) -> str:
-    """Return *text* on one line."""
-    return " ".join(text.split())
-
-
 def _lines(text: str) -> str:
     """Return the lines of *text* without blank ones; a line that looks like one of ours is put behind the one before."""
     found = ""
-    for line in filter(None, map(_line, text.splitlines())):
+    for line in filter(None, map(one_line, text.splitlines())):
         found += (" " if _LIKE_OURS.match(line) else "\n") + line if found else line
     return found
 

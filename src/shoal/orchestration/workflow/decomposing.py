@@ -52,5 +52,7 @@ async def _asked(desk: Desk, place: Scope, key: str, prompt: Texts, config: Orch
     if said.success:
         return said.content
     if said.error == TIMEOUT:
-        raise NoPlan(f"there is no plan: the lead did not answer within {config.decomposition_timeout:g} s", timed_out=True)
+        raise NoPlan(
+            f"there is no plan: the lead did not answer within {config.decomposition_timeout:g} s", timed_out=True
+        )
     raise NoPlan(f"there is no plan: {said.error}")

@@ -9,10 +9,10 @@ from shoal.kernel.scope import Scope
 from shoal.orchestration.workflow.board import Card
 from shoal.orchestration.workflow.brief import LEAD, WorkStep
 from shoal.orchestration.workflow.conflict import Conflict, ConflictRecord, Position
+from shoal.orchestration.workflow.conflicttext import is_decided
 from shoal.orchestration.workflow.delivery import Delivery
 from shoal.orchestration.workflow.job import Job
 from shoal.orchestration.workflow.prompts import file_quotes
-from shoal.orchestration.workflow.conflicttext import is_decided
 
 __all__ = ["Disputing"]
 

@@ -97,9 +97,7 @@ class Giving:
             )
             self.recoveries.append(recovery)
             others = [each for each in job.staff.crew.of(order.role) if each.name not in failed]
-            unwell += [
-                name for name in await recovery.check(others, job.config.health_timeout) if name not in failed
-            ]
+            unwell += [name for name in await recovery.check(others, job.config.health_timeout) if name not in failed]
 
     def _nobody(self, order: Order, tried: int, last: str, recovery: Recovering | None) -> StepFailed:
         reason = f"no other {order.role} instance: {tried} tried, last: {last}"

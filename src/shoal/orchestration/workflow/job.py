@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from shoal.kernel.scope import Scope
+from shoal.kernel.scope import Scope, segment_of
 from shoal.orchestration.workflow.board import Board
 from shoal.orchestration.workflow.brief import Brief
 from shoal.orchestration.workflow.config import OrchestratorConfig
@@ -39,11 +39,11 @@ class Job(msgspec.Struct, kw_only=True, eq=False):
     staff: Staff
     resolver: Resolver
     ledger: Ledger
-    found_in: dict[str, str] = {}  # noqa: RUF012  a struct copies it
+    found_in: dict[str, str] = {}
 
     def place_of(self, step_id: str) -> Scope:
         """Return the place of a step, where its agents have conversations of their own."""
-        place: Scope = self.scope.child(f"s{step_id}")
+        place: Scope = self.scope.child(segment_of(f"s{step_id}"))
         return place.as_room()
 
     def issues_for(self, step_id: str) -> list[Issue]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 __all__ = ["bounded_line", "line_count", "one_line"]
 
-_UNSEEN = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xFEFF])
+_CONTROLS = [*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xFEFF]
+_UNSEEN = {code: " " if chr(code).isspace() else None for code in _CONTROLS}
 _MOST_CHARACTERS = 300
 
 
@@ -12,7 +13,7 @@ def one_line(text: str) -> str:
     """Return *text* on one line, spaces squeezed, without control characters and changes of direction (CVE-2021-42574)."""
     if "  " not in text and text.isprintable():
         return text.strip()
-    return " ".join(text.split()).translate(_UNSEEN).strip()
+    return " ".join(text.translate(_UNSEEN).split())
 
 
 def bounded_line(text: str, most: int = _MOST_CHARACTERS) -> str:

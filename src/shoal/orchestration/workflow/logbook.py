@@ -82,7 +82,7 @@ class Logbook:
     def tell(self, kind: RunEventType, key: str, agent_name: str, data: dict[str, Any]) -> None:
         """Tell news, unless an earlier life of the run has."""
         if key not in self._told:
-            self._scope.tell(kind, agent_name, key=key, **data)
+            self._scope.run.feed.tell(self._scope.path, kind, agent_name, {"key": key, **data})
 
     def call(self, place: Scope, role: str, instance: str, kind: CallKind, step_id: str, message_id: str) -> CallNote:
         """Begin the record of a call."""

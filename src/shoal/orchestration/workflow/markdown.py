@@ -9,7 +9,7 @@ from shoal.orchestration.workflow.lines import bounded_line, one_line
 
 __all__ = ["bullets", "fenced", "quoted", "table", "words"]
 
-_MARKUP = re.compile(r"[\\`*\[\]|~$]|<(?=[A-Za-z/!?])|&(?=#?\w{1,32};)|(?<![^\W_])_|_(?![^\W_])")
+_MARKUP = re.compile(r"(?=[\\`*\[\]|~$_<&])(?=[^_<&]|<[A-Za-z/!?]|&#?\w{1,32};|(?<![^\W_])_|_(?![^\W_]))")
 _START = re.compile(r"^(\d{1,9}(?=[.)](?:\s|$))|(?=[-+=#>]))(.)")
 _STARTS = "-+=#>0123456789"
 _TICKS = re.compile(r"`{3,}")
@@ -50,5 +50,5 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def _escaped(line: str) -> str:
     if not line or line.isalnum():  # most cells of large tables
         return line
-    line = _MARKUP.sub(r"\\\g<0>", line)
+    line = _MARKUP.sub(r"\\", line)
     return _START.sub(r"\1\\\2", line, count=1) if line[0] in _STARTS else line

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -115,14 +115,14 @@ class Orchestrating:
         steps = [msgspec.to_builtins(step) for step in plan.steps]
         self._logbook.tell(RunEventType.PLAN, f"{scope.path}:plan", LEAD, {"plan": steps})
 
-    async def _allowed(self, question: str, arguments: Any) -> bool:
+    async def _allowed(self, question: Literal["plan", "final"], arguments: Any) -> bool:
         """Ask a person, if one is to be asked."""
         if question not in self._config.approve:
             return True
         lead = self._team.lead
         asked = await self._scope.run.asking.approval(
             self._scope.key(question),
-            question,  # type: ignore[arg-type]  it is one of the kinds
+            question,
             agent_name=self._team.name,
             arguments=arguments,
             decide=getattr(lead, "approve", None),
@@ -211,9 +211,7 @@ class Orchestrating:
     def _finish(self) -> None:
         if not self._summary:
             self._summary = plain_summary(self.report())
-        self._logbook.enter(
-            f"{self._scope.path}:final", "final_output", sender=LEAD, output=final_lines(self.report())
-        )
+        self._logbook.enter(f"{self._scope.path}:final", "final_output", sender=LEAD, output=final_lines(self.report()))
 
 
 def _focus(context: Mapping[str, Any]) -> str:
@@ -238,7 +236,5 @@ def _with_expected(plan: Plan, brief: Brief) -> Plan:
             break
     if chosen is None:
         return plan
-    steps = [
-        msgspec.structs.replace(step, expected_output=expected) if step is chosen else step for step in plan.steps
-    ]
+    steps = [msgspec.structs.replace(step, expected_output=expected) if step is chosen else step for step in plan.steps]
     return Plan(tuple(steps))

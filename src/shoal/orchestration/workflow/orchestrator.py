@@ -52,7 +52,7 @@ class Orchestrator(Pattern[WorkflowReport]):
         roles: the agents of each role, by its name: one, or several instances that stand in for each other.
         config: times, limits, and what a person decides.
         plan: the steps; None: the lead is asked for them.
-        runner: runs the code that is handed in (``runtime.code_runner()``); None: what agents say of tests counts, as claimed.
+        runner: runs the code that is handed in (``runtime.code_runner()``); None: what agents claim counts.
         rules: decide conflicts, in order; see ``security_first``, ``requirements_first``.
         name, budget: see ``Pattern``.
 
@@ -80,7 +80,7 @@ class Orchestrator(Pattern[WorkflowReport]):
         if self.plan is not None:
             if not isinstance(self.plan, Plan):
                 raise TypeError(f"plan must be a Plan, not {type(self.plan).__name__}: Plan.from_text(...) makes one")
-            self.plan = self.plan.check(self.teams, self.config.max_steps)
+            self.plan.check(self.teams, self.config.max_steps)
         if self.runner is not None and not callable(getattr(self.runner, "run", None)):
             raise TypeError(f"runner must have async run(files, ...), not be {type(self.runner).__name__}")
         for rule in self.rules:

@@ -14,7 +14,7 @@ from shoal.orchestration.workflow.brief import LEAD, Brief, WorkStep
 from shoal.orchestration.workflow.delivery import Delivery
 from shoal.orchestration.workflow.desk import Texts
 from shoal.orchestration.workflow.message import WorkMessage
-from shoal.orchestration.workflow.report import StepRecord, WorkflowReport
+from shoal.orchestration.workflow.report import WorkflowReport
 from shoal.orchestration.workflow.review import Issue
 
 __all__ = [
@@ -28,12 +28,16 @@ __all__ = [
     "work_prompt",
 ]
 
-WORK_FORM = """How to answer: each file that you hand in as a line `FILE: path` and its whole text in a fenced block below it.
+WORK_FORM = """How to answer: each file that you hand in as a line `FILE: path`, then its whole text in a fenced block.
 Then one JSON object (leave out what does not apply):
 {"summary": "what you did", "outputs": ["one line each"], "resolved": ["ids of issues that you mended"],
  "disputed": [{"issue": "R1", "statement": "why it is none", "evidence": ["..."]}],
  "objections": [{"topic": "...", "statement": "what should be done instead", "evidence": ["..."]}],
  "recommendations": ["..."]}"""
+
+WORKSPACE = """
+
+You have a workspace: write_file, read_file, list_files, run_tests. Files that you write there are handed in."""
 
 REVIEW_FORM = """How to answer: one JSON object:
 {"score": 0 to 100, "approved": true or false,
@@ -66,7 +70,11 @@ class Handed(msgspec.Struct, frozen=True, kw_only=True):
 
 def decomposition(brief: Brief, roles: Mapping[str, Sequence[Any]], context: str) -> Texts:
     """Ask for the plan."""
-    lines = ["You lead a team. Split this task into steps, each with one owner.\n", *_brief_lines(brief, context), "\nThe team:"]
+    lines = [
+        "You lead a team. Split this task into steps, each with one owner.\n",
+        *_brief_lines(brief, context),
+        "\nThe team:",
+    ]
     for role, agents in roles.items():
         words = "; ".join(dict.fromkeys(text for agent in agents if (text := _description(agent))))
         number = f" ({len(agents)} instances)" if len(agents) > 1 else " (1 instance)"
@@ -122,9 +130,7 @@ def work_prompt(
     if decisions:
         parts += ["\n\n", *decisions]
     if tools:
-        parts.append(
-            "\n\nYou have a workspace: write_file, read_file, list_files, run_tests. Files that you write there are handed in."
-        )
+        parts.append(WORKSPACE)
     return [*parts, f"\n\n{WORK_FORM}"]
 
 
@@ -197,10 +203,8 @@ def review_prompt(
     decisions: Texts,
 ) -> Texts:
     """Ask for a review of *works*, whose files are *files*."""
-    parts: list[str | Quote] = [
-        f"You are the {message.to_agent} of a team. Review others' work. This is your task:\n"
-        f"```json\n{_fenced_away(message, ())}\n```\n\nWhat was asked of them:"
-    ]
+    task = f"You are the {message.to_agent} of a team. Review others' work. This is your task:"
+    parts: list[str | Quote] = [f"{task}\n```json\n{_fenced_away(message, ())}\n```\n\nWhat was asked of them:"]
     for step, delivery in works:
         parts.append(f"\n- {step.owner}: {step.task or step.title}")
         parts += [f"\n  required: {each}" for each in step.requirements]
@@ -224,7 +228,7 @@ def summary_prompt(report: WorkflowReport) -> Texts:
     """Ask for the words of the report."""
     parts: list[str | Quote] = [f"Your team has finished. The task was: {report.task.task}\n\nWhat came of each step:"]
     for record in report.steps:
-        parts.append(f"\n\n{record.step.id}. {record.step.title} ({record.step.owner}): {_outcome(record)}")
+        parts.append(f"\n\n{record.step.id}. {record.step.title} ({record.step.owner}): {record.status}")
         said = record.delivery
         if said is not None and (said.summary or said.outputs):
             parts += ["\n", Quote(record.step.owner, "\n".join([said.summary, *said.outputs]).strip())]
@@ -234,11 +238,10 @@ def summary_prompt(report: WorkflowReport) -> Texts:
     last = Delivery(tests=report.tests, coverage=report.coverage)
     if (measured := measured_lines(last)) != "":
         parts += ["\n\n", Quote("measured", measured)]
-    return [*parts, "\n\nWrite the summary for whoever gave the task: what there is now, what was decided, what is open."]
-
-
-def _outcome(record: StepRecord) -> str:
-    return record.status if record.error is None else f"{record.status}: {record.error}"
+    return [
+        *parts,
+        "\n\nWrite the summary for whoever gave the task: what there is now, what was decided, what is open.",
+    ]
 
 
 def _json(record: Any) -> str:

@@ -101,8 +101,12 @@ class Recovering:
         after = [self._board.cards[each] for each in self._board.plan.dependents(card.step.id)]
         owners = list(dict.fromkeys(other.step.owner for other in after))
         for other in after:
-            other.notes.append(f"step {card.step.id} ({card.step.title}) is late: it was given to another {card.step.owner}")
-        told = f"Told {', '.join(owners)} of the delay" if owners else "Nobody waits for this step: nobody had to be told"
+            other.notes.append(
+                f"step {card.step.id} ({card.step.title}) is late: it was given to another {card.step.owner}"
+            )
+        told = (
+            f"Told {', '.join(owners)} of the delay" if owners else "Nobody waits for this step: nobody had to be told"
+        )
         self._act("delay_notified", told, owners=owners, steps=[other.step.id for other in after])
         self._adjust(len(after))
         self._act("logged", f"Logged for monitoring: {self.record.reason}", reason=self.record.reason)
@@ -112,7 +116,9 @@ class Recovering:
         card, timeline = self._card, self._board.timeline
         timeline.delay(card.step.id, card.step.estimate_seconds or 0.0)
         due = timeline.due()[card.step.id]
-        self._act("timeline_adjusted", f"Adjusted the due times of this step and {others} after it", due_at=due.isoformat())
+        self._act(
+            "timeline_adjusted", f"Adjusted the due times of this step and {others} after it", due_at=due.isoformat()
+        )
 
     def ended(self, result: str, seconds: float) -> None:
         """Say how it ended, and by how much the step is late."""

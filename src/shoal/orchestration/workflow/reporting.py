@@ -102,7 +102,9 @@ def final_lines(report: WorkflowReport) -> tuple[str, ...]:
 
 def plain_summary(report: WorkflowReport) -> str:
     """Return what came of each step, where the lead has written no summary."""
-    lines = [f"{record.step.id}. {record.step.title} ({record.step.owner}): {_outcome(record)}" for record in report.steps]
+    lines = [
+        f"{record.step.id}. {record.step.title} ({record.step.owner}): {_outcome(record)}" for record in report.steps
+    ]
     return "\n".join(lines) or (report.error or "nothing was done")
 
 

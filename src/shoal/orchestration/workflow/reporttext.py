@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
-
-import msgspec
 
 from shoal.orchestration.workflow.conflicttext import conflict_text
 from shoal.orchestration.workflow.delivery import TestResult
@@ -21,17 +20,17 @@ if TYPE_CHECKING:
     from shoal.orchestration.workflow.report import StepRecord, WorkflowReport
     from shoal.orchestration.workflow.review import Issue
 
-__all__ = ["coverage_text", "ready_text", "report_markdown", "tests_text"]
+__all__ = ["coverage_text", "ready_text", "report_markdown", "outcome_text"]
 
-READY = "Ready for deployment"
+_READY = "Ready for deployment"
 
 
 def ready_text(ready: bool, reasons: Sequence[str]) -> str:
     """Return the last line of a report: ``Ready for deployment``, or ``Not ready: `` and the *reasons*."""
-    return READY if ready else f"Not ready: {'; '.join(reasons) or 'the work was not finished'}"
+    return _READY if ready else f"Not ready: {'; '.join(reasons) or 'the work was not finished'}"
 
 
-def tests_text(tests: TestResult) -> str:
+def outcome_text(tests: TestResult) -> str:
     """Return how *tests* ended: ``14 passed, measured`` or ``12 passed, 2 failed (test_login, test_expiry), claimed``."""
     failures = f" ({', '.join(tests.failures)})" if tests.failures else ""
     parts = [
@@ -88,7 +87,7 @@ def _numbers(report: WorkflowReport) -> str:
         ("steps completed", f"{done} of {len(report.steps)}"),
         ("reworks", str(sum(record.reworks for record in report.steps))),
         ("issues", f"{len(report.issues)}, {left} open"),
-        *([("tests", tests_text(report.tests))] if report.tests is not None else []),
+        *([("tests", outcome_text(report.tests))] if report.tests is not None else []),
         *([("coverage", coverage_text(report.coverage))] if report.coverage is not None else []),
         ("delay", delay_text(report.delay_seconds)),
         ("model calls, tokens", f"{used.calls}, {used.tokens}"),
@@ -114,7 +113,7 @@ def _task(report: WorkflowReport) -> str:
 
 
 def _json(value: object) -> str:
-    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+    return json.dumps(value, indent=2, ensure_ascii=False)
 
 
 def _steps(steps: Sequence[StepRecord]) -> str:

@@ -34,6 +34,9 @@ BY_LEAD = "lead"
 UNOPPOSED = "unopposed"
 """The rule of a conflict in which only one position was taken."""
 
+NOTHING = "Nothing is changed"
+"""What is decided where nobody took a position, and the lead does not decide either."""
+
 
 class _Ruled(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the rules said, as it is recorded."""
@@ -212,7 +215,7 @@ class Resolver:
         else:
             winner = next((side for side in sides if side != implementer), "")
         statement = next((position.statement for position in positions if position.agent == winner), "")
-        made = made or Resolution(decision=statement)
+        made = made or Resolution(decision=statement or NOTHING)
         approvers = (winner, LEAD, *sides, *self._roles)
         return ConflictRecord(
             id=conflict.id,
@@ -228,7 +231,7 @@ class Resolver:
             implementer=implementer,
             approver=next(role for role in approvers if role and role != implementer),
             dissent=tuple(position for position in positions if position.agent != winner),
-            result=made.result or (f"The position of {winner} stands" if winner else "Nothing is changed"),
+            result=made.result or (f"The position of {winner} stands" if winner else NOTHING),
             notes=tuple(notes),
         )
 

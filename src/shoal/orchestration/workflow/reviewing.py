@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -11,18 +12,19 @@ from shoal.kernel.asking_people import digest_of
 from shoal.kernel.scope import Scope, StepOrder, Ticket
 from shoal.orchestration.workflow.board import Card
 from shoal.orchestration.workflow.brief import LEAD, WorkStep
+from shoal.orchestration.workflow.conflicttext import decisions_in_force
 from shoal.orchestration.workflow.delivery import Delivery
 from shoal.orchestration.workflow.desk import Texts
 from shoal.orchestration.workflow.giving import Answered, Giving, Order
 from shoal.orchestration.workflow.job import Job, StepFailed
 from shoal.orchestration.workflow.judging import judge
-from shoal.orchestration.workflow.tracetext import input_line, review_lines
+from shoal.orchestration.workflow.ledger import same_title
 from shoal.orchestration.workflow.message import WorkMessage
 from shoal.orchestration.workflow.prompts import again, issue_lines, review_prompt
 from shoal.orchestration.workflow.report import ReviewRecord
-from shoal.orchestration.workflow.conflicttext import decisions_in_force
 from shoal.orchestration.workflow.review import Issue, Review
 from shoal.orchestration.workflow.reviews import read_review
+from shoal.orchestration.workflow.tracetext import input_text, review_lines
 from shoal.orchestration.workflow.working import Task, Working
 
 __all__ = ["Reviewing"]
@@ -120,7 +122,7 @@ class Reviewing:
             task_type=step.task_type,
             task=step.task or step.title,
             context=step.context,
-            input="; ".join(dict.fromkeys(input_line(work.owner, delivery) for work, delivery in works)),
+            input=input_text([(work.owner, delivery) for work, delivery in works if delivery.files or not files]),
             requirements=(*job.brief.requirements, *step.requirements),
             input_data={f"{work.owner}: {work.title}": {"files": list(delivery.files)} for work, delivery in works},
             prompt=prompt,
@@ -133,7 +135,7 @@ class Reviewing:
 
     async def _take(self, round_: int, review: Review, given: Answered) -> None:
         """Put what was found into the ledger. Which ids it got is on record: reviews beside this one count on, too."""
-        ledger, place = self._job.ledger, self._place
+        place = self._place
 
         async def take(ticket: Ticket) -> Any:
             return self._into_ledger(review, given)
@@ -145,21 +147,20 @@ class Reviewing:
             return
         ids: list[str] = msgspec.convert((await place.step(order, take)).output, list[str])
         issues = tuple(
-            msgspec.structs.replace(issue, id=issue_id)
-            for issue, issue_id in zip(review.issues, ids, strict=True)
+            msgspec.structs.replace(issue, id=issue_id) for issue, issue_id in zip(review.issues, ids, strict=True)
         )
-        assert ledger is self._job.ledger
         self._into_ledger(msgspec.structs.replace(review, issues=issues), given)
 
     def _into_ledger(self, review: Review, given: Answered) -> list[str]:
+        """Put a review into the ledger, and return the ids of its issues, in order."""
         ledger = self._job.ledger
         before = {issue.id for issue in ledger.issues}
-        warnings, ids = ledger.take(review, message_id=given.message.message_id, role=self._card.step.owner)
-        self._warn(warnings)
+        self._warn(ledger.take(review, message_id=given.message.message_id, role=self._card.step.owner))
         for issue in ledger.issues:
             if issue.id not in before:
                 self._job.found_in[issue.id] = self._card.step.id
-        return list(ids)
+        by_title = {same_title(issue.title): issue.id for issue in ledger.issues}
+        return [by_title.get(same_title(issue.title), issue.id) for issue in review.issues]
 
     def _known(self) -> list[Issue]:
         return self._job.issues_for(self._card.step.id)
@@ -190,13 +191,11 @@ class Reviewing:
         self._rounds.append((review.score, issues))
         last = self._rounds[-STUCK_ROUNDS - 1 :]
         if len(last) > STUCK_ROUNDS and all(
-            later[1] == earlier[1] and later[0] <= earlier[0] for earlier, later in zip(last, last[1:], strict=False)
+            later[1] == earlier[1] and later[0] <= earlier[0] for earlier, later in pairwise(last)
         ):
             open_ids = ", ".join(issues) or "none"
-            self._warn([
-                f"step {self._card.step.id}: {STUCK_ROUNDS} reworks in a row changed nothing: "
-                f"open issues {open_ids}, score {review.score}"
-            ])  # fmt: skip
+            stuck = f"{STUCK_ROUNDS} reworks in a row changed nothing: open issues {open_ids}, score {review.score}"
+            self._warn([f"step {self._card.step.id}: {stuck}"])
 
     # -- sending it back
 
@@ -229,7 +228,8 @@ class Reviewing:
     def _to_mend(self) -> list[Card]:
         owners = {path: work for work in self._works for path in (*work.files, *self._latest[work.step.id].files)}
         found = {id(owners[issue.file]): owners[issue.file] for issue in self._open() if issue.file in owners}
-        last = self._works[-1]
+        with_files = [work for work in self._works if self._latest[work.step.id].files]
+        last = (with_files or self._works)[-1]
         if not found or any(issue.file not in owners for issue in self._open()):
             found[id(last)] = last
         return [work for work in self._works if id(work) in found]

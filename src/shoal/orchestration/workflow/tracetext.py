@@ -11,7 +11,7 @@ from shoal.orchestration.workflow.lines import bounded_line, line_count, one_lin
 from shoal.orchestration.workflow.review import Issue, Review
 from shoal.orchestration.workflow.trace import TraceEntry, TraceKind
 
-__all__ = ["input_line", "review_lines", "said_lines", "trace_text"]
+__all__ = ["input_line", "input_text", "review_lines", "said_lines", "trace_text"]
 
 _MOST_LINES = 50
 _PAPERS = (".md", ".rst", ".txt", ".pdf", ".csv")
@@ -54,11 +54,10 @@ def _block(entry: TraceEntry, arrow: str) -> list[str]:
         case "work_assigned" | "work_delivered":
             block = [f"{sender} {arrow} [{one_line(entry.receiver) or LEAD}]:", *_asked(entry)]
             return [*block, "  Output:", *_bullets(entry.output)] if entry.output else block
-        case kind if entry.receiver:
-            block = [f"{sender} {arrow} [{one_line(entry.receiver)}]: {_HEADS[kind]}", *_asked(entry)]
         case kind:
-            task = one_line(entry.task)
-            block = [f"{sender} {_HEADS[kind]}: {task}" if task else f"{sender} {_HEADS[kind]}", *_looked_at(entry)]
+            receiver, task = one_line(entry.receiver), one_line(entry.task)
+            head = f"{sender} {arrow} [{receiver}]: {_HEADS[kind]}" if receiver else f"{sender} {_HEADS[kind]}"
+            block = [f"{head}: {task}" if task else head, *_looked_at(entry)]
     instance = [f"  Agent: {one_line(entry.instance)}"] if entry.instance else []
     return [*block, *instance, *_bullets(entry.output)]
 
@@ -153,6 +152,12 @@ def _label(title: str) -> str:
     words = _REVIEW.split(bounded_line(title), maxsplit=1)
     about = words[0].strip(" :,-") if len(words) > 1 else ""
     return f"{about} score" if about else "Score"
+
+
+def input_text(handed: Sequence[tuple[str, Delivery]]) -> str:
+    """Return what was handed in by others, (role, delivery), in one line; what the lead made himself goes without saying."""
+    others = [each for each in handed if each[0] != LEAD] or handed
+    return "; ".join(dict.fromkeys(input_line(role, delivery) for role, delivery in others))
 
 
 def input_line(role: str, delivery: Delivery) -> str:

@@ -13,6 +13,7 @@ from shoal.kernel.scope import Scope, StepOrder, Ticket
 from shoal.orchestration.workflow.board import Card
 from shoal.orchestration.workflow.brief import LEAD, WorkStep
 from shoal.orchestration.workflow.checking import check_output
+from shoal.orchestration.workflow.conflicttext import decisions_in_force
 from shoal.orchestration.workflow.delivery import CodeRun, Delivery
 from shoal.orchestration.workflow.desk import Texts
 from shoal.orchestration.workflow.disputing import Disputing
@@ -20,12 +21,11 @@ from shoal.orchestration.workflow.expected import ExpectedOutput
 from shoal.orchestration.workflow.giving import Answered, Giving, Order
 from shoal.orchestration.workflow.handin import read_delivery
 from shoal.orchestration.workflow.job import Job, StepFailed
-from shoal.orchestration.workflow.tracetext import input_line, said_lines
 from shoal.orchestration.workflow.message import WorkMessage
 from shoal.orchestration.workflow.paths import check_files
 from shoal.orchestration.workflow.prompts import Handed, measured_lines, title_of, work_prompt
-from shoal.orchestration.workflow.conflicttext import decisions_in_force
 from shoal.orchestration.workflow.roles import Instance
+from shoal.orchestration.workflow.tracetext import input_text, said_lines
 from shoal.orchestration.workflow.workspace import Workspace
 
 __all__ = ["Task", "Working"]
@@ -119,7 +119,7 @@ class Working:
             task_type=step.task_type,
             task=task.what,
             context=task.focus,
-            input="; ".join(input_line(each.role, each.delivery) for each in inputs),
+            input=input_text([(each.role, each.delivery) for each in inputs]),
             requirements=(*job.brief.requirements, *step.requirements),
             input_data={title_of(each): _as_input(each) for each in inputs},
             expected_output=expected,
@@ -157,10 +157,7 @@ class Working:
 
     async def _handed_in(self, task: Task, given: Answered) -> tuple[Delivery, tuple[str, ...]]:
         """Return what was handed in, as it was measured, and why it is not accepted."""
-        delivery = read_delivery_of(given.text)
-        refused: tuple[str, ...] = ()
-        if isinstance(delivery, str):
-            delivery, refused = Delivery(summary=given.text, raw=given.text), (delivery,)
+        delivery, refused = _read(given.text)
         space = self._workspaces.get(given.instance.name)
         if space is not None and space.written:
             delivery = msgspec.structs.replace(delivery, files={**space.written, **delivery.files})
@@ -195,10 +192,11 @@ class Working:
         before = self._job.board.files_before(self._card.step.id)
         run = await self._code_run({**before, **task.files, **delivery.files})
         delivery = delivery.measured(run)
-        lines = [line for line in (measured_lines(delivery).splitlines()) if line]
-        for fact, there in (("The tests did not end in time", run.timed_out), (run.fault, bool(run.fault))):
-            if there:
-                lines.append(fact)
+        lines = measured_lines(delivery).splitlines()
+        if run.timed_out:
+            lines.append("The tests did not end in time")
+        if run.fault:
+            lines.append(run.fault)
         self._job.logbook.enter(
             f"{self._place.path}:code{self._runs}",
             "code_run",
@@ -207,7 +205,7 @@ class Working:
             output=tuple(lines),
             seconds=run.duration_ms / 1000,
         )
-        return msgspec.structs.replace(delivery, raw=delivery.raw)
+        return delivery
 
     async def _code_run(self, files: Mapping[str, str]) -> CodeRun:
         runner = self._job.runner
@@ -224,12 +222,12 @@ class Working:
         return msgspec.convert(step.output, CodeRun)
 
 
-def read_delivery_of(text: str) -> Delivery | str:
-    """Return what was handed in, or why it is refused."""
+def _read(text: str) -> tuple[Delivery, tuple[str, ...]]:
+    """Return what was handed in, and why it is refused."""
     try:
-        return read_delivery(text)
+        return read_delivery(text), ()
     except ValueError as error:
-        return f"the hand-in is refused: {error}"
+        return Delivery(summary=text, raw=text), (f"the hand-in is refused: {error}",)
 
 
 def _fault(check: Callable[[], None]) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from shoal.kernel.asking_people import digest_of
+from shoal.kernel.fences import shortened
 from shoal.kernel.scope import Scope, StepOrder, Ticket, current_scope
 from shoal.orchestration.workflow.delivery import CodeRun, CodeRunner
 from shoal.orchestration.workflow.paths import check_files, check_path
@@ -50,7 +51,8 @@ class Workspace:
         self._name = name
         above = f"{place.path}/" if place.path else ""
         for step in place.run.recorded.values():
-            if step.kind == _FILE and step.agent_name == name and step.key.startswith(above) and step.output is not None:
+            is_write = step.kind == _FILE and step.output is not None
+            if is_write and step.agent_name == name and step.key.startswith(above):
                 self._put(**msgspec.convert(step.output, dict[str, str]))
 
     def _put(self, path: str, content: str) -> None:
@@ -120,14 +122,8 @@ def _listed(files: Mapping[str, str]) -> str:
 
 
 def _short(run: CodeRun) -> CodeRun:
-    return msgspec.structs.replace(run, stdout=_cut(run.stdout), stderr=_cut(run.stderr))
-
-
-def _cut(text: str) -> str:
-    if len(text) <= _OUTPUT_CHARS:
-        return text
-    half = _OUTPUT_CHARS // 2
-    return f"{text[:half]}\n[{len(text) - 2 * half} characters are left out]\n{text[-half:]}"
+    kept = {name: shortened(getattr(run, name), _OUTPUT_CHARS) for name in ("stdout", "stderr")}
+    return msgspec.structs.replace(run, **kept)
 
 
 def _run_text(run: CodeRun, timeout: float) -> str:

@@ -121,7 +121,17 @@ def _troubled() -> WorkflowReport:
         _call("Writer", "work", 9.0, "6", success=False, message_id="msg_9", usage=Usage(cost_pico=2048)),
         _call("Orchestrator", "summary", 1.0, usage=Usage(cost_pico=4096), **lead),
     )  # fmt: skip
-    to = ["researcher", "orchestrator", "developer", "developer", "reviewer", "developer", "reviewer", "reviewer", "writer"]
+    to = [
+        "researcher",
+        "orchestrator",
+        "developer",
+        "developer",
+        "reviewer",
+        "developer",
+        "reviewer",
+        "reviewer",
+        "writer",
+    ]
     facts = Facts(checked=3, correct=2)
     reviews = (
         ReviewRecord(step_id="4", round=1, reviewer="reviewer-1", works=("3",), review=Review(score=85, facts=facts)),
@@ -173,7 +183,7 @@ def test_every_definition_by_instance() -> None:
         "researcher-1": {"tasks_completed": 1, "avg_research_time": "1m", "accuracy_score": 0.67},
         "developer-1": {"tasks_completed": 0, "avg_coding_time": None, "first_approval_rate": None},
         "developer-2": {"tasks_completed": 2, "avg_coding_time": "1m 15s", "first_approval_rate": 0.0},
-        "reviewer-1": {"tasks_completed": 2, "avg_review_time": "30s", "issues_found_per_task": 1.0},
+        "reviewer-1": {"tasks_completed": 2, "avg_review_time": "30s", "issues_found_per_task": 0.5},
         "reviewer-2": {"tasks_completed": 1, "avg_review_time": "1m", "issues_found_per_task": 1.0},
         "writer-1": {"tasks_completed": 0, "avg_time": None},
     }
@@ -184,11 +194,27 @@ def test_facts_of_two_researchers_count_for_the_role_alone() -> None:
     review = Review(score=1, facts=Facts(checked=4, correct=1))
     tally = Tally.of(_report(steps, reviews=(ReviewRecord(step_id="3", round=1, reviewer="Reviewer", review=review),)))
     assert metrics_of([tally])["researcher"]["accuracy_score"] == 0.25
-    assert "" not in metrics_of([tally], by="instance")
+    assert metrics_of([tally], by="instance") == {
+        "reviewer-1": {"tasks_completed": 0, "avg_review_time": None, "issues_found_per_task": 0.0}
+    }
+
+
+def test_a_review_counts_for_whoever_made_it() -> None:
+    calls = tuple(_call("Reviewer", "review", 1.0, "2", instance=name) for name in ("a", "b"))
+    rounds = tuple(
+        ReviewRecord(step_id="2", round=n, reviewer=name, review=Review()) for n, name in ((1, "a"), (2, "b"))
+    )
+    issue = Issue(title="x", opened_by="Reviewer", opened_in="msg_1")
+    calls = (msgspec.structs.replace(calls[0], message_id="msg_1"), calls[1])
+    report = _report([_step("2", "Reviewer", instance="b")], calls=calls, reviews=rounds, issues=(issue,))
+    shown = metrics_of([Tally.of(report)], by="instance")
+    assert [shown[name]["issues_found_per_task"] for name in ("a", "b")] == [1.0, 0.0]
 
 
 def test_what_was_not_counted_is_none() -> None:
-    assert metrics_of([Tally.of(_report([_step("1", "Researcher"), _step("2", "Developer"), _step("3", "Reviewer")]))]) == {
+    assert metrics_of(
+        [Tally.of(_report([_step("1", "Researcher"), _step("2", "Developer"), _step("3", "Reviewer")]))]
+    ) == {
         "orchestrator": {"tasks_delegated": 0, "avg_decomposition_time": None, "conflict_resolutions": 0},
         "researcher": {"tasks_completed": 0, "avg_research_time": None, "accuracy_score": None},
         "developer": {"tasks_completed": 0, "avg_coding_time": None, "first_approval_rate": None},
@@ -234,7 +260,9 @@ _CALLS = st.lists(
 
 
 @given(_CALLS, _CALLS)
-def test_tallies_add_exactly_and_the_roles_costs_are_all_costs(first: list[CallRecord], second: list[CallRecord]) -> None:
+def test_tallies_add_exactly_and_the_roles_costs_are_all_costs(
+    first: list[CallRecord], second: list[CallRecord]
+) -> None:
     one, other, both = (Tally.of(_report([], calls=tuple(calls))) for calls in (first, second, first + second))
     assert one + other == other + one == both
     whole = sum((counts for agents in both.seats.values() for counts in agents.values()), Counts())

@@ -88,7 +88,8 @@ def test_delays(seconds: float, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(1800, "30min"), (90, "1min 30s"), (7200, "2h"), (0.5, "0.5s"), (45, "45s"), (5400, "1h 30min")]
+    ("seconds", "text"),
+    [(1800, "30min"), (90, "1min 30s"), (7200, "2h"), (0.5, "0.5s"), (45, "45s"), (5400, "1h 30min")],
 )
 def test_limits(seconds: float, text: str) -> None:
     assert limit_text(seconds) == text

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shoal.orchestration.workflow.delivery import Delivery
@@ -86,7 +86,9 @@ RESEARCH = Delivery(
     )
 )
 CODE = {"auth_api.py": "pass\n" * 500, "test_auth.py": "pass\n" * 149 + "pass"}
-WRITTEN = Delivery(outputs=("auth_api.py", "test_auth.py (150 lines)", "Requirements: python-jose, passlib"), files=CODE)
+WRITTEN = Delivery(
+    outputs=("auth_api.py", "test_auth.py (150 lines)", "Requirements: python-jose, passlib"), files=CODE
+)
 FIXED = Delivery(
     outputs=("Updated auth_api.py", "Added rate limiting", "- Fixed token expiry"),
     files={"auth_api.py": "pass\n" * 512, "test_auth.py": CODE["test_auth.py"]},
@@ -173,6 +175,20 @@ def test_an_answer_without_lines_is_a_head_alone() -> None:
     assert trace_text([_handed("Developer", ())]) == "[Developer] → [Orchestrator]:"
 
 
+def test_a_conflict_names_its_topic_and_who_opened_it() -> None:
+    opened = _entry(
+        "conflict_opened", sender="Developer", receiver="Orchestrator", task="Hashing", output=("Too slow",)
+    )
+    decided = _entry("conflict_resolved", sender="Orchestrator", task="Hashing", output=("Final Decision: bcrypt",))
+    assert trace_text([opened, decided]).split("\n") == [
+        "[Developer] → [Orchestrator]: Conflict: Hashing",
+        "  - Too slow",
+        "",
+        "[Orchestrator] Resolution: Hashing",
+        "  - Final Decision: bcrypt",
+    ]
+
+
 def test_an_action_tells_which_agent_it_is_about() -> None:
     entry = _entry("health_check", sender="Orchestrator", instance="dev-1", output=("unhealthy",))
     assert trace_text([entry]) == "[Orchestrator] Check agent health\n  Agent: dev-1\n  - unhealthy"
@@ -226,7 +242,9 @@ def test_what_is_told_is_bounded() -> None:
 
 
 @given(st.lists(st.text()), st.dictionaries(st.text(), st.text()), st.text(), st.booleans())
-def test_whatever_is_handed_in_becomes_lines(outputs: list[str], files: dict[str, str], summary: str, fix: bool) -> None:
+def test_whatever_is_handed_in_becomes_lines(
+    outputs: list[str], files: dict[str, str], summary: str, fix: bool
+) -> None:
     lines = said_lines(Delivery(outputs=tuple(outputs), files=files, summary=summary), {}, fix=fix)
     assert all(len(line.splitlines()) <= 1 for line in lines)
 
@@ -279,7 +297,8 @@ def test_inputs_are_named_after_what_they_are() -> None:
     assert input_line("Orchestrator", Delivery(summary="x")) == "Orchestrator's design"
 
 
-@given(st.text())
+@given(st.text(st.sampled_from("ab \t\n\r\x00\x1b\x1c\x85\u2028\u202e\ufeff")) | st.text())
+@example("a\x00 \x00 b")
 def test_one_line_is_one_and_stays_as_it_is(text: str) -> None:
     line = one_line(text)
     assert len(line.splitlines()) <= 1

@@ -15,9 +15,13 @@ _USUAL_ENDS = (0, 5)  # all passed; there were none
 
 
 class Heard:
-    """Takes the lines of a test process. It may say anything: what is no fact of ``tester.py`` is a trouble."""
+    """Takes the lines of a test process. It may say anything: what is no fact of ``tester.py`` is a trouble.
 
-    def __init__(self) -> None:
+    Each line begins with *word*, which code that only writes to whatever is open does not know.
+    """
+
+    def __init__(self, word: str) -> None:
+        self._word = word.encode()
         self._rest = b""
         self._bytes = 0
         self._garbled = False
@@ -37,7 +41,9 @@ class Heard:
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             try:
-                self._fact(json.loads(line))
+                if not line.startswith(self._word):
+                    raise ValueError("somebody else has written it")
+                self._fact(json.loads(line[len(self._word) :]))
             except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
                 self._garbled = True
 

@@ -21,17 +21,18 @@ _BROKEN = 3
 
 
 class Report:
-    """Tells what happened, one JSON object per line, as it happens."""
+    """Tells what happened, one line each as it happens: the word that opens this report, and a JSON object."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, word: str) -> None:
         self._fd = fd
+        self._word = word.encode()
         self._pid = os.getpid()
 
     def send(self, **fact: Any) -> None:
         """Tell a fact. What a test has forked is not heard."""
         if os.getpid() != self._pid:
             return
-        data = memoryview(json.dumps(fact).encode() + b"\n")
+        data = memoryview(self._word + json.dumps(fact).encode() + b"\n")
         while data:
             data = data[os.write(self._fd, data) :]
 
@@ -84,8 +85,13 @@ def recorder(lines: set[int]) -> Callable[[FrameType, str, object], Any]:
 class PytestNews:
     """A plugin of pytest that reports."""
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: Report, recorders: Recorders) -> None:
         self._report = report
+        self._recorders = recorders
+
+    def pytest_load_initial_conftests(self) -> None:
+        """Record lines from here on: recording the loading of pytest's own plugins would take longer than most tests."""
+        self._recorders.start()
 
     def pytest_collection_finish(self, session: Any) -> None:
         """Tell how many there are."""
@@ -113,16 +119,17 @@ class PytestNews:
         self._report.send(ran=1)
 
 
-def run_pytest(pytest: Any, tests: list[str], report: Report) -> int:
+def run_pytest(pytest: Any, tests: list[str], report: Report, recorders: Recorders) -> int:
     """Run the tests; returns the exit code."""
     options = ["-q", "--tb=short", "--color=no", "-p", "no:cacheprovider", f"--rootdir={os.getcwd()}"]
-    return int(pytest.main([*options, *tests], plugins=[PytestNews(report)]))
+    pytest.hookimpl(tryfirst=True)(PytestNews.pytest_load_initial_conftests)  # before pytest imports a conftest.py
+    return int(pytest.main([*options, *tests], plugins=[PytestNews(report, recorders)]))
 
 
-def run_unittest(unittest: Any, tests: list[str], report: Report) -> int:
+def run_unittest(unittest: Any, tests: list[str], report: Report, recorders: Recorders) -> int:
     """Run the tests; returns the exit code, as pytest would."""
 
-    class News(unittest.TextTestResult):  # type: ignore[misc, name-defined]
+    class News(unittest.TextTestResult):  # type: ignore[misc]
         """Reports, and prints as ever."""
 
         def _tell(self, outcome: str, test: Any) -> None:
@@ -161,6 +168,7 @@ def run_unittest(unittest: Any, tests: list[str], report: Report) -> int:
             if err is not None:
                 self._tell("failed", test)
 
+    recorders.start()
     suite, broken = unittest.TestSuite(), 0
     for path in tests:
         try:
@@ -194,8 +202,8 @@ def imported(path: str) -> Any:
 
 def main() -> NoReturn:
     """Run the tests, tell what happened, and leave without whatever waits for the end of the process."""
-    report = Report(int(sys.argv[1]))
     job = json.load(sys.stdin)
+    report = Report(int(sys.argv[1]), job["word"])
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
@@ -203,7 +211,7 @@ def main() -> NoReturn:
     sys.path += [entry for entry in job["path"] if entry not in sys.path]
     site.setquit()  # without them `exit(1)` is a NameError: this process has no site
     site.setcopyright()
-    runner = run_pytest
+    runner: Callable[[Any, list[str], Report, Recorders], int] = run_pytest
     try:
         import pytest as framework
     except ImportError:
@@ -214,9 +222,8 @@ def main() -> NoReturn:
     sys.path[:0] = [root, *([os.path.join(root, "src")] if os.path.isdir("src") else [])]
     sys.argv[:] = [framework.__name__, *job["tests"]]
     recorders = Recorders(root, job["sources"])
-    recorders.start()
     try:
-        code = runner(framework, job["tests"], report)
+        code = runner(framework, job["tests"], report, recorders)
     except BaseException:  # noqa: BLE001  it is told, and the process ends
         traceback.print_exc()
         code = _BROKEN

@@ -67,9 +67,10 @@ def _hide() -> None:
 
 
 def _test(run: Run, tests: list[str], sources: Mapping[str, str]) -> dict[str, Any]:
-    heard = Heard()
+    word = os.urandom(16).hex()
+    heard = Heard(word)
     reading, writing = os.pipe()
-    what = json.dumps({"path": sys.path, "tests": tests, "sources": list(sources)}).encode()
+    what = json.dumps({"word": word, "path": sys.path, "tests": tests, "sources": list(sources)}).encode()
     run.start([sys.executable, "-I", "-S", _TESTER, str(writing)], what, writing)
     os.close(writing)
     statements = _statements(sources)  # while it starts

@@ -1,7 +1,8 @@
-"""What ``FILE.py:NAME`` names."""
+"""What ``FILE.py:NAME`` names: code of the user's own, loaded from a file."""
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import sys
 from pathlib import Path
@@ -16,6 +17,8 @@ __all__ = ["load"]
 def load(target: str) -> Any:
     """Return what ``FILE.py:NAME`` names; the file's folder is searched for what it imports, as Python does.
 
+    A file is loaded once: what it holds is the same for all who name it.
+
     Raises:
         ConfigError: there is no such file or name, or the file raised.
     """
@@ -25,8 +28,7 @@ def load(target: str) -> Any:
     path = Path(place)
     if not path.is_file():
         raise ConfigError(f"there is no file {place[:200]}", note="Write FILE.py:NAME, as hello.py:Greeter.")
-    module = _import(path)
-    found: Any = module
+    found: Any = _import(path)
     for word in name.split("."):
         if not hasattr(found, word):
             known = [known for known in vars(found) if not known.startswith("_")]
@@ -36,9 +38,17 @@ def load(target: str) -> Any:
 
 
 def _import(path: Path) -> ModuleType:
-    sys.path.insert(0, str(path.resolve().parent))
-    name = path.stem if path.stem not in sys.modules and path.stem.isidentifier() else f"shoal_run_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
+    file = str(path.resolve())
+    for loaded in list(sys.modules.values()):
+        if getattr(loaded, "__file__", None) == file:
+            return loaded
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    name = path.stem
+    if name in sys.modules or not name.isidentifier():
+        name = f"shoal_run_{hashlib.sha256(file.encode()).hexdigest()[:8]}_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise ConfigError(f"{path} is no Python file", note="Its name must end in .py.")
     module = importlib.util.module_from_spec(spec)
@@ -46,6 +56,7 @@ def _import(path: Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
+        del sys.modules[name]
         raise ConfigError(
             f"{path} cannot be loaded: {type(error).__name__}: {error}",
             note=f"{_where(error, path)}--debug shows more.",

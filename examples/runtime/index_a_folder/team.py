@@ -1,4 +1,4 @@
-"""The runtime of the demo: one process, which may be killed at any moment and started again on the same store."""
+"""The process of the team: one, which may be killed at any moment and started again on the same store."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ __all__ = ["Analyst", "Member", "Reader", "Writer"]
 class Member(BaseAgent):
     """What all have in common: each execution leaves a line in the effect log, which no crash takes back.
 
-    The log is the demo's own book-keeping, independent of the store: what was really executed, and how often.
+    The log is the program's own book-keeping, independent of the store: what was really executed, and how often.
     """
 
     def leave_effect(self, task: Task) -> None:

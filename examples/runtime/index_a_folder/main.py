@@ -1,6 +1,6 @@
 """A small team indexes the text and source files of a folder, and survives ``kill -9``.
 
-    python examples/demo/main.py [FOLDER] [--out OUT] [--crash] [--pace SECONDS]
+    python examples/runtime/index_a_folder/main.py [FOLDER] [--out OUT] [--crash] [--pace SECONDS]
 
 Three readers, an analyst in a process of its own, and a writer work on a task graph: read and analyse each file, find
 the links, write ``report.md`` and ``index.json``. With ``--crash`` (or ``CRASH=1``) the process that runs them is
@@ -33,7 +33,7 @@ LOOK_SECONDS = 0.005
 
 
 def main() -> int:
-    """Run the demo; return 0 when every task was done."""
+    """Run the program; return 0 when every task was done."""
     args = parse_arguments()
     folder, out = args.folder.resolve(), args.out.resolve()
     if not folder.is_dir():
@@ -68,7 +68,7 @@ def main() -> int:
 def parse_arguments() -> argparse.Namespace:
     """Return folder, out, crash and pace."""
     parser = argparse.ArgumentParser(description="Index a folder with a team of agents.")
-    parser.add_argument("folder", nargs="?", type=Path, default=HERE.parents[1], help="default: this repository")
+    parser.add_argument("folder", nargs="?", type=Path, default=HERE.parents[2], help="default: this repository")
     parser.add_argument("--out", type=Path, default=Path("out"), help="where the report goes (default: ./out)")
     crash = os.environ.get("CRASH", "") not in ("", "0")
     parser.add_argument("--crash", action="store_true", default=crash, help="kill -9 half-way, and go on")

@@ -1,0 +1,1 @@
+"""The team that builds a user authentication API, and what its scripted models say."""
