@@ -90,14 +90,17 @@ def lead_of(plan: Any, calls: Calls | None = None, **more: Any) -> Speaker:
 
 def team_of(
     plan: Any,
-    roles: Mapping[str, Answers | list[Any] | Speaker],
+    roles: Mapping[str, Any],
     *,
     calls: Calls | None = None,
     config: OrchestratorConfig | None = None,
     cost: float | None = None,
     **more: Any,
 ) -> Orchestrator:
-    """Return a team whose roles answer by the title of their task; ``""`` answers what has no answer of its own."""
+    """Return a team whose *roles* are speakers, lists of agents, or ``Answers``, by the title of their task.
+
+    ``""`` answers what has no answer of its own.
+    """
     made = {
         role: given if isinstance(given, (list, Speaker)) else Speaker(role, _by_title(given), calls, cost=cost)
         for role, given in roles.items()

@@ -5,70 +5,69 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-import msgspec
 import typer
 
 from shoal.cli import taskrun, teamrun
 from shoal.cli.ending import in_loop
 from shoal.cli.options import Json, Store, input_of, seconds, url_of
 from shoal.cli.taskrun import Job
+from shoal.cli.teamrun import Given
 from shoal.errors import ConfigError
 from shoal.kernel.agent import Isolation
-from shoal.kernel.budget import Budget
 from shoal.loading import load
 from shoal.observe.log import configure_logging
 
 __all__ = ["run"]
 
+_OF_AGENTS, _OF_TEAMS = "An agent: ", "A team or pattern: "
 _ISOLATION = (
-    "Where its code runs; auto: behind the strongest walls that this machine has (`shoal boxes probe`)."
+    f"{_OF_AGENTS}where its code runs; auto: behind the strongest walls that this machine has (`shoal boxes probe`)."
     "  [default: inline]"
 )
 _INPUTS = 'An agent: one task each, a JSON object, or text for {"message": TEXT}. A team or pattern: the task, once.'
-_OF_AGENTS = "An agent: "
-_OF_TEAMS = "A team or pattern: "
+
+Target = Annotated[
+    str, typer.Argument(metavar="TARGET", help="FILE.toml, a team file, or FILE.py:NAME, an agent or pattern.")
+]
+RunId = Annotated[str | None, typer.Option(metavar="ID", help=f"{_OF_TEAMS}the id of the run; a known one goes on.")]
+Dollars = Annotated[
+    float | None, typer.Option(metavar="USD", help=f"{_OF_TEAMS}what it may cost; else what its file says.")
+]
+Context = Annotated[
+    list[str] | None, typer.Option(metavar="KEY=VALUE", help=f"{_OF_TEAMS}what everybody is told. Repeatable.")
+]
+Model = Annotated[str | None, typer.Option(metavar="NAME", help="A team file: the model of all its agents, as echo.")]
+_REPORT = f"{_OF_TEAMS}.md or .json.  [default: what its file says, else report-RUN_ID.md]"
+ReportFile = Annotated[Path | None, typer.Option(metavar="FILE", help=_REPORT)]
+EventsFile = Annotated[Path | None, typer.Option(metavar="FILE", help=f"{_OF_TEAMS}its events, a line of JSON each.")]
+Concurrency = Annotated[
+    int | None, typer.Option(min=1, help=f"{_OF_AGENTS}how many tasks it works on at a time.  [default: 1]")
+]
+Timeout = Annotated[str | None, typer.Option(metavar="TIME", help=f"{_OF_AGENTS}for each attempt, as 90s or 10m.")]
+Retries = Annotated[
+    int | None, typer.Option(min=0, help=f"{_OF_AGENTS}how often a task is tried again after an error.")
+]
+Name = Annotated[
+    str | None, typer.Option(metavar="NAME", help=f"{_OF_AGENTS}register it under this name.  [default: NAME]")
+]
 
 
 def run(
-    target: Annotated[
-        str, typer.Argument(metavar="TARGET", help="FILE.toml, a team file, or FILE.py:NAME, an agent or pattern.")
-    ],
+    target: Target,
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help=_INPUTS)],
-    run_id: Annotated[
-        str | None, typer.Option(metavar="ID", help=f"{_OF_TEAMS}the id of the run; a known one goes on.")
-    ] = None,
-    budget: Annotated[
-        float | None, typer.Option(metavar="USD", help=f"{_OF_TEAMS}what it may cost; else what its file says.")
-    ] = None,
-    context: Annotated[
-        list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help=f"{_OF_TEAMS}what everybody is told. Repeatable."),
-    ] = None,
-    model: Annotated[
-        str | None, typer.Option(metavar="NAME", help="A team file: the model of all its agents, as echo.")
-    ] = None,
-    report: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help=f"{_OF_TEAMS}.md or .json.  [default: report-RUN_ID.md]", show_default=False),
-    ] = None,
-    events: Annotated[
-        Path | None, typer.Option(metavar="FILE", help=f"{_OF_TEAMS}its events, a line of JSON each.")
-    ] = None,
+    run_id: RunId = None,
+    budget: Dollars = None,
+    context: Context = None,
+    model: Model = None,
+    report: ReportFile = None,
+    events: EventsFile = None,
     plain: Annotated[bool, typer.Option("--plain", help=f"{_OF_TEAMS}a line for each event, no live view.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help=f"{_OF_TEAMS}approve what it asks.")] = False,
-    isolation: Annotated[Isolation | None, typer.Option(help=_OF_AGENTS + _ISOLATION)] = None,
-    concurrency: Annotated[
-        int | None, typer.Option(min=1, help=f"{_OF_AGENTS}how many tasks it works on at a time.  [default: 1]")
-    ] = None,
-    timeout: Annotated[
-        str | None, typer.Option(metavar="TIME", help=f"{_OF_AGENTS}for each attempt, as 90s or 10m.")
-    ] = None,
-    retries: Annotated[
-        int | None, typer.Option(min=0, help=f"{_OF_AGENTS}how often a task is tried again after an error.")
-    ] = None,
-    name: Annotated[
-        str | None, typer.Option(metavar="NAME", help=f"{_OF_AGENTS}register it under this name.  [default: NAME]")
-    ] = None,
+    isolation: Annotated[Isolation | None, typer.Option(help=_ISOLATION)] = None,
+    concurrency: Concurrency = None,
+    timeout: Timeout = None,
+    retries: Retries = None,
+    name: Name = None,
     store: Store = None,
     json: Json = False,
 ) -> int:
@@ -95,16 +94,10 @@ def run(
       shoal run hello.py:Greeter '{"name": "Alice"}' '{"name": "Bob"}' --concurrency 2
       shoal run team.toml "Build user authentication API" --budget 2
     """
-    of_teams = {"run-id": run_id, "budget": budget, "context": context, "report": report, "events": events}
-    of_teams |= {"plain": plain or None, "yes": yes or None}
     of_agents = {
-        "isolation": isolation,
-        "concurrency": concurrency,
-        "timeout": timeout,
-        "retries": retries,
-        "name": name,
-    }
-    given = teamrun.Given(
+        "isolation": isolation, "concurrency": concurrency, "timeout": timeout, "retries": retries, "name": name,
+    }  # fmt: skip
+    given = Given(
         run_id=run_id, context=_context(context), report=report, events=events, json=json, plain=plain, yes=yes
     )
     if target.endswith(".toml"):
@@ -114,14 +107,19 @@ def run(
         _refuse({"model": model}, "a team file; the models of FILE.py:NAME are in the file")
         source = load(target)
         if not teamrun.is_pattern(source):
-            _refuse(of_teams, "a team or pattern, not of an agent")
+            _refuse({**_of_teams(given), "budget": budget}, "a team or pattern, not of an agent")
             return _run_agent(source, inputs, of_agents, target, store, json)
         _refuse(of_agents, "an agent, not of a pattern")
         job = teamrun.of_pattern(source, _one(inputs), given, store=store)
-    if budget is not None:
-        job = msgspec.structs.replace(job, budget=msgspec.structs.replace(job.budget or Budget(), max_cost=budget))
     configure_logging("WARNING")
+    job = job.within(budget)
     return in_loop(lambda interruption: teamrun.carry_out(job, interruption))
+
+
+def _of_teams(given: Given) -> dict[str, Any]:
+    """Return what an agent has no use for, by the names of the options; None: it was not given."""
+    found = {"run-id": given.run_id, "report": given.report, "events": given.events, "context": given.context or None}
+    return found | {"plain": given.plain or None, "yes": given.yes or None}
 
 
 def _run_agent(

@@ -55,6 +55,13 @@ class TeamJob(msgspec.Struct, frozen=True, kw_only=True):
     report: Path
     given: Given
 
+    def within(self, max_cost: float | None) -> TeamJob:
+        """Return it with another limit of its cost, in USD; None: with that which it has. Raises ValueError."""
+        if max_cost is None:
+            return self
+        budget = msgspec.structs.replace(self.budget or Budget(), max_cost=max_cost)
+        return msgspec.structs.replace(self, budget=budget)
+
 
 def is_pattern(source: object) -> bool:
     """Tell whether *source* is a pattern: it carries out runs, and is no agent, which works on tasks."""

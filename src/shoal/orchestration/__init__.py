@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from shoal.orchestration.workflow.review import Facts, Issue, Review
     from shoal.orchestration.workflow.rules import requirements_first, security_first
     from shoal.orchestration.workflow.trace import TraceEntry
+    from shoal.orchestration.workflow.tracetext import trace_text
 
 __all__ = [
     "AgentResult",
@@ -124,6 +125,7 @@ __all__ = [
     "recovery_text",
     "requirements_first",
     "security_first",
+    "trace_text",
 ]
 
 _MODULES = {
@@ -177,6 +179,7 @@ _MODULES = {
     "shoal.orchestration.workflow.review": ("Facts", "Issue", "Review"),
     "shoal.orchestration.workflow.rules": ("requirements_first", "security_first"),
     "shoal.orchestration.workflow.trace": ("TraceEntry",),
+    "shoal.orchestration.workflow.tracetext": ("trace_text",),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
 
 import msgspec
 
-from shoal.errors import ConfigError
+from shoal.errors import ConfigError, nearest
 from shoal.kernel.agent import Isolation
 from shoal.kernel.budget import LoopLimits
+from shoal.kernel.registration import check_name
 from shoal.llm.agent import Agent
 from shoal.llm.providers import open_model
 from shoal.teamfile.faults import Faults, Path_, is_secret
@@ -227,8 +228,10 @@ def read_agents(
         except ValueError as error:
             raise ConfigError(f"the model {model[:80]!r} that is to take the place of all: {error}") from error
     reader = _Reader(shelf, path_of, model, faults)
-    found = {name: reader.read(name, given) for name, given in tables.items()}
+    found = {name: reader.read(name, given) for name, given in tables.items() if _is_name(name, faults)}
     _check_names(found, faults)
+    instances = {agent.name for member in found.values() if member is not None for agent in member.agents}
+    _check_handoffs(tables, {*tables, *instances}, faults)
     return found
 
 
@@ -242,11 +245,32 @@ def _in_file_words() -> Iterator[None]:
         raise ConfigError(faults) from error
 
 
+def _is_name(name: str, faults: Faults) -> bool:
+    """Tell whether an agent can be called so; note it if not."""
+    before = len(faults)
+    place = ("agents", name)
+    with faults.of(place):
+        check_name(name)
+    if name != " ".join(name.split()) or not name.isprintable():
+        faults.add(place, f"{name[:80]!r}: the name of an agent is text in one line")
+    return len(faults) == before
+
+
 def _check_names(members: Mapping[str, Member | None], faults: Faults) -> None:
     for name, member in members.items():
         for agent in member.agents[1:] if member is not None else ():
             if agent.name in members:
                 faults.add(("agents", agent.name), f"{agent.name!r} is also the name of an instance of {name!r}")
+
+
+def _check_handoffs(tables: Mapping[str, Any], known: Collection[str], faults: Faults) -> None:
+    """Note handoffs to agents that are not there."""
+    for name, table in tables.items():
+        handoffs = table.get("handoffs") if isinstance(table, dict) else None
+        for target in handoffs if isinstance(handoffs, list) else ():
+            if isinstance(target, str) and target not in known:
+                hint = nearest(target, known)
+                faults.add(("agents", name, "handoffs"), f"handoffs: there is no agent {target[:80]!r}{hint}")
 
 
 def _secrets(settings: object, path: str = "") -> list[str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
+from weakref import ReferenceType, ref
 
 from shoal.boxes.spec import BoxSpec, Mount
 from shoal.errors import nearest
-from shoal.kernel.agent import Isolation
+from shoal.kernel.agent import AgentStatus, Isolation
+from shoal.kernel.agents import Agents
 from shoal.llm.agent import Agent
 from shoal.orchestration.workflow.pythontools import python_tools
 from shoal.teamfile.agents import WALLS, Member
@@ -17,7 +19,7 @@ from shoal.teamfile.patterns import Cast, Form
 if TYPE_CHECKING:
     from shoal.runtime import AgentRuntime
 
-__all__ = ["Casting", "cast_of"]
+__all__ = ["Casting", "Opened", "cast_of"]
 
 
 class Casting:
@@ -32,40 +34,57 @@ class Casting:
         self._options = options
         self._runner = runner
 
-    async def open(self, runtime: AgentRuntime, started: set[str]) -> Any:
-        """Return the pattern with its agents in *runtime*. *started* are the names that were started there, and grows."""
-        runner = None
-        if self._runner is not None:
-            runner = runtime.code_runner(**self._runner)
-            if callable(check := getattr(runner, "check", None)):
-                await check()
-        new: list[str] = []
+    async def open(self, runtime: AgentRuntime, opened: Opened) -> Any:
+        """Return the pattern with its agents in *runtime*, of which *opened* keeps what this did there."""
+        runner = await opened.runner(runtime, self._runner) if self._runner is not None else None
         agents: dict[str, list[Any]] = {}
+        new: list[str] = []
         try:
             for member in self.members:
-                placed = [await _placed(runtime, member, agent, runner, started, new) for agent in member.agents]
-                agents[member.about.name] = placed
+                name = member.about.name
+                agents[name] = [
+                    await _placed(runtime, member, each, runner, opened.names, new) for each in member.agents
+                ]
         except BaseException:
-            for agent_id in new:
-                await runtime.stop_agent(agent_id, graceful=False)
-                await runtime.unregister_agent(agent_id)
+            for name in reversed(new):
+                await runtime.stop_agent(name, graceful=False)
+                await runtime.unregister_agent(name)
             raise
-        started.update(runtime.agents.get(agent_id).name for agent_id in new)
+        opened.names.update(new)
         return self._form.build(self._name, dict(self._options), Cast(agents, _lead_of(self.members), runner))
 
 
+class Opened:
+    """What a team has in one runtime: the names of the agents it registered there, and its runner."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+        self._runner: Any = None
+        self._life: ReferenceType[Agents] | None = None  # of the runtime: its boxes end with it
+
+    async def runner(self, runtime: AgentRuntime, options: dict[str, Any]) -> Any:
+        """Return the runner, one for each life of the runtime. Raises IsolationUnavailableError."""
+        life = runtime.agents
+        if self._life is None or self._life() is not life:
+            runner: Any = runtime.code_runner(**options)
+            await runner.check()
+            self._runner, self._life = runner, ref(life)
+        return self._runner
+
+
 async def _placed(
-    runtime: AgentRuntime, member: Member, agent: Agent[Any], runner: Any, started: set[str], new: list[str]
+    runtime: AgentRuntime, member: Member, agent: Agent[Any], runner: Any, known: Collection[str], new: list[str]
 ) -> Any:
     """Return an instance as the pattern asks it: itself, or the proxy of what now runs elsewhere."""
     isolation = member.about.isolation
     if isolation == Isolation.INLINE:
         return agent.fork(tools=[*agent.tools, *python_tools(runner)]) if member.kit.python else agent
-    if agent.name not in started:
+    if agent.name not in known:
         box = BoxSpec(network=member.network, mounts=_mounts(member)) if isolation in WALLS else None
-        agent_id = await runtime.register_agent(agent.name, agent, isolation=isolation, box=box)  # type: ignore[arg-type]
-        new.append(agent_id)
-        await runtime.start_agent(agent_id)
+        await runtime.register_agent(agent.name, agent, isolation=isolation, box=box)  # type: ignore[arg-type]
+        new.append(agent.name)
+    if runtime.agents.get(agent.name).status in (AgentStatus.STOPPED, AgentStatus.FAILED):
+        await runtime.start_agent(agent.name)
     return runtime.agent(agent.name)
 
 

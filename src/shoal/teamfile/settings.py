@@ -163,6 +163,8 @@ def read_server(name: str, given: object, faults: Faults) -> MCPTools | None:
     for variable in faults.texts(table.pop("pass_env", []), (*place, "pass_env")):
         with faults.of((*place, "pass_env"), "pass_env: "):
             env[variable] = read_secret(variable)
+    for key in ("include", "exclude"):
+        faults.texts(table.get(key, []), (*place, key))
     with faults.of((*place, "timeout"), "timeout: "):
         if "timeout" in table:
             table["timeout"] = seconds_of(table["timeout"])

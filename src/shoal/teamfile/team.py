@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 from shoal.errors import ConfigError, nearest
 from shoal.kernel.budget import Budget
 from shoal.teamfile.agents import TeamAgent, read_agents
-from shoal.teamfile.casting import Casting, cast_of
+from shoal.teamfile.casting import Casting, Opened, cast_of
 from shoal.teamfile.faults import Faults
 from shoal.teamfile.lines import Lines
 from shoal.teamfile.patterns import PATTERNS, Form, read_options
@@ -50,7 +50,7 @@ class TeamFile:
         self.budget = budget
         self.agents: Mapping[str, TeamAgent] = {each.about.name: each.about for each in casting.members}
         self._casting = casting
-        self._started: WeakKeyDictionary[AgentRuntime, set[str]] = WeakKeyDictionary()
+        self._opened: WeakKeyDictionary[AgentRuntime, Opened] = WeakKeyDictionary()
 
     def __repr__(self) -> str:
         return f"<TeamFile {self.name} ({self.pattern}): {', '.join(self.agents)}>"
@@ -68,7 +68,7 @@ class TeamFile:
             IsolationUnavailableError: this machine has no such walls, for an agent or the runner.
             AgentNameTakenError: an agent of such a name is alive. AgentStartError: one did not start.
         """
-        return await self._casting.open(runtime, self._started.setdefault(runtime, set()))
+        return await self._casting.open(runtime, self._opened.setdefault(runtime, Opened()))
 
     async def run(
         self, runtime: AgentRuntime, task: str, run_id: str | None = None, context: Mapping[str, Any] | None = None
@@ -158,7 +158,7 @@ def _about(whole: Mapping[str, Any], file: Path, faults: Faults) -> tuple[dict[s
     word, known = table.get("pattern"), ", ".join(PATTERNS)
     if word is None:
         faults.add(("team",), f"there is no pattern: write pattern = one of {known}")
-    elif word not in PATTERNS:
+    elif not isinstance(word, str) or word not in PATTERNS:
         hint = nearest(str(word), PATTERNS)
         faults.add(("team", "pattern"), f"there is no pattern {str(word)[:80]!r}{hint}; it is one of {known}")
     about = {"name": name, "pattern": word, "report": report, "store": read_store(table, faults)}

@@ -16,6 +16,7 @@ import pytest
 
 from tests.lifecycle.runs.killing import ROOT
 from tests.support.command import GUARD_SECONDS, SHOAL, begin, environment, refused, said, shoal
+from tests.support.terminal import terminal
 
 AT_ONCE_SECONDS = 10  # a third of the time after which the process would look by itself
 
@@ -180,6 +181,24 @@ def test_chat_answers_each_line_that_is_piped_in(tmp_path: Path) -> None:
     assert (out.returncode, out.stdout) == (1, "first\nsecond\n")
     assert out.stderr.splitlines()[-1].startswith("shoal: ") or "shoal: " in out.stderr
     assert "Traceback" not in out.stderr
+
+
+def test_chat_in_a_terminal_tells_an_error_of_the_model_and_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "script.json").write_text('{"Assistant": ["first"]}')
+    with terminal(tmp_path, "chat", "--model", "scripted:script.json") as shown:
+        shown.until("> ")
+        shown.type("one\n")
+        shown.until("first")
+        for number in (1, 2):
+            after = len(shown.shown)
+            shown.until("> ", after)
+            shown.type("more\n")
+            shown.until("shoal: ", after)
+            assert "script" in shown.shown[after:], number
+        shown.until("> ", after)
+        shown.type("\x04")
+        assert shown.end() == 0
+    assert "Traceback" not in shown.shown
 
 
 def test_chat_keeps_a_conversation(tmp_path: Path) -> None:

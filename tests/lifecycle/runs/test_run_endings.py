@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from shoal import Agent, AgentRuntime
+from shoal.errors import RunConflictError, RunNotFoundError
 from shoal.kernel.run import ENDED, RunStatus
 from shoal.llm import echo
 from shoal.orchestration import Pipeline
@@ -51,5 +52,27 @@ def test_a_run_that_is_cancelled_at_any_moment_is_held_by_nobody(
             for record in left:
                 assert (await runtime.run(_pipeline(), "x", run_id=record.run_id)).content == "x"
                 assert runtime.runs.get(record.run_id).status in ENDED
+
+    run(main)
+
+
+def test_news_of_a_run_that_was_started_this_moment_come_when_it_has_begun(
+    tmp_path: Path, run: Callable[..., Any]
+) -> None:
+    async def main() -> None:
+        async with AgentRuntime(tmp_path / "runs.db") as runtime:
+            handle = runtime.run(_pipeline(), "x", run_id="r")
+            told = [event async for event in runtime.runs.events("r")]  # it is not in the store yet
+            assert (await handle).content == "x"
+            assert [event.type for event in told][:: len(told) - 1] == ["run_started", "run_finished"]
+            again = runtime.run(_pipeline(), "x", run_id="r")
+            assert [event async for event in runtime.runs.events("r")] == told, "a finished one, taken up again"
+            await again
+            other = runtime.run(_pipeline(), "y", run_id="r")  # refused: the run is another one
+            assert [event async for event in runtime.runs.events("r")] == told
+            with pytest.raises(RunConflictError):
+                await other
+            with pytest.raises(RunNotFoundError):
+                await anext(runtime.runs.events("nope"))
 
     run(main)

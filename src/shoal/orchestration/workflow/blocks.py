@@ -30,7 +30,7 @@ def blocks_of(lines: Sequence[str]) -> dict[int, Block]:
     found: dict[int, Block] = {}
     # ends below the present line, the nearest last; one with a longer one before it ends nothing and is left out
     ends: dict[str, tuple[list[int], list[int]]] = {"`": ([], []), "~": ([], [])}
-    for number in range(len(lines) - 1, -1, -1):
+    for number in reversed([number for number, line in enumerate(lines) if "```" in line or "~~~" in line]):
         fence = _FENCE.fullmatch(lines[number])
         if fence is None:
             continue

@@ -56,7 +56,7 @@ def read_delivery(text: str) -> Delivery:
         if not KEYS.isdisjoint(value):
             found = value
     if found is None:
-        items = (_ITEM.fullmatch(line) for line in parts.open_lines)
+        items = (_ITEM.fullmatch(line.rstrip()) for line in parts.open_lines if "- " in line or "* " in line)
         outputs = tuple(item[1].strip() for item in items if item is not None)
         return Delivery(summary=parts.words.strip(), outputs=outputs, files=_checked(parts.files), raw=text)
     return _delivery(found, parts.files, text)
@@ -85,27 +85,32 @@ def _delivery(found: dict[str, Any], files: dict[str, str], text: str) -> Delive
 def _parts(text: str) -> _Parts:
     lines = [f"{line}\n" for line in text.split("\n")]
     blocks = blocks_of(lines)
+    named = {number: found[1] for number, line in enumerate(lines) if (found := _file_line(line)) is not None}
     files: dict[str, str] = {}
     words: list[str] = []
     open_lines: list[str] = []
     at = 0
-    while at < len(lines):
-        named = _FILE.fullmatch(lines[at].rstrip())
-        block = None if named is None else block_at(lines, blocks, at + 1)
-        if named is not None and block is not None:
-            path = _path(named[1])
+    for number in sorted({*blocks, *named}):
+        if number < at:
+            continue  # within a block
+        words += lines[at:number]
+        open_lines += lines[at:number]
+        at = number
+        block = block_at(lines, blocks, number + 1) if number in named else None
+        if block is not None:
+            path = _path(named[number])
             if block.last is None:
                 raise HandInError(f"file {path!r:.200}: its block has no end, so it may be cut off")
             files[path] = "".join(lines[block.first + 1 : block.last])
             at = block.last + 1
-            continue
-        block = blocks.get(at)
-        end = at if block is None or block.last is None else block.last
-        words += lines[at : end + 1]
-        if end == at:
-            open_lines.append(lines[at].rstrip())
-        at = end + 1
-    return _Parts(files, "".join(words), open_lines)
+        elif number in blocks and (last := blocks[number].last) is not None:
+            at = last + 1
+            words += lines[number:at]
+    return _Parts(files, "".join([*words, *lines[at:]]), [*open_lines, *lines[at:]])
+
+
+def _file_line(line: str) -> re.Match[str] | None:
+    return _FILE.fullmatch(line.rstrip()) if "file" in line.lower() else None
 
 
 def _path(words: str) -> str:

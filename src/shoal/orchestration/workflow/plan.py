@@ -11,7 +11,7 @@ import msgspec
 
 from shoal.orchestration.answers import sound
 from shoal.orchestration.workflow.brief import LEAD, WorkStep
-from shoal.orchestration.workflow.planlines import owner_named, steps_of_lines
+from shoal.orchestration.workflow.planlines import in_one, owner_named, steps_of_lines
 from shoal.orchestration.workflow.planreplies import steps_of_json
 
 __all__ = ["Plan", "read_plan"]
@@ -70,7 +70,7 @@ class Plan(msgspec.Struct, frozen=True, dict=True):
         owners = (*roles, LEAD)
         faults = [fault for step in self.steps if (fault := self._fault(step, owners))]
         if faults:
-            raise ValueError("; ".join(faults))
+            raise ValueError(in_one(faults))
         cycle = self._cycle()
         if cycle:
             raise ValueError(f"steps wait for each other: {' -> '.join(cycle)}")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 from shoal.orchestration.workflow.brief import LEAD, WorkStep
 
-__all__ = ["owner_named", "steps_of_lines", "task_type_of"]
+__all__ = ["in_one", "owner_named", "steps_of_lines", "task_type_of"]
 
 SELF = ("self", LEAD.casefold())
 """What the lead may be called."""
+
+MOST_STEPS = 10_000
+MOST_FAULTS = 10
 
 _LINE = re.compile(r"\s{0,12}(?:[-*]\s{1,4})?\**\s?([0-9]{1,4})[.)]\**\s{1,8}(\S.*)")
 _ARROWS = ("→", "->")
@@ -34,6 +37,8 @@ def steps_of_lines(text: str) -> tuple[WorkStep, ...]:
     """
     steps: list[WorkStep] = []
     for number, title, owner in _lines(text):
+        if len(steps) == MOST_STEPS:
+            raise ValueError(f"there are more than {MOST_STEPS} steps")
         if not owner:
             raise ValueError(f"step {number} names no owner: {number}. {title:.80}")
         before = (steps[-1].id,) if steps else ()
@@ -42,6 +47,12 @@ def steps_of_lines(text: str) -> tuple[WorkStep, ...]:
     if not steps:
         raise ValueError("there is no step: a line for each is needed, such as '1. Analyze requirements → Need NAME'")
     return tuple(steps)
+
+
+def in_one(faults: Sequence[str]) -> str:
+    """Return the first of *faults*, and how many more there are."""
+    more = len(faults) - MOST_FAULTS
+    return "; ".join(faults[:MOST_FAULTS]) + (f"; and {more} more" if more > 0 else "")
 
 
 def task_type_of(title: str) -> str:

@@ -9,7 +9,7 @@ from shoal.orchestration.answers import sound
 from shoal.orchestration.workflow.brief import WorkStep
 from shoal.orchestration.workflow.expected import ExpectedOutput
 from shoal.orchestration.workflow.jsontext import as_text, as_texts, values_in
-from shoal.orchestration.workflow.planlines import task_type_of
+from shoal.orchestration.workflow.planlines import in_one, task_type_of
 
 __all__ = ["steps_of_json"]
 
@@ -40,7 +40,7 @@ def _steps(array: list[Any]) -> tuple[WorkStep, ...]:
     faults: list[str] = []
     steps = [_step(number, item, faults) for number, item in enumerate(array, start=1)]
     if faults:
-        raise ValueError("; ".join(faults))
+        raise ValueError(in_one(faults))
     return tuple(step for step in steps if step is not None)
 
 

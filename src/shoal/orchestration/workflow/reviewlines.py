@@ -11,6 +11,9 @@ __all__ = ["SAYS_NO", "IssueWords", "ReviewLines", "issue_in", "lines_of_review"
 
 SAYS_NO = re.compile(r"[\s*_#-]{0,40}(?:status:|verdict:|decision:)?[\s*_]{0,8}not (?:yet )?approved\b", re.IGNORECASE)
 
+_TELLS = re.compile(
+    r"score|approved|resolved|issues|recommendations|^\s{0,200}(?:[-*+•]|[0-9]{1,3}[.)])\s", re.IGNORECASE
+)
 _APPROVED = re.compile(r"approved(?: for (?:merge|release|deployment|production))?(?:: (?:yes|true))?", re.IGNORECASE)
 _SCORE = re.compile(r"(?:[^\n:]{0,80}\s)?score:\s*(\S[^\n]{0,80}?)", re.IGNORECASE)
 _NUMBER = re.compile(r"(-?[0-9.]{1,12}\s{0,3}(?:/\s{0,3}[0-9]{1,6}\b)?)")
@@ -51,7 +54,8 @@ def lines_of_review(text: str) -> ReviewLines:
     said = ReviewLines()
     section, depth = "", -1
     for line in _open_lines(text):
-        if not line.strip():
+        if not _TELLS.search(line):
+            section = "" if line.strip() else section
             continue
         item = _ITEM.fullmatch(line)
         indent = len(line) - len(line.lstrip())
@@ -92,15 +96,12 @@ def _open_lines(text: str) -> list[str]:
     blocks = blocks_of(lines)
     found: list[str] = []
     at = 0
-    while at < len(lines):
-        block = blocks.get(at)
-        if block is not None and block.last is not None:
-            at = block.last + 1
-            continue
-        if not lines[at].lstrip().startswith(">"):
-            found.append(lines[at].rstrip())
-        at += 1
-    return found
+    for number in sorted(blocks):
+        last = blocks[number].last
+        if number >= at and last is not None:
+            found += lines[at:number]
+            at = last + 1
+    return [line.rstrip() for line in [*found, *lines[at:]] if line and not line.lstrip().startswith(">")]
 
 
 def _read_line(line: str, words: str, said: ReviewLines) -> bool:

@@ -70,10 +70,15 @@ def test_steps_beside_each_other_are_given_to_the_same_agents_again(shuffle: boo
 
 
 def failing_team(calls: Calls) -> Any:
-    plan = [{"title": "Implement code", "owner": "Developer"}, {"title": "Write docs", "owner": "Writer", "depends_on": [1]}]
+    plan = [
+        {"title": "Implement code", "owner": "Developer"},
+        {"title": "Write docs", "owner": "Writer", "depends_on": [1]},
+    ]
     silent = Speaker("Developer", "too late", calls, seconds=4000.0)
     backup = Speaker("Developer", files_reply({"a.py": "x = 1\n"}), calls, seconds=300.0)
-    return team_of(plan, {"Developer": [silent, backup], "Writer": Speaker("Writer", "- done", calls)}, lead=lead_of(plan, calls))
+    return team_of(
+        plan, {"Developer": [silent, backup], "Writer": Speaker("Writer", "- done", calls)}, lead=lead_of(plan, calls)
+    )
 
 
 @pytest.mark.spec("W11")

@@ -154,7 +154,6 @@ def test_work_that_is_not_what_was_expected_is_sent_back_with_the_reasons() -> N
         }
     ]
     told: list[str] = []
-    failed = ["test_login", "test_expiry"]
     replies = iter(
         [
             files_reply(

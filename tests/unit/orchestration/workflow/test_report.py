@@ -64,8 +64,8 @@ def _report(said: str = "said", **fields: Any) -> WorkflowReport:
         ),
         messages=(
             WorkMessage(message_id="msg_1", from_agent="orchestrator", to_agent="developer", task_type="work", priority=7,
-                        context={"a": said}, task=WorkOrder(description=said if said.strip() else "x", input_data={"x": [said]}),
-                        unknown={"": {"deadline": said}}),
+                        context={"a": said}, unknown={"": {"deadline": said}},
+                        task=WorkOrder(description=said if said.strip() else "x", input_data={"x": [said]})),
         ),
         calls=(CallRecord(role="Developer", instance="dev-2", kind="work", step_id="3", seconds=0.1, usage=USAGE),),
         trace=(TraceEntry(seq=1, at=AT, kind="work_delivered", sender="Developer", task=said, output=(said,), seconds=0.1),),

@@ -55,8 +55,17 @@ class Recorders(dict[str, Any]):
         found = self[name] = self._known.get(path)
         return found
 
+    def start_in_time(self) -> None:
+        """Record from the moment on when the first of the sources is executed: before that it would cost, and find nothing."""
+
+        def heard(event: str, args: tuple[Any, ...]) -> None:
+            if event == "exec" and sys.gettrace() is None and self[args[0].co_filename] is not None:
+                self.start()
+
+        sys.addaudithook(heard)
+
     def start(self) -> None:
-        """Record from now on, in all threads."""
+        """Record from now on, in this thread and in those that begin."""
 
         def entered(frame: FrameType, event: str, arg: object) -> Any:
             return self[frame.f_code.co_filename]
@@ -85,13 +94,8 @@ def recorder(lines: set[int]) -> Callable[[FrameType, str, object], Any]:
 class PytestNews:
     """A plugin of pytest that reports."""
 
-    def __init__(self, report: Report, recorders: Recorders) -> None:
+    def __init__(self, report: Report) -> None:
         self._report = report
-        self._recorders = recorders
-
-    def pytest_load_initial_conftests(self) -> None:
-        """Record lines from here on: recording the loading of pytest's own plugins would take longer than most tests."""
-        self._recorders.start()
 
     def pytest_collection_finish(self, session: Any) -> None:
         """Tell how many there are."""
@@ -119,14 +123,13 @@ class PytestNews:
         self._report.send(ran=1)
 
 
-def run_pytest(pytest: Any, tests: list[str], report: Report, recorders: Recorders) -> int:
+def run_pytest(pytest: Any, tests: list[str], report: Report) -> int:
     """Run the tests; returns the exit code."""
     options = ["-q", "--tb=short", "--color=no", "-p", "no:cacheprovider", f"--rootdir={os.getcwd()}"]
-    pytest.hookimpl(tryfirst=True)(PytestNews.pytest_load_initial_conftests)  # before pytest imports a conftest.py
-    return int(pytest.main([*options, *tests], plugins=[PytestNews(report, recorders)]))
+    return int(pytest.main([*options, *tests], plugins=[PytestNews(report)]))
 
 
-def run_unittest(unittest: Any, tests: list[str], report: Report, recorders: Recorders) -> int:
+def run_unittest(unittest: Any, tests: list[str], report: Report) -> int:
     """Run the tests; returns the exit code, as pytest would."""
 
     class News(unittest.TextTestResult):  # type: ignore[misc]
@@ -168,7 +171,6 @@ def run_unittest(unittest: Any, tests: list[str], report: Report, recorders: Rec
             if err is not None:
                 self._tell("failed", test)
 
-    recorders.start()
     suite, broken = unittest.TestSuite(), 0
     for path in tests:
         try:
@@ -211,7 +213,7 @@ def main() -> NoReturn:
     sys.path += [entry for entry in job["path"] if entry not in sys.path]
     site.setquit()  # without them `exit(1)` is a NameError: this process has no site
     site.setcopyright()
-    runner: Callable[[Any, list[str], Report, Recorders], int] = run_pytest
+    runner: Callable[[Any, list[str], Report], int] = run_pytest
     try:
         import pytest as framework
     except ImportError:
@@ -222,8 +224,9 @@ def main() -> NoReturn:
     sys.path[:0] = [root, *([os.path.join(root, "src")] if os.path.isdir("src") else [])]
     sys.argv[:] = [framework.__name__, *job["tests"]]
     recorders = Recorders(root, job["sources"])
+    recorders.start_in_time()
     try:
-        code = runner(framework, job["tests"], report, recorders)
+        code = runner(framework, job["tests"], report)
     except BaseException:  # noqa: BLE001  it is told, and the process ends
         traceback.print_exc()
         code = _BROKEN
