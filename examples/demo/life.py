@@ -30,6 +30,7 @@ DOES = {
     "Developer": "writes code and tests; a second one stands by",
     "Reviewer": "judges, and closes what it found",
 }
+BUDGET = Budget(max_cost=2.00, max_calls=60, unpriced="allow")  # a model behind a gateway may have no known price
 COLORS = {"Orchestrator": "cyan", "Researcher": "magenta", "Developer": "green", "Reviewer": "yellow"}
 
 
@@ -56,9 +57,13 @@ class Life:
             if self.plan.get("crash"):
                 kill_at_nth(KILLED_AT, "before")
             team = build_team(model, runtime.code_runner(level))
-            handle = runtime.run(team, BRIEF, run_id=RUN_ID, budget=Budget(max_cost=2.00))
-            async for event in handle.events():
-                self.tell(event.type, event.data)
+            handle = runtime.run(team, BRIEF, run_id=RUN_ID, budget=BUDGET)
+            with self.console.status("") as status:  # on a terminal alone
+                async for event in handle.events():
+                    if event.type == "step_started":
+                        where = f"The handed-in code and its tests run in: {level}"
+                        status.update(where if event.data["kind"] == "code" else f"{event.agent_name} is at work")
+                    self.tell(event.type, event.data)
             try:
                 report = await handle
             except IsolationUnavailableError as error:
@@ -132,11 +137,13 @@ class Life:
             )
         if report.coverage is not None:
             rows.append(("coverage", f"{report.coverage:.1f} %"))
-        rows.append(("reviews", " → ".join(f"{each.review.score}/100" for each in report.reviews)))
+        if report.reviews:
+            rows.append(("reviews", " → ".join(f"{each.review.score}/100" for each in report.reviews)))
         rows += [(f"issue {each.id}", f"{each.title} ({each.severity}): {each.status}") for each in report.issues]
         rows.append(("model calls", f"{report.usage.calls} for ${report.total_cost:.2f}{self.lives(report, before)}"))
         rows.append(("report", near(report.write(self.out / "report.md"))))
-        rows.append(("files", " ".join(near(folder / path) for path in report.files)))
+        if report.files:
+            rows.append(("files", " ".join(near(folder / path) for path in report.files)))
         self.show("What came of it", rows)
         if report.ready:
             self.console.print(Text("Ready for deployment", "bold green"))

@@ -19,6 +19,9 @@ from auth_team.team import BRIEF, build_team
 from shoal import AgentRuntime, Budget, IsolationUnavailableError
 
 
+BUDGET = Budget(max_cost=2.00, max_calls=60, unpriced="allow")  # a model behind a gateway may have no known price
+
+
 async def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", help="provider:name")
@@ -28,9 +31,9 @@ async def main() -> int:
     async with AgentRuntime("auth.db") as runtime:
         team = build_team(args.model or script(), runtime.code_runner(args.isolation))
         try:
-            report = await runtime.run(team, BRIEF, run_id="auth-1", budget=Budget(max_cost=2.00))
+            report = await runtime.run(team, BRIEF, run_id="auth-1", budget=BUDGET)
         except IsolationUnavailableError as error:
-            print(error, file=sys.stderr)
+            print(f"{error}\nCode that you trust runs in a plain process: --isolation process", file=sys.stderr)
             return 1
         print(report.trace_text())
         print()

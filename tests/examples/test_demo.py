@@ -1,114 +1,112 @@
-"""The demo on a small folder: undisturbed, and with its runtime killed half-way; the reports are the same."""
+"""The demo: what it prints and hands in, undisturbed and killed in the middle, with and without a sandbox."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections import Counter
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.examples.programs import ROOT, Printed, play
+from tests.examples.programs import HANG_SECONDS, ROOT, Printed, play
+from tests.llm_server import LlmServer, say
+from tests.support.levels import need
 
 DEMO = ROOT / "examples" / "demo" / "main.py"
-MODULES = 24
-TASKS = 2 * (MODULES + 5) + 2
+BEGIN = """\
+The team
+  Orchestrator  plans, designs, decides, sums up (scripted)
+  Researcher    looks up what is known (scripted)
+  Developer     writes code and tests; a second one stands by (scripted)
+  Reviewer      judges, and closes what it found (scripted)
+Handed-in code runs in: {level}. Run id: auth-1.
+
+[Orchestrator] Received task: Build user authentication API
+
+[Orchestrator] Plan:
+1. Analyze requirements → Need Researcher
+2. Design architecture → Orchestrator (self)
+3. Implement code → Need Developer
+4. Write tests → Need Developer
+5. Security review → Need Reviewer
+6. Performance check → Need Developer
+7. Final review → Need Reviewer
+
+[Orchestrator] → [Researcher]:
+"""
+END = """\
+What came of it
+  tests         19 of 19 passed, measured ({level})
+  coverage      98.2 %
+  reviews       85/100 → 98/100 → 98/100
+  issue R1      Missing rate limiting (HIGH): resolved
+  issue R2      Token expiry too long (MEDIUM): resolved
+  issue R3      No refresh token rotation (MEDIUM): resolved
+  model calls   11 for $0.11{lives}
+  report        out/report.md
+  files         out/auth-api/auth_api.py out/auth-api/test_auth.py
+Ready for deployment
+Run its tests yourself: cd out/auth-api && python3 -m unittest
+"""
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A folder with modules that import one another, a readme that names some, and files that are not to be read."""
-    place = tmp_path / "sample"
-    (place / "pack").mkdir(parents=True)
-    (place / ".hidden").mkdir()
-    (place / ".hidden" / "secret.py").write_text("x = 1\n")
-    (place / "picture.png").write_bytes(b"\x89PNG\0")
-    (place / "README.md").write_text("# Sample\n\nSee `pack/module_00.py`.\n\n```\n# no heading\n```\n## More | less\n")
-    (place / "broken.py").write_text("def broken(:\n")
-    (place / "latin.txt").write_bytes("Wörter über Wörter\n".encode("latin-1"))
-    (place / "Makefile").write_text("all:\n\techo done\n")
-    (place / "pack" / "__init__.py").write_text("")
-    for number in range(MODULES):
-        other = f"from pack.module_{number - 1:02} import value\n" if number else "value = 1\n"
-        body = f"class Thing{number}:\n    def method(self):\n        return value\n"
-        (place / "pack" / f"module_{number:02}.py").write_text(f"{other}\n\n{body}")
-    return place
+def watch(folder: Path, *args: str, **env: str) -> Printed:
+    return play(DEMO, folder, "--pace", "0", *args, env=env)
 
 
-def index(out: Path) -> Any:
-    return json.loads((out / "index.json").read_text())
+def test_what_it_prints_and_hands_in(tmp_path: Path) -> None:
+    need("bubblewrap")
+    printed = watch(tmp_path, ISOLATION="bubblewrap")
+    assert printed.out.startswith(BEGIN.format(level="bubblewrap"))
+    assert printed.out.endswith(END.format(level="bubblewrap", lives=""))
+    report = (tmp_path / "out" / "report.md").read_text()
+    assert report.rstrip().endswith("Ready for deployment") and "| tests | 19 passed, measured |" in report
+    made = subprocess.run(
+        [sys.executable, "-m", "unittest"],
+        cwd=tmp_path / "out" / "auth-api",
+        capture_output=True,
+        text=True,
+        timeout=HANG_SECONDS,
+    )
+    assert made.returncode == 0 and "Ran 19 tests" in made.stderr, made.stderr
+    again = watch(tmp_path, ISOLATION="bubblewrap")
+    assert again.out == printed.out, "each demo begins anew"
 
 
-def report(out: Path) -> tuple[bytes, bytes]:
-    return (out / "report.md").read_bytes(), (out / "index.json").read_bytes()
+def test_killed_in_the_middle_it_asks_nobody_twice(tmp_path: Path) -> None:
+    calm = watch(tmp_path, "--isolation", "process")
+    printed = watch(tmp_path, "--isolation", "process", CRASH="1")
+    told = "\n>>> The process was killed by SIGKILL. Another one goes on with the same run id.\n\n"
+    assert printed.out.count(told) == 1
+    lives = "; 6 before the kill, 5 after it, 0 twice"
+    assert printed.out.endswith(END.format(level="process", lives=lives))
+    whole = printed.out.replace(told, "").replace(lives, "")
+    assert whole == calm.out, "both lives together print what one prints, and nothing of it twice"
+    calls = [json.loads(line)["key"] for line in (tmp_path / "out" / ".state" / "calls.jsonl").read_text().splitlines()]
+    assert len(calls) == len(set(calls)) == 11
 
 
-def books(printed: Printed) -> dict[str, list[int]]:
-    """Return done, lost and done twice by book, as printed."""
-    rows = [line for line in printed.out.splitlines() if "(e" in line]
-    return {
-        name: [int(word) for word in re.findall(r"\d+", row)]
-        for name, row in zip(("events", "effects"), rows, strict=True)
-    }
+def test_without_a_sandbox_it_says_so_and_asks_for_a_process_by_name(tmp_path: Path) -> None:
+    printed = watch(tmp_path, PATH="/nonexistent")
+    reasons, _, rest = printed.out.partition(
+        "The code of this demo is its own: it asks for a plain process, by name.\n\n"
+    )
+    assert re.findall(r"^  (\w+): .", reasons, re.M) == ["bubblewrap", "gvisor", "microvm"]
+    assert rest.startswith(BEGIN.format(level="process"))
+    assert rest.endswith(END.format(level="process", lives=""))
 
 
-def test_what_it_finds(folder: Path, tmp_path: Path) -> None:
-    out = tmp_path / "found"
-    printed = play(DEMO, tmp_path, str(folder), "--out", str(out))
-    assert books(printed) == {"events": [TASKS, 0, 0], "effects": [TASKS, 0, 0]}
-    found = index(out)
-    files = {file["path"]: file for file in found["files"]}
-    assert [file["path"] for file in found["files"]] == sorted(files)
-    assert len(files) == MODULES + 5 and ".hidden/secret.py" not in files and "picture.png" not in files
-    module = files["pack/module_07.py"]
-    assert (module["language"], module["lines"], module["words"]) == ("Python", 6, 10)
-    assert [(d["kind"], d["name"], d["line"]) for d in module["definitions"]] == [
-        ("class", "Thing7", 4),
-        ("function", "method", 5),
-    ]
-    assert module["terms"][0] == "value"
-    assert [d["name"] for d in files["README.md"]["definitions"]] == ["Sample", "More | less"]
-    assert files["broken.py"]["fault"].startswith("not parsed")
-    assert {"from": "README.md", "to": "pack/module_00.py", "kind": "mentions"} in found["links"]
-    imports = [link for link in found["links"] if link["kind"] == "imports"]
-    assert len(imports) == MODULES - 1
-    assert "| README.md | Markdown | 8 |" in (out / "report.md").read_text()
+def test_code_of_a_real_model_is_never_run_without_a_sandbox(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="If you trust it: make demo ISOLATION=process"):
+        watch(tmp_path, PATH="/nonexistent", MODEL="openai:gpt-4o-mini")
 
 
-def test_a_killed_runtime_makes_the_same_report(folder: Path, tmp_path: Path) -> None:
-    calm, crashed = tmp_path / "calm", tmp_path / "crashed"
-    play(DEMO, tmp_path, str(folder), "--out", str(calm))
-    printed = play(DEMO, tmp_path, str(folder), "--out", str(crashed), "--pace", "0.02", env={"CRASH": "1"})
-    assert report(crashed) == report(calm)
-
-    assert "Executed twice without such a reason: 0\n" in printed.out
-    killed = re.search(r"SIGKILL after (\d+) of (\d+) tasks", printed.out)
-    assert killed and TASKS // 2 <= int(killed[1]) < TASKS and int(killed[2]) == TASKS
-    counted = books(printed)
-    assert counted["events"] == [TASKS, 0, 0]
-    assert counted["effects"][:2] == [TASKS, 0]
-
-    events = [json.loads(line) for line in (crashed / ".state" / "events.jsonl").read_text().splitlines()]
-    kinds = Counter(event["event_type"] for event in events)
-    assert kinds["task_enqueued"] == kinds["task_completed"] == TASKS
-    assert kinds["task_interrupted"] >= 1  # it was really at work when it was killed
-    assert kinds["runtime_started"] == 3  # the killed one, the one after it, and the count
-    effects = Counter((crashed / ".state" / "effects.log").read_text().splitlines())
-    assert sum(number > 1 for number in effects.values()) == counted["effects"][2] <= kinds["task_interrupted"]
-
-
-def test_the_out_folder_is_not_indexed(folder: Path, tmp_path: Path) -> None:
-    for _ in range(2):
-        play(DEMO, tmp_path, str(folder), "--out", str(folder / "results"))
-        assert len(index(folder / "results")["files"]) == MODULES + 5
-
-
-@pytest.mark.parametrize("empty", [True, False])
-def test_a_folder_that_is_no_good_is_named(tmp_path: Path, empty: bool) -> None:
-    place = tmp_path / "nothing"
-    if empty:
-        place.mkdir()
-    with pytest.raises(AssertionError, match=r"nothing (has no text|is not a folder)"):
-        play(DEMO, tmp_path, str(place))
+def test_it_takes_the_model_of_a_provider(tmp_path: Path) -> None:
+    pytest.importorskip("pydantic_ai")
+    with LlmServer(say("So says a model.")) as server:
+        env = {"OPENAI_API_KEY": "sk-test", "OPENAI_BASE_URL": server.base_url, "MODEL": "openai:gpt-4o-mini"}
+        with pytest.raises(AssertionError, match="Not ready: there is no plan"):
+            watch(tmp_path, "--isolation", "process", **env)
+    assert len(server.seen) == 2, "the lead is asked for a plan, and once more"

@@ -1,4 +1,4 @@
-"""The views of a run: drawn in place on a real terminal, as lines elsewhere, and the same beside the run in another process."""
+"""The views of a run: drawn in place on a real terminal, as lines elsewhere, the same from another process."""
 
 from __future__ import annotations
 

@@ -56,12 +56,17 @@ def team_file(
 def write_team(
     folder: Path, pattern: str, script: Mapping[str, Sequence[Any]], *, tools: Sequence[str] = (), **others: Any
 ) -> Path:
-    """Write a team of the agents of *script*, which say what stands there, with its tools; return its path."""
+    """Write a team of the agents of *script*, which say what stands there, with its tools; return its path.
+
+    The lead of an orchestrator is called Lead.
+    """
     (folder / "script.json").write_text(json.dumps(script))
     (folder / "tools.py").write_text(TOOLS)
-    agents = {
+    agents: dict[str, dict[str, Any]] = {
         name: {"model": "scripted:script.json", "tools": [f"tools.py:{tool}" for tool in tools]} for name in script
     }
+    if pattern == "orchestrator":
+        agents["Lead"]["lead"] = True
     path = folder / "team.toml"
     path.write_text(team_file(pattern, agents, **others))
     return path

@@ -12,7 +12,7 @@ from shoal.errors import ConfigError
 
 __all__ = ["TEMPLATE", "init"]
 
-TEMPLATE = '''\
+TEMPLATE = """\
 # A team of agents. Run it:             shoal run team.toml "Build a user authentication API"
 # without a model and without a key:    shoal run team.toml "Build a user authentication API" --model echo
 
@@ -58,7 +58,7 @@ model = "openai:gpt-5-mini"
 
 # [mcp.search]                      # tools of a server: tools = ["mcp.search"]
 # command = ["search-server", "--stdio"]
-'''
+"""
 
 
 def init(

@@ -20,7 +20,7 @@ from shoal.kernel.run import RunRecord, RunStep
 
 __all__ = ["Report", "check_writable", "file_name", "files_folder", "plain_result", "write_files", "write_whole"]
 
-SUFFIXES = (".md", ".json")
+_FIRST = ("run_id", "success", "stopped", "error", "content", "ready")
 
 
 def file_name(run_id: str) -> str:
@@ -54,15 +54,14 @@ def check_writable(path: Path, suffixes: Sequence[str] = ()) -> None:
 
 
 def plain_result(result: Any) -> dict[str, Any]:
-    """Return a result as one JSON object: what every reader looks for first, then all fields that are set."""
-    whole = msgspec.to_builtins(result, enc_hook=_plain)
-    if not isinstance(whole, dict):
-        return {"content": whole}
-    first = {
-        "run_id": "", "success": True, "stopped": None, "error": None, "content": "",
-        "total_cost": float(getattr(result, "total_cost", 0.0)),
-    }  # fmt: skip
-    return first | whole
+    """Return a result as one JSON object with every field, also those that have their default, and its cost in USD."""
+    if not isinstance(result, msgspec.Struct):
+        return {"success": True, "content": msgspec.to_builtins(result, enc_hook=_plain)}
+    fields = {name: getattr(result, name) for name in result.__struct_fields__}
+    first = {name: fields.pop(name) for name in _FIRST if name in fields}
+    cost = float(getattr(result, "total_cost", 0.0))
+    whole: dict[str, Any] = msgspec.to_builtins({**first, "total_cost": cost, **fields}, enc_hook=_plain)
+    return whole
 
 
 def _plain(value: Any) -> Any:
@@ -87,21 +86,17 @@ class Report:
 
     def write(self, path: Path) -> None:
         """Write it as Markdown or JSON, by the suffix: beside *path*, then renamed. Raises OSError."""
-        own = getattr(self._result, "write", None)
-        if callable(own):  # a workflow says all this itself, and more
-            own(path)
-            return
         write_whole(path, self.to_json() if path.suffix == ".json" else self.to_markdown())
 
     def to_json(self) -> str:
         """Return the result as JSON; ``msgspec.json.decode(text, type=type(result))`` gives it back."""
-        own: Callable[[], str] | None = getattr(self._result, "to_json", None)
-        if own is not None:
-            return own()
         return msgspec.json.format(msgspec.json.encode(plain_result(self._result)), indent=2).decode() + "\n"
 
     def to_markdown(self) -> str:
         """Return task, result, costs and who said what. Words of models are quoted: no heading in them is one of ours."""
+        own: Callable[[], str] | None = getattr(self._result, "to_markdown", None)
+        if own is not None:  # a workflow says all this itself, and more
+            return own()
         result, record = self._result, self._record
         parts = [f"# {_cell(record.pattern)}: {self._outcome()}", self._facts()]
         parts += ["## Task", _quoted(_words(record.input))]

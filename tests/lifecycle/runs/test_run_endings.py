@@ -68,6 +68,7 @@ def test_news_of_a_run_that_was_started_this_moment_come_when_it_has_begun(
             again = runtime.run(_pipeline(), "x", run_id="r")
             assert [event async for event in runtime.runs.events("r")] == told, "a finished one, taken up again"
             await again
+            await asyncio.sleep(0)  # the node lets go of it
             other = runtime.run(_pipeline(), "y", run_id="r")  # refused: the run is another one
             assert [event async for event in runtime.runs.events("r")] == told
             with pytest.raises(RunConflictError):

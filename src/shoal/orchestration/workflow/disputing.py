@@ -10,20 +10,24 @@ from shoal.orchestration.workflow.board import Card
 from shoal.orchestration.workflow.brief import LEAD, WorkStep
 from shoal.orchestration.workflow.conflict import Conflict, ConflictRecord, Position
 from shoal.orchestration.workflow.conflicttext import is_decided
-from shoal.orchestration.workflow.delivery import Delivery
+from shoal.orchestration.workflow.delivery import Delivery, Dispute, Objection
 from shoal.orchestration.workflow.job import Job
 from shoal.orchestration.workflow.prompts import file_quotes
+from shoal.orchestration.workflow.review import Issue
 
 __all__ = ["Disputing"]
 
 
 class _Point(NamedTuple):
-    """What is held against something: whose view stands against it, and the issue it is about, if it is about one."""
+    """What is held against something: what stands against it, and the issue that it is about, if it is about one.
+
+    A finding of a reviewer stands as his position, whether or not he answers when he is asked for evidence.
+    """
 
     topic: str
     position: Position
-    against: str
-    issue: str = ""
+    against: Position
+    issue: Issue | None = None
 
 
 class Disputing:
@@ -38,37 +42,39 @@ class Disputing:
     async def settle(self, delivery: Delivery, step: WorkStep) -> tuple[str, ...]:
         """Have every point of a delivery decided; return what the owner must change after that."""
         reasons = []
-        for point in list(self._points(delivery, step)):
+        for point in (*self._disputes(delivery, step), *self._objections(delivery, step)):
+            if point.against.agent == step.owner or self._is_decided(point):
+                continue
             record = await self._decide(point, delivery, step)
             self._job.logbook.conflicts.append(record)
             self._tell_decided(record)
-            if record.winner == step.owner:
-                if point.issue:
-                    self._job.ledger.waive(point.issue, record.id)
-            else:
+            if record.winner != step.owner:
                 reasons.append(f"decided in {record.id}: {record.decision}")
+            elif point.issue is not None:
+                self._job.ledger.waive(point.issue.id, record.id)
         return tuple(reasons)
 
-    def _points(self, delivery: Delivery, step: WorkStep) -> Iterator[_Point]:
-        """Yield what is disputed and not yet decided."""
+    def _is_decided(self, point: _Point) -> bool:
         records = self._job.decisions_for(self._card.step.id)
+        subjects = (point.issue,) if point.issue is not None else (point.topic, point.position.statement)
+        return any(subject and is_decided(subject, records) is not None for subject in subjects)
+
+    def _disputes(self, delivery: Delivery, step: WorkStep) -> Iterator[_Point]:
         issues = {issue.id: issue for issue in self._job.issues_for(self._card.step.id)}
         for dispute in delivery.disputed:
             issue = issues.get(dispute.issue)
-            if issue is None or issue.status != "open" or is_decided(issue.title, records) is not None:
+            if issue is None or issue.status != "open":
                 continue
-            position = Position(
-                agent=step.owner, statement=dispute.statement, evidence=dispute.evidence, tags=dispute.tags
+            finder = issue.opened_by or self._other(step.owner)
+            yield _Point(
+                issue.title, _position(step.owner, dispute), Position(agent=finder, statement=issue.title), issue
             )
-            yield _Point(issue.title, position, issue.opened_by or self._other(step.owner), issue.id)
+
+    def _objections(self, delivery: Delivery, step: WorkStep) -> Iterator[_Point]:
         for objection in delivery.objections:
-            if is_decided(objection.topic, records) is not None:
-                continue
-            position = Position(
-                agent=step.owner, statement=objection.statement, evidence=objection.evidence, tags=objection.tags
-            )
             named = next((role for role in self._job.roles if role.casefold() == objection.against.casefold()), "")
-            yield _Point(objection.topic, position, named if named not in ("", step.owner) else self._other(step.owner))
+            other = named if named not in ("", step.owner) else self._other(step.owner)
+            yield _Point(objection.topic, _position(step.owner, objection), Position(agent=other, statement=""))
 
     def _other(self, owner: str) -> str:
         """Return whose view is heard against that of *owner*: whoever reviews, else the lead."""
@@ -84,7 +90,7 @@ class Disputing:
             topic=point.topic,
             step_id=self._card.step.id,
             owner=step.owner,
-            positions=(point.position,),
+            positions=(point.position, point.against) if point.against.statement else (point.position,),
             requirements=(*job.brief.requirements, *step.requirements),
         )
         job.logbook.enter(
@@ -99,7 +105,7 @@ class Disputing:
         return await job.resolver.resolve(
             self._place.child(number),
             conflict,
-            parties=(step.owner, point.against),
+            parties=(step.owner, point.against.agent),
             implementer=step.owner,
             material=file_quotes(step.owner, delivery.files),
         )
@@ -113,3 +119,7 @@ class Disputing:
             task=record.topic,
             output=(f"Final Decision: {record.decision}", f"Result: {record.result}"),
         )
+
+
+def _position(owner: str, said: Dispute | Objection) -> Position:
+    return Position(agent=owner, statement=said.statement, evidence=said.evidence, tags=said.tags)

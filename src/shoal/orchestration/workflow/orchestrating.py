@@ -50,9 +50,12 @@ class Orchestrating:
         self._ledger = Ledger()
         self._ending: Ending | None = None
         self._summary = ""
+        self._report: WorkflowReport | None = None  # once nothing more comes
 
     def report(self) -> WorkflowReport:
         """Return the report of what is finished so far."""
+        if self._report is not None:
+            return self._report
         board = None if self._job is None else self._job.board
         return report_of(self._brief, board, self._logbook, self._ledger, self._ending, self._summary)
 
@@ -91,8 +94,7 @@ class Orchestrating:
             stopped: StopReason = "error"
             return Ending(error=f"step {step.id} ({step.title}) failed: {failed.error}", stopped=stopped)
         await self._sum_up()
-        report = msgspec.structs.replace(self.report(), success=True)
-        if not await self._allowed("final", {"ready": report.ready, "summary": self._summary}):
+        if not await self._allowed("final", {"summary": self._summary}):
             return Ending(error="the result was denied", stopped="denied")
         return Ending()
 
@@ -209,9 +211,10 @@ class Orchestrating:
             self._scope.run.warnings.append(f"the summary is not the lead's: {said.error}")
 
     def _finish(self) -> None:
-        if not self._summary:
-            self._summary = plain_summary(self.report())
-        self._logbook.enter(f"{self._scope.path}:final", "final_output", sender=LEAD, output=final_lines(self.report()))
+        report = self.report()
+        content = self._summary or plain_summary(report)
+        self._logbook.enter(f"{self._scope.path}:final", "final_output", sender=LEAD, output=final_lines(report))
+        self._report = msgspec.structs.replace(report, content=content, trace=tuple(self._logbook.trace))
 
 
 def _focus(context: Mapping[str, Any]) -> str:

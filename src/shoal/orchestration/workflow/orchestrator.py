@@ -31,7 +31,7 @@ from shoal.orchestration.workflow.roles import Crew, check_roles
 from shoal.orchestration.workflow.rules import requirements_first, security_first
 from shoal.orchestration.workflow.staff import Staff
 
-__all__ = ["Orchestrator"]
+__all__ = ["HasRuns", "Orchestrator"]
 
 
 class HasRuns(Protocol):

@@ -22,9 +22,12 @@ __all__ = [
     "again",
     "decomposition",
     "file_quotes",
+    "inputs_of",
+    "issue_lines",
     "measured_lines",
     "review_prompt",
     "summary_prompt",
+    "title_of",
     "work_prompt",
 ]
 
