@@ -9,6 +9,7 @@ from pathlib import Path
 from benchmarks import (
     acceptance,
     boxes,
+    cli_view,
     crash,
     growth,
     imports,
@@ -32,7 +33,7 @@ MEASUREMENTS = tuple(
     measurement
     for module in (
         tasks, latency, steps, messages, publish, process_agents, memory, growth, crash, imports, acceptance,
-        boxes, locks, models, runs, run_memory, workflow_text,
+        boxes, locks, models, runs, run_memory, cli_view, workflow_text,
     )
     for measurement in module.MEASUREMENTS
 )  # fmt: skip

@@ -18,7 +18,6 @@ from auth_team.team import BRIEF, build_team
 
 from shoal import AgentRuntime, Budget, IsolationUnavailableError
 
-
 BUDGET = Budget(max_cost=2.00, max_calls=60, unpriced="allow")  # a model behind a gateway may have no known price
 
 
@@ -29,12 +28,14 @@ async def main() -> int:
     args = parser.parse_args()
 
     async with AgentRuntime("auth.db") as runtime:
-        team = build_team(args.model or script(), runtime.code_runner(args.isolation))
+        runner = runtime.code_runner(args.isolation)
         try:
-            report = await runtime.run(team, BRIEF, run_id="auth-1", budget=BUDGET)
+            await runner.check()
         except IsolationUnavailableError as error:
             print(f"{error}\nCode that you trust runs in a plain process: --isolation process", file=sys.stderr)
             return 1
+        team = build_team(args.model or script(), runner)
+        report = await runtime.run(team, BRIEF, run_id="auth-1", budget=BUDGET)
         print(report.trace_text())
         print()
         if report.tests is not None:

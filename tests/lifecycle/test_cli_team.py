@@ -7,11 +7,13 @@ import json
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import pytest
@@ -21,6 +23,7 @@ from shoal.teamfile import load_team
 from tests.support.command import GUARD_SECONDS, SHOAL, environment, refused, shoal
 from tests.support.teams import RESULTS, team_file, write_team
 
+SECRET = "TELLTALE-42"
 DROP = {"tool_calls": [{"call_id": "c1", "name": "drop", "arguments": '{"table": "users"}'}]}
 HOLD = {"tool_calls": [{"call_id": "c1", "name": "hold", "arguments": '{"word": "b"}'}]}
 BLOCK = {"tool_calls": [{"call_id": "c1", "name": "block", "arguments": '{"word": "b"}'}]}
@@ -155,6 +158,7 @@ def test_a_pattern_in_a_file_of_python_runs_as_one(tmp_path: Path) -> None:
 # -- exit codes
 
 
+@pytest.mark.spec("W21")
 def test_a_pattern_that_fails_is_1_and_has_a_report(tmp_path: Path) -> None:
     write_team(tmp_path, "pipeline", {"A": ["first"], "B": []})
     done = run(tmp_path, "team.toml", "dig", "--run-id", "r")
@@ -164,6 +168,7 @@ def test_a_pattern_that_fails_is_1_and_has_a_report(tmp_path: Path) -> None:
     assert page.startswith("# ") and "failed" in page.splitlines()[0] and "> first" in page
 
 
+@pytest.mark.spec("W21")
 def test_a_spent_budget_is_3_and_a_larger_one_goes_on(tmp_path: Path) -> None:
     (tmp_path / "p.py").write_text(
         "from shoal import Agent\nfrom shoal.llm.doubles import scripted\nfrom shoal.orchestration import Pipeline\n"
@@ -180,6 +185,7 @@ def test_a_spent_budget_is_3_and_a_larger_one_goes_on(tmp_path: Path) -> None:
     assert len((tmp_path / "calls.log").read_text().splitlines()) == 2, "what was paid for is not done again"
 
 
+@pytest.mark.spec("W21")
 def test_who_cannot_be_asked_is_4_and_yes_approves(tmp_path: Path) -> None:
     write_team(tmp_path, "pipeline", {"A": [DROP, "all gone"]}, tools=["drop"])
     first = run(tmp_path, "team.toml", "dig", "--run-id", "r")
@@ -196,6 +202,7 @@ def test_who_cannot_be_asked_is_4_and_yes_approves(tmp_path: Path) -> None:
     assert [(each["decision"], each["decided_by"].endswith(" (--yes)")) for each in decided] == [("approved", True)]
 
 
+@pytest.mark.spec("W21")
 def test_ctrl_c_once_keeps_the_work_and_the_same_id_goes_on(tmp_path: Path) -> None:
     write_team(tmp_path, "pipeline", {"A": ["first"], "B": [HOLD, "last"]}, tools=["hold"])
     with begun(tmp_path, "team.toml", "dig", "--run-id", "r") as process:
@@ -212,6 +219,7 @@ def test_ctrl_c_once_keeps_the_work_and_the_same_id_goes_on(tmp_path: Path) -> N
     assert done.returncode == 0 and json.loads(done.stdout)["content"] == "last", done.stderr
 
 
+@pytest.mark.spec("W21")
 def test_ctrl_c_twice_ends_at_once(tmp_path: Path) -> None:
     (tmp_path / "p.py").write_text(
         "import asyncio\nfrom shoal.orchestration import Pipeline\n"
@@ -250,6 +258,7 @@ FAULTS = {
 }  # fmt: skip
 
 
+@pytest.mark.spec("W21")
 @pytest.mark.parametrize("kind", FAULTS)
 def test_a_fault_of_a_team_file_is_2_and_calls_nobody(tmp_path: Path, kind: str) -> None:
     text, words = FAULTS[kind]
@@ -262,6 +271,7 @@ def test_a_fault_of_a_team_file_is_2_and_calls_nobody(tmp_path: Path, kind: str)
     assert [path.name for path in tmp_path.iterdir()] == ["team.toml"], "nothing was opened, and nothing written"
 
 
+@pytest.mark.spec("W21")
 def test_all_faults_of_a_team_file_are_told_at_once(tmp_path: Path) -> None:
     (tmp_path / "team.toml").write_text(
         '[team]\npattern = "pipline"\n[budget]\nmax_cots = 1\n'
@@ -273,6 +283,7 @@ def test_all_faults_of_a_team_file_are_told_at_once(tmp_path: Path) -> None:
     assert "TELLTALE" not in done.stderr
 
 
+@pytest.mark.spec("W21")
 def test_an_id_with_another_task_and_paths_that_cannot_be_written_are_2(tmp_path: Path) -> None:
     write_team(tmp_path, "pipeline", {"A": ["first"] * 3})
     assert run(tmp_path, "team.toml", "dig a hole", "--run-id", "r").returncode == 0
@@ -302,18 +313,40 @@ def test_an_id_is_no_way_out_of_the_folder(tmp_path: Path, run_id: str) -> None:
     assert len(reports) == (0 if "/" in run_id else 1)
 
 
+class Refusing(BaseHTTPRequestHandler):
+    """A provider that refuses every key, and says which."""
+
+    keys: ClassVar[list[str]] = []
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.keys.append(self.headers["Authorization"])
+        body = json.dumps({"error": {"message": f"wrong key: {self.headers['Authorization']}"}}).encode()
+        self.send_response(401)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.mark.spec("W21")
 def test_no_key_stands_in_report_events_or_output(tmp_path: Path) -> None:
-    """The provider cannot be reached, and the key is in the request and in the environment."""
-    (tmp_path / "team.toml").write_text(
-        team_file("pipeline", {"A": {
-            "model": "openai:gpt-5-mini", "base_url": "http://127.0.0.1:9/v1", "api_key_env": "MY_KEY", "retries": 0,
-        }})
-    )  # fmt: skip
-    done = run(
-        tmp_path, "team.toml", "dig", "--report", "r.json", "--events", "e.jsonl", "--budget", "1", MY_KEY="sk-TELLTALE-42"
-    )
-    assert done.returncode == 1, done.stderr
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/v1"
+        (tmp_path / "team.toml").write_text(
+            team_file("pipeline", {"A": {"model": "openai:gpt-5-mini", "base_url": url, "api_key_env": "MY_KEY"}})
+        )
+        words = ["team.toml", "dig", "--run-id", "r", "--events", "e.jsonl"]
+        first = run(tmp_path, *words, "--report", "r.json", MY_KEY=f"sk-{SECRET}")
+        second = run(tmp_path, *words, "--report", "r.md", MY_KEY=f"sk-{SECRET}")
+        server.shutdown()
+    assert first.returncode == second.returncode == 1, first.stderr
+    assert Refusing.keys == [f"Bearer sk-{SECRET}"], "it was sent, and the run had failed then"
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert {"r.json", "e.jsonl", "shoal.db"} <= {path.name for path in written}
-    assert "TELLTALE" not in done.stdout + done.stderr
-    assert [path.name for path in written if b"TELLTALE" in path.read_bytes()] == []
+    assert {"r.json", "r.md", "e.jsonl", "shoal.db"} <= {path.name for path in written}
+    for said in (first.stdout, first.stderr, second.stdout, second.stderr):
+        assert SECRET not in said
+    assert [path.name for path in written if SECRET.encode() in path.read_bytes()] == []

@@ -157,7 +157,7 @@ def _about(whole: Mapping[str, Any], file: Path, faults: Faults) -> tuple[dict[s
         faults.add(("team", "report"), f"report={report!r:.80}: it must be a path that ends in .md or .json")
     word, known = table.get("pattern"), ", ".join(PATTERNS)
     if word is None:
-        faults.add(("team",), f"there is no pattern: write pattern = one of {known}")
+        faults.add(("team",), f"there is no pattern in [team]: it is one of {known}")
     elif not isinstance(word, str) or word not in PATTERNS:
         hint = nearest(str(word), PATTERNS)
         faults.add(("team", "pattern"), f"there is no pattern {str(word)[:80]!r}{hint}; it is one of {known}")

@@ -60,7 +60,9 @@ def test_the_line_of_a_key_else_of_what_is_around_it(path: tuple[str, ...], line
 
 
 _KEYS = st.text("abcXYZ09_-", min_size=1, max_size=6)
-_LEAVES = st.one_of(st.integers(0, 9), st.sampled_from(['"x"', '"""a\n[b]\nc = 1"""', "[\n1,\n]", "'#'", "{ k = '[' }"]))
+_LEAVES = st.one_of(
+    st.integers(0, 9), st.sampled_from(['"x"', '"""a\n[b]\nc = 1"""', "[\n1,\n]", "'#'", "{ k = '[' }"])
+)
 
 
 @given(st.dictionaries(_KEYS, st.dictionaries(_KEYS, _LEAVES, max_size=4), max_size=4))
@@ -79,6 +81,6 @@ def test_every_key_of_a_file_has_the_line_on_which_it_stands(tables: dict[str, d
     assert {path: found.of(path) for path in places} == places
 
 
-@given(st.text('[]{}="\'#\\\nab.', max_size=200))
+@given(st.text("[]{}=\"'#\\\nab.", max_size=200))
 def test_no_text_is_too_odd(text: str) -> None:
     Lines(text).of(("a", "b"))

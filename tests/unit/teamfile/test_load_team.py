@@ -124,7 +124,10 @@ def test_another_model_takes_the_place_of_all(tmp_path: Path, monkeypatch: pytes
 
 
 def test_agents_without_a_model_do_with_another(tmp_path: Path) -> None:
-    assert load_team(team(tmp_path, '[team]\npattern = "pipeline"\n[agents.A]\n'), model="echo").agents["A"].model == "echo"
+    assert (
+        load_team(team(tmp_path, '[team]\npattern = "pipeline"\n[agents.A]\n'), model="echo").agents["A"].model
+        == "echo"
+    )
 
 
 def test_files_stand_beside_the_team_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,7 +135,9 @@ def test_files_stand_beside_the_team_file(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "a" / "script.json").write_text('["said"]')
     (tmp_path / "a" / "tools.py").write_text("import near\ndef f() -> str:\n    'F.'\n    return near.WORD\n")
     (tmp_path / "a" / "near.py").write_text("WORD = 'near'\n")
-    text = '[team]\npattern = "pipeline"\n[agents.A]\nmodel = "scripted:script.json"\ntools = ["tools.py:f", "folder:."]\n'
+    text = (
+        '[team]\npattern = "pipeline"\n[agents.A]\nmodel = "scripted:script.json"\ntools = ["tools.py:f", "folder:."]\n'
+    )
     monkeypatch.chdir(tmp_path)
     agent = load_team(team(tmp_path / "a", text))._casting.members[0].agents[0]
     assert agent.tools[0]() == "near"
@@ -150,7 +155,9 @@ def test_two_files_of_one_name_are_two(tmp_path: Path) -> None:
 
 
 def test_functions_are_options_too(tmp_path: Path) -> None:
-    (tmp_path / "rules.py").write_text("def shorten(text):\n    return text[:3]\ndef after(messages):\n    return None\n")
+    (tmp_path / "rules.py").write_text(
+        "def shorten(text):\n    return text[:3]\ndef after(messages):\n    return None\n"
+    )
     agents = '[agents.A]\nmodel = "echo"\n[agents.B]\nmodel = "echo"\n'
     pipeline = load_team(
         team(tmp_path, f'[team]\npattern = "pipeline"\n[pattern.transformers]\n1 = "rules.py:shorten"\n{agents}')
@@ -163,7 +170,16 @@ def test_functions_are_options_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "seconds"),
     [
-        *((90, 90), (1.5, 1.5), ("45s", 45), ("30min", 1800), ("2h", 7200), ("30m", 1800), ("250ms", 0.25), ("1d", 86400)),
+        *(
+            (90, 90),
+            (1.5, 1.5),
+            ("45s", 45),
+            ("30min", 1800),
+            ("2h", 7200),
+            ("30m", 1800),
+            ("250ms", 0.25),
+            ("1d", 86400),
+        ),
         *(("1.5 min", 90), ("none", None), ("10sec", 10)),
     ],
 )

@@ -57,9 +57,6 @@ comand = ["x"]
 @pytest.mark.spec("W21")
 def test_every_fault_is_told_at_once_with_its_line_and_the_nearest_name(tmp_path: Path) -> None:
     found = faults_of(tmp_path, MANY)
-    assert [fault.partition(":")[0] for fault in found] == [f"line {n} [{t}] {w}" if t else f"line {n}" for n, t, w in ()] + [
-        fault.partition(":")[0] for fault in found
-    ]
     text = "\n".join(found)
     for part in (
         "line 2: [team] there is no pattern 'debat'; did you mean 'debate'?; it is one of parallel, pipeline",
@@ -97,11 +94,14 @@ def test_they_stand_in_the_order_of_the_file(tmp_path: Path) -> None:
         ("[team\n", "this is no TOML: Expected ']' at the end of a table declaration (at line 1, column 6)"),
         (f"[agents.A]\napi_key = {KEY}\n", "this is no TOML: Invalid value (at line 2, column 11)"),
         ("x = 1\nx = 2\n", "this is no TOML: Cannot overwrite a value (at line 2, column 6)"),
-        (AGENTS, "[team]"),
-        (f"[team]\n{AGENTS}", "line 1: there is no pattern: write pattern = one of parallel, pipeline"),
+        (AGENTS, "there is no pattern in [team]: it is one of parallel, pipeline"),
+        (f"[team]\n{AGENTS}", "line 1: there is no pattern in [team]: it is one of parallel, pipeline"),
         ('[team]\npattern = "team"\n', "there are no agents: write a table [agents.NAME] for each"),
         ('team = 3\n[agents.A]\nmodel = "echo"\n', "line 1: team must be a table"),
-        (f'[team]\npattern = "team"\n[pattern]\nentry = "D"\n{AGENTS}', "line 4: [pattern] entry: there is no agent 'D'"),
+        (
+            f'[team]\npattern = "team"\n[pattern]\nentry = "D"\n{AGENTS}',
+            "line 4: [pattern] entry: there is no agent 'D'",
+        ),
         (
             f'[team]\npattern = "debate"\n[pattern]\nmoderator = "Bb"\n{AGENTS}',
             "line 4: [pattern] moderator: there is no agent 'Bb'; did you mean 'B'?; there are: A, B, C",
@@ -125,7 +125,10 @@ def test_they_stand_in_the_order_of_the_file(tmp_path: Path) -> None:
             f'[team]\npattern = "orchestrator"\n{AGENTS}lead = true\n[agents.D]\nmodel = "echo"\nlead = true\n',
             "line 12: [agents.D] lead: 'C' leads already, and there is one lead",
         ),
-        (f'[team]\npattern = "debate"\n{AGENTS}lead = true\n', "line 9: [agents.C] lead: only an orchestrator has a lead"),
+        (
+            f'[team]\npattern = "debate"\n{AGENTS}lead = true\n',
+            "line 9: [agents.C] lead: only an orchestrator has a lead",
+        ),
         (
             f'[team]\npattern = "orchestrator"\n{AGENTS}lead = true\ninstances = 2\n',
             "line 10: [agents.C] instances: the lead 'C' is one agent",
@@ -151,7 +154,10 @@ def test_they_stand_in_the_order_of_the_file(tmp_path: Path) -> None:
         (f'[team]\npattern = "team"\n{AGENTS}tools = ["fetch:a/b"]\n', "'a/b' is no host"),
         (f'[team]\npattern = "team"\n{AGENTS}tools = ["bad.py:f"]\n', "cannot be loaded: ZeroDivisionError"),
         (f'[team]\npattern = "team"\n{AGENTS}tools = ["good.py:g"]\n', "has no 'g'; did you mean 'gg'?"),
-        (f'[team]\npattern = "team"\n{AGENTS}tools = ["good.py:number"]\n', "good.py:number is int: a tool is a function"),
+        (
+            f'[team]\npattern = "team"\n{AGENTS}tools = ["good.py:number"]\n',
+            "good.py:number is int: a tool is a function",
+        ),
         (f'[team]\npattern = "team"\n{AGENTS}tools = ["good.py:gg", "good.py:gg"]\n', "'good.py:gg' is there twice"),
         (f'[team]\npattern = "team"\n[runner]\n{AGENTS}', "[runner] is for an orchestrator and for the tool 'python'"),
         (
@@ -168,19 +174,29 @@ def test_they_stand_in_the_order_of_the_file(tmp_path: Path) -> None:
             "isolation='bubblewrap': the environment's keys are not there: name its key with api_key_env",
         ),
         (f'[team]\npattern = "team"\nstore = "postgre://x"\n{AGENTS}', "line 3: [team] store: "),
-        (f'[team]\npattern = "team"\n{AGENTS}settings = {{ a = {{ api_key = "{KEY}" }} }}\n', "settings.a.api_key: a key"),
-        (f'[team]\npattern = "team"\n[mcp.s]\ncommand = ["x"]\nenv = {{ S_TOKEN = "{KEY}" }}\n{AGENTS}', "S_TOKEN is not"),
+        (
+            f'[team]\npattern = "team"\n{AGENTS}settings = {{ a = {{ api_key = "{KEY}" }} }}\n',
+            "settings.a.api_key: a key",
+        ),
+        (
+            f'[team]\npattern = "team"\n[mcp.s]\ncommand = ["x"]\nenv = {{ S_TOKEN = "{KEY}" }}\n{AGENTS}',
+            "S_TOKEN is not",
+        ),
         (f'[team]\npattern = "team"\n[mcp.s]\ncommand = ["x"]\npass_env = ["NOT_SET"]\n{AGENTS}', "NOT_SET is not set"),
         (f'[team]\npattern = "team"\n[mcp.s]\n{AGENTS}', "MCPTools needs command=[...] or url=..., one of the two"),
-        (f'[team]\npattern = "team"\n{AGENTS}api_key_env = "{KEY}"\n', "it must be the name of an environment variable"),
+        (
+            f'[team]\npattern = "team"\n{AGENTS}api_key_env = "{KEY}"\n',
+            "it must be the name of an environment variable",
+        ),
         (f'[team]\npattern = "team"\n{AGENTS}api_key_env = "NOT_SET"\n', "the environment variable NOT_SET is not set"),
-        (f'[team]\npattern = "team"\n{AGENTS}apikey = "{KEY}"\n', "there is no key 'apikey'; did you mean 'api_key_env'?"),
+        (
+            f'[team]\npattern = "team"\n{AGENTS}apikey = "{KEY}"\n',
+            "there is no key 'apikey'; did you mean 'api_key_env'?",
+        ),
         (f'[team]\npattern = "team"\n{AGENTS}OPENAI_API_KEY = "{KEY}"\n', "there is no key 'OPENAI_API_KEY'"),
     ],
 )
-def test_each_fault_says_what_and_where(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, fault: str
-) -> None:
+def test_each_fault_says_what_and_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, fault: str) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     (tmp_path / "bad.py").write_text("1 / 0\n")
     (tmp_path / "good.py").write_text("number = 3\ndef gg() -> str:\n    'G.'\n    return ''\n")
@@ -220,8 +236,33 @@ def test_what_is_no_file_is_told(tmp_path: Path) -> None:
 
 
 _VALUES = st.sampled_from(
-    ['"x"', '""', "-1", "0", "true", "1.5", "nan", "inf", "[]", '["x"]', "[1]", "{}", "{ a = 1 }", "2020-01-01", '[["x"]]']
-    + ['"45s"', '"none"', '"tools.py:f"', "[{ a = 1 }]", '"\\u0000"', "99999999999999999999999", '"mcp.s"', '"folder:/"']
+    [
+        '"x"',
+        '""',
+        "-1",
+        "0",
+        "true",
+        "1.5",
+        "nan",
+        "inf",
+        "[]",
+        '["x"]',
+        "[1]",
+        "{}",
+        "{ a = 1 }",
+        "2020-01-01",
+        '[["x"]]',
+    ]
+    + [
+        '"45s"',
+        '"none"',
+        '"tools.py:f"',
+        "[{ a = 1 }]",
+        '"\\u0000"',
+        "99999999999999999999999",
+        '"mcp.s"',
+        '"folder:/"',
+    ]
 )
 _TABLES = {
     "team": ("name", "store", "report"),

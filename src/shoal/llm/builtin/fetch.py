@@ -77,7 +77,7 @@ class Fetch:
         """
         import httpx2
 
-        target = urljoin(self._base, url)
+        target = self._joined(self._base, url)
         limits = httpx2.Timeout(_READ_SECONDS)
         try:
             async with httpx2.AsyncClient(timeout=limits, trust_env=False, follow_redirects=False) as client:
@@ -86,11 +86,18 @@ class Fetch:
                     async with client.stream(**await self._request(parts)) as response:
                         if not response.is_redirect:
                             return await _read(response, target)
-                        target = urljoin(target, response.headers["location"])
+                        target = self._joined(target, response.headers["location"])
                     client.cookies.clear()
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
             raise ToolError(f"{target[:300]} cannot be fetched: {type(error).__name__}: {error}") from error
         raise ToolError(f"{url[:300]} redirects more than {MOST_REDIRECTS} times")
+
+    @staticmethod
+    def _joined(base: str, url: str) -> str:
+        try:
+            return urljoin(base, url)
+        except ValueError as error:
+            raise ToolError(f"{url[:300]!r} is no address: {error}") from error
 
     def _checked(self, url: str) -> SplitResult:
         """Return the parts of *url*. Raises ToolError: it leads elsewhere."""

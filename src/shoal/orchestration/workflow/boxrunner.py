@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from shoal.errors import BoxError, BoxWaitTimeoutError, DeadAgentError
+from shoal.errors import BoxError, BoxWaitTimeoutError, DeadAgentError, RuntimeClosedError
 from shoal.orchestration.workflow.codeguest.watcher import watch
 from shoal.orchestration.workflow.delivery import CodeRun, TestResult
 from shoal.orchestration.workflow.paths import check_files
@@ -18,7 +18,6 @@ from shoal.orchestration.workflow.paths import check_files
 __all__ = ["BoxRunner", "CodeBox", "CodeBoxes", "is_source", "is_test"]
 
 _GRACE = 30.0  # seconds beyond the time-out in which the box says itself that the time was up
-_ENDS = ("exit", "stopped")
 
 
 class CodeBox(Protocol):
@@ -108,7 +107,8 @@ class BoxRunner:
 
         Raises:
             ValueError: a path, the files together, the command or the time-out is not possible; nothing was run.
-            IsolationUnavailableError, LimitUnavailableError, BoxStartError: there is no box.
+                IsolationUnavailableError, LimitUnavailableError, BoxStartError: there is no box.
+            RuntimeClosedError: its runtime has stopped, before or meanwhile.
         """
         check_files(files)
         _check_order(command, timeout)
@@ -135,8 +135,11 @@ async def _run_in(box: CodeBox, job: dict[str, Any]) -> CodeRun:
     except BoxWaitTimeoutError:
         return _broken(job, "", timed_out=True)
     except (DeadAgentError, BoxError) as error:
-        return _broken(job, _fault_of(box) or str(error))
-    fault = _fault_of(box)
+        if box.reason != "stopped":
+            return _broken(job, box.reason or str(error))
+    if box.reason == "stopped":  # by us: that says nothing about the code
+        raise RuntimeClosedError
+    fault = "" if box.reason == "exit" else box.reason or ""
     try:
         report = msgspec.convert(box.result, _Report)
         stdout, stderr = _text(report.stdout), _text(report.stderr)
@@ -152,11 +155,6 @@ async def _run_in(box: CodeBox, job: dict[str, Any]) -> CodeRun:
         timed_out=report.timed_out,
         fault=fault,
     )
-
-
-def _fault_of(box: CodeBox) -> str:
-    """Return why a box ended otherwise than by itself; empty: it ended by itself."""
-    return "" if box.reason is None or box.reason in _ENDS else box.reason
 
 
 def _broken(job: dict[str, Any], fault: str, *, timed_out: bool = False) -> CodeRun:

@@ -20,7 +20,7 @@ __all__ = ["HandInError", "read_delivery"]
 KEYS = frozenset(Delivery.__struct_fields__) - {"raw"}
 _FILE = re.compile(r"\s{0,8}[#*-]{0,6}\s{0,4}\**FILE\**:\**\s{0,8}(\S.*)", re.IGNORECASE)
 _ITEM = re.compile(r"\s{0,40}[-*]\s+(\S.*)")
-_ALL_PASSING = re.compile(r"(?:all|100\s?%)(?: of)?(?: the)?(?: [0-9]{1,9})?(?: tests?)? (?:pass|passing|passed)", re.I)
+_ALL_PASSING = re.compile(r"all(?: of)?(?: the)?(?: ([0-9]{1,9}))?(?: tests?)? (?:pass|passing|passed)", re.I)
 _OF = re.compile(r"([0-9]{1,9})\s?(?:/|of|out of)\s?([0-9]{1,9})(?: tests?)? (?:pass|passing|passed)", re.I)
 _COUNT = re.compile(r"([0-9]{1,9})(?: tests?)? (pass|passing|passed|fail|failing|failed|errors?|skipped)", re.I)
 _NUMBER = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,15})?)\s*%?")
@@ -167,9 +167,9 @@ def _claimed(counts: dict[str, int]) -> TestResult:
 def _tests_said(words: str) -> TestResult | None:
     """Return what is claimed by words such as ``all passing``, ``14 passing`` or ``12 of 14 passed, 2 failed``."""
     words = words.rstrip(".!")
-    if _ALL_PASSING.fullmatch(words):
-        number = re.search(r"(?<![0-9])[0-9]+(?!\s?%)", words)
-        return TestResult(passed=max(1, int(number[0])) if number else 1, source="claimed")
+    everything = _ALL_PASSING.fullmatch(words)
+    if everything is not None:
+        return TestResult(passed=max(1, int(everything[1] or 1)), source="claimed")
     of = _OF.match(words)
     if of is not None and int(of[1]) <= int(of[2]):
         return TestResult(passed=int(of[1]), failed=int(of[2]) - int(of[1]), source="claimed")

@@ -16,8 +16,9 @@ MOST_STEPS = 10_000
 MOST_FAULTS = 10
 
 _LINE = re.compile(r"\s{0,12}(?:[-*]\s{1,4})?\**\s?([0-9]{1,4})[.)]\**\s{1,8}(\S.*)")
+_NEED = re.compile(r"^[*`]{0,3}need\s{1,8}", re.IGNORECASE)
 _ARROWS = ("→", "->")
-_MARKS = "*_`"
+_MARKS = ("**", "*", "`")
 _IN_BRACKETS = re.compile(r"\s*\([^()]*\)$")
 _TYPES = (
     ("review", r"\breview"),
@@ -62,8 +63,10 @@ def task_type_of(title: str) -> str:
 
 def owner_named(words: str, roles: Collection[str] = ()) -> str:
     """Return the role of *roles* that *words* name, whatever their case; the lead for ``self``; else the words."""
-    name = _bare(words)
+    name = " ".join(words.replace("*", "").replace("`", "").split())
     known = {role.casefold(): role for role in roles}
+    if words in roles:
+        return words
     short = _IN_BRACKETS.sub("", name)
     for each in (name, short):
         if each.casefold() in known:
@@ -87,14 +90,16 @@ def _lines(text: str) -> Iterator[tuple[int, str, str]]:
         if at < 0:
             yield number, _bare(rest), ""
             return
-        title, owner = _bare(rest[:at]), _bare(rest[at + len(arrow) :])
-        if owner[:5].casefold() == "need ":
-            owner = owner[5:]
+        title, owner = _bare(rest[:at]), _NEED.sub("", rest[at + len(arrow) :].strip())
         if title:
             last = number
             yield number, title, owner_named(owner)
 
 
 def _bare(words: str) -> str:
-    """Return *words* without the marks of bold type or code around them."""
-    return " ".join(words.split()).strip(_MARKS).strip()
+    """Return *words* on one line, without the marks of bold type or code around all of them."""
+    words = " ".join(words.split())
+    for mark in _MARKS:
+        if words.startswith(mark) and words.find(mark, len(mark)) in (-1, len(words) - len(mark)):
+            words = words.removeprefix(mark).removesuffix(mark).strip()
+    return words

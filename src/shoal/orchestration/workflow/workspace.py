@@ -47,7 +47,11 @@ class Workspace:
         return [self.write_file, self.read_file, self.list_files, self.run_tests]
 
     def restore(self, place: Scope, name: str) -> None:
-        """Put back what *name* has written below *place* in earlier lives of the run; from now on it is whose this is."""
+        """Put back what *name* has written below *place* in earlier lives of the run; from now on it is whose this is.
+
+        Call it before each call of the agent, with the place of that call: while an earlier call is replayed, what a later
+        one has written must not be there yet.
+        """
         self._name = name
         above = f"{place.path}/" if place.path else ""
         for step in place.run.recorded.values():

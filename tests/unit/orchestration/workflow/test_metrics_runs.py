@@ -59,4 +59,4 @@ def test_the_numbers_of_the_document() -> None:
     assert json.dumps(team.metrics()) == json.dumps(expected) == json.dumps(report.metrics)
     numbers = team.metrics(numbers=True)
     assert numbers["developer"]["avg_coding_seconds"] == 900.0
-    assert set(team.metrics(by="instance")) == {"lead", "researcher", "developer", "reviewer"}
+    assert set(team.metrics(by="instance")) == {"Lead", "Researcher", "Developer", "Reviewer"}

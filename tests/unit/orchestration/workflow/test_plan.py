@@ -86,11 +86,13 @@ def test_all_fields_of_a_step_are_read() -> None:
 
 
 def test_bold_numbers_names_and_arrows_of_lines_are_understood() -> None:
-    text = "**1.** **Look at a -> b** -> *Need researcher*\n- 2) Build -> need `Developer` (backend)\n3. End → SELF"
+    text = (
+        "**1.** **Look at a -> b** -> *Need researcher*\n- 2) Fix `x` -> need `Developer` (backend)\n3. **End → SELF**"
+    )
     plan = read_plan(text, ROLES, 50)
     assert [(step.title, step.owner) for step in plan.steps] == [
         ("Look at a -> b", "Researcher"),
-        ("Build", "Developer"),
+        ("Fix `x`", "Developer"),
         ("End", LEAD),
     ]
 
@@ -149,9 +151,9 @@ def test_an_unknown_owner_a_cycle_and_the_limit_are_named() -> None:
     with pytest.raises(ValueError) as refused:
         Plan((_step("1"), _step("2"), _step("3", owner="Tester"))).check(ROLES, 50)
     assert str(refused.value) == "step 3: owner 'Tester' is not one of Researcher, Developer, Reviewer, Orchestrator"
-    with pytest.raises(ValueError, match="2 -> 4 -> 2$"):
+    with pytest.raises(ValueError, match=r"2 -> 4 -> 2$"):
         Plan((_step("1"), _step("2", "1", "4"), _step("3"), _step("4", "2"), _step("5", "4"))).check(ROLES, 50)
-    with pytest.raises(ValueError, match="1 -> 2 -> 3 -> 1$"):
+    with pytest.raises(ValueError, match=r"1 -> 2 -> 3 -> 1$"):
         Plan((_step("1", "3"), _step("2", "1"), _step("3", "2"))).check(ROLES, 50)
     with pytest.raises(ValueError, match="no steps"):
         Plan().check(ROLES, 50)

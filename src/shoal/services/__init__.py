@@ -1,0 +1,1 @@
+"""Agents that serve others: found by what they can do, asked, balanced, protected and replaced."""
