@@ -15,8 +15,8 @@ $(STAMP): pyproject.toml constraints.txt scripts/setup
 	scripts/setup $(VENV)
 	@touch $@
 
-demo: $(STAMP)  ## see it work
-	$(BIN)/python examples/demo/main.py $(DIR)
+demo: $(STAMP)  ## see it work; CRASH=1 kills it in the middle, MODEL=provider:name thinks, ISOLATION=level runs the code
+	$(BIN)/python examples/demo/main.py
 
 test: $(STAMP)  ## all tests
 	$(BIN)/python scripts/all_tests.py

@@ -52,7 +52,7 @@ def view(rate: int = 100, seconds: float = 10.0, agents: int = 10) -> dict[str, 
     """Return the share of a core, in percent, that a live view takes at *rate* events a second of *agents* at work."""
     bare = asyncio.run(_told(rate, seconds, agents, None))
     ours, theirs = pty.openpty()
-    reader = subprocess.Popen(["cat"], stdin=ours, stdout=subprocess.DEVNULL)
+    reader = subprocess.Popen(["cat"], stdin=ours, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     os.close(ours)
     try:
         with os.fdopen(theirs, "w") as terminal:

@@ -9,6 +9,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import cloudpickle  # type: ignore[import-untyped]
+
 from shoal.errors import ConfigError, nearest
 
 __all__ = ["load"]
@@ -61,6 +63,8 @@ def _import(path: Path) -> ModuleType:
             f"{path} cannot be loaded: {type(error).__name__}: {error}",
             note=f"{_where(error, path)}--debug shows more.",
         ) from error
+    if name != path.stem:  # nobody can import it under that name: to other processes it travels whole
+        cloudpickle.register_pickle_by_value(module)
     return module
 
 

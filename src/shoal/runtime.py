@@ -353,7 +353,7 @@ class AgentRuntime(Verbs):
             name: 1 to 100 characters. A known name that is not alive is taken up again, with its id and state.
             agent_class: a class, object or function (see ``AgentSource``).
             config: a JSON object for its constructor.
-            options: isolation, capabilities, group, restart, metadata, max_concurrent_tasks, limits, error_threshold.
+            options: see ``AgentOptions``: isolation, capabilities, group, restart, metadata, concurrency, limits …
 
         Raises:
             AgentNameTakenError: an agent of that name is alive.

@@ -101,6 +101,18 @@ ToolError: ShoalError RuntimeError: tool
 ToolTimeoutError: ToolError TimeoutError: tool
 ApprovalRequiredError: ToolError: tool
 ApprovalNotFoundError: ToolError LookupError: tool
+InfoError: ConfigError: faults
+AlreadyAnsweredError: MessageError RuntimeError:
+PoolFullError: QueueFullError: queue_name max_size
+RegistryUnavailableError: ShoalError ConnectionError: attempts
+RequestError: MessageError: code message details retryable
+RequestTimeout: RequestError ResponseTimeoutError: code message details retryable
+AgentDied: RequestError DeadAgentError: code message details retryable reason exit_code agent_id name
+NotFound: RequestError AgentNotFoundError: code message details retryable agent_id name
+Deadlock: RequestError DeadlockError: code message details retryable cycle
+ChainTooDeep: RequestError ChainTooDeepError: code message details retryable limit
+CircuitOpen: RequestError: code message details retryable
+ValidationFailed: RequestError ValueError: code message details retryable
 """
 ROWS = [tuple(part.split() for part in line.split(":")) for line in TREE.strip().splitlines()]
 
@@ -141,6 +153,10 @@ MADE: dict[str, tuple[tuple[object, ...], dict[str, object]]] = {
     "OutputInvalidError": (("{", "it is no JSON"), {}),
     "UnpricedModelError": (("openai:mine",), {}),
     "ScriptExhaustedError": (("Writer", 3, 3), {}),
+    "PoolFullError": (("cpu", 104), {}),
+    "RequestError": (("NO_WORKERS", "No workers available"), {}),
+    "AgentDied": (("worker/1 died", {"exit_code": -9}), {}),
+    "Deadlock": (("a -> b -> a", {"cycle": ["a", "b", "a"]}), {}),
     "CassetteError": (("x.jsonl, line 7: it is no JSON",), {"path": "x.jsonl", "line": 7}),
 }
 TEXTS = {
@@ -173,6 +189,10 @@ TEXTS = {
         "the price of 'openai:mine' is not known, so max_cost cannot be held: "
         "give Agent(price=(in, out)) or Budget(unpriced='allow')"
     ),
+    "PoolFullError": "Pool 'cpu' at capacity",
+    "RequestError": "NO_WORKERS: No workers available",
+    "AgentDied": "AGENT_DIED: worker/1 died",
+    "RequestTimeout": "TIMEOUT",
     "ScriptExhaustedError": "the script of 'Writer' has 3 replies, and call 3 (from 0) was made",
 }
 NO_ADVICE = ("RuntimeNotStartedError", "RuntimeStoppingError", "AgentLimitError", "QueueFullError", "PayloadError")
@@ -236,7 +256,7 @@ def test_the_drawing_in_the_docstring_is_the_real_tree() -> None:
     above: list[str] = []
     assert errors.__doc__ is not None
     for line in errors.__doc__.splitlines():
-        found = re.match(r"^    ([│├└─ ]*)(\w+Error)(?: \(([\w, ]+)\))?", line)
+        found = re.match(r"^    ([│├└─ ]*)(\w+)(?: \(([\w, ]+)\))?", line)
         if found:
             depth = len(found[1]) // 4
             del above[depth:]

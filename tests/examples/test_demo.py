@@ -71,6 +71,13 @@ def test_what_it_prints_and_hands_in(tmp_path: Path) -> None:
         timeout=HANG_SECONDS,
     )
     assert made.returncode == 0 and "Ran 19 tests" in made.stderr, made.stderr
+    shown = (
+        (ROOT / "README.md").read_text().partition("## A team at work")[2].partition("```text\n")[2].partition("```")[0]
+    )
+    left = printed.out
+    for part in shown.split("…\n"):
+        _, found, left = left.partition(part)
+        assert found, f"the README shows what the demo does not print (any more, in this order):\n{part}"
     again = watch(tmp_path, ISOLATION="bubblewrap")
     assert again.out == printed.out, "each demo begins anew"
 

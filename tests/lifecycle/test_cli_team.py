@@ -202,6 +202,21 @@ def test_who_cannot_be_asked_is_4_and_yes_approves(tmp_path: Path) -> None:
     assert [(each["decision"], each["decided_by"].endswith(" (--yes)")) for each in decided] == [("approved", True)]
 
 
+def test_whether_a_hidden_call_was_done_is_nothing_that_yes_answers(tmp_path: Path) -> None:
+    call = {"tool_calls": [HOLD["tool_calls"][0] | {"name": "once"}]}
+    write_team(tmp_path, "pipeline", {"A": [call, "last"]}, tools=["once"])
+    with begun(tmp_path, "team.toml", "dig", "--run-id", "r") as process:
+        wait_for(tmp_path / "calls.log")
+        process.send_signal(signal.SIGKILL)
+        process.wait(GUARD_SECONDS)
+    done = run(tmp_path, "team.toml", "dig", "--run-id", "r", "--yes")
+    assert done.returncode == 4 and "waits for an approval: outcome once of A" in done.stderr, done.stderr
+    assert shoal(tmp_path, "runs", "approve", "r", "--note", "I saw that it was done").returncode == 0
+    assert run(tmp_path, "team.toml", "dig", "--run-id", "r", "--yes").returncode == 0
+    assert "I saw that it was done" in shoal(tmp_path, "runs", "show", "r", "--json").stdout
+    assert (tmp_path / "calls.log").read_text().split() == ["b"]
+
+
 @pytest.mark.spec("W21")
 def test_ctrl_c_once_keeps_the_work_and_the_same_id_goes_on(tmp_path: Path) -> None:
     write_team(tmp_path, "pipeline", {"A": ["first"], "B": [HOLD, "last"]}, tools=["hold"])

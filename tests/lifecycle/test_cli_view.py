@@ -96,6 +96,34 @@ def test_a_question_that_is_decided_elsewhere_is_asked_no_longer(tmp_path: Path)
     assert "approved by ada" in shown.shown
 
 
+def test_a_question_can_be_left_open_and_the_run_be_ended(tmp_path: Path) -> None:
+    write_team(tmp_path, "pipeline", {"A": [DROP, "all done"]}, tools=["drop"])
+    with terminal(tmp_path, "run", "team.toml", "dig", "--run-id", "r") as shown:
+        shown.until("approve?")
+        shown.type("\x04")
+        shown.until("left open")
+        shown.until("waits for a person: A tool drop")
+        shown.type("\x03")
+        assert shown.end() == 130
+    with terminal(tmp_path, "run", "team.toml", "dig", "--run-id", "r") as shown:
+        shown.until("approve?")  # nobody has decided it
+        shown.type("\x03")
+        assert shown.end() == 130
+    assert shown.shown.count("approve?") == 1 and "Traceback" not in shown.shown
+
+
+def test_what_is_printed_and_logged_stands_above_the_view(tmp_path: Path) -> None:
+    call = {"tool_calls": [{"call_id": "c1", "name": "noisy", "arguments": '{"word": "w"}'}]}
+    write_team(tmp_path, "pipeline", {"A": [call, "all done"]}, tools=["noisy"])
+    with terminal(tmp_path, "run", "team.toml", "dig", "--run-id", "r") as shown:
+        assert shown.end() == 0
+    lines = shown.screen
+    view = next(index for index, line in enumerate(lines) if line.startswith("run r  team  completed"))
+    above = "\n".join(lines[:view])
+    assert "printed w" in above and "logged w" in above
+    assert sum(line.startswith("run r  team") for line in lines) == 1
+
+
 # -- Ctrl-C
 
 

@@ -19,15 +19,31 @@ def drop(table: str) -> str:
     "Drop a table."
     return f"dropped {table}"
 
-@tool
-async def hold(word: str) -> str:
-    "Wait until there is a file GO."
+async def wait(word):
     import asyncio
     with Path("calls.log").open("a") as log:
         log.write(f"{word}\\\\n")
     while not Path("GO").exists():
         await asyncio.sleep(0.02)
     return f"held {word}"
+
+@tool
+async def hold(word: str) -> str:
+    "Wait until there is a file GO."
+    return await wait(word)
+
+@tool(effect="once")
+async def once(word: str) -> str:
+    "Wait until there is a file GO; never done twice."
+    return await wait(word)
+
+@tool
+async def noisy(word: str) -> str:
+    "Print and log."
+    import logging
+    print("printed " + word)
+    logging.getLogger("shoal").warning("logged %s", word)
+    return word
 
 @tool(timeout=600)
 def block(word: str) -> str:

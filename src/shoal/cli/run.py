@@ -12,6 +12,7 @@ from shoal.cli.ending import in_loop
 from shoal.cli.options import Json, Store, input_of, seconds, url_of
 from shoal.cli.taskrun import Job
 from shoal.cli.teamrun import Given
+from shoal.cli.views import standard_error
 from shoal.errors import ConfigError
 from shoal.kernel.agent import Isolation
 from shoal.loading import load
@@ -111,7 +112,7 @@ def run(
             return _run_agent(source, inputs, of_agents, target, store, json)
         _refuse(of_agents, "an agent, not of a pattern")
         job = teamrun.of_pattern(source, _one(inputs), given, store=store)
-    configure_logging("WARNING")
+    configure_logging("WARNING", stream=standard_error())
     job = job.within(budget)
     return in_loop(lambda interruption: teamrun.carry_out(job, interruption))
 

@@ -99,7 +99,7 @@ class RunView:
         if handle is not None:
             handle(event, event.data)
         elif "sender" in event.data or "key" in event.data:
-            self._on_trace(event.type, event.data)
+            self._entry(event.type, event.data)
 
     def _line(self, name: str) -> AgentLine:
         found = self.agents.get(name)
@@ -220,7 +220,7 @@ class RunView:
     def _on_loop_detected(self, event: RunEvent, data: dict[str, Any]) -> None:
         self._add(event.agent_name, f"goes in circles: {data.get('evidence') or data.get('loop')}")
 
-    def _on_trace(self, kind: str, data: dict[str, Any]) -> None:
+    def _entry(self, kind: str, data: dict[str, Any]) -> None:
         """Take an entry of the record of a workflow (``TraceEntry``)."""
         sender, receiver = str(data.get("sender", "")), str(data.get("receiver", ""))
         output = data.get("output") or ()

@@ -119,6 +119,7 @@ class _TeamRun:
         self._out = sys.stderr if job.given.json else sys.stdout
         self._somebody = can_ask()
         self._stuck: Approval | None = None  # what nobody here can decide
+        self._giving_up: asyncio.Future[None] | None = None
         self._interrupted = False
 
     async def work(self) -> int:
@@ -175,11 +176,13 @@ class _TeamRun:
             await handle.cancel("interrupted" if self._interrupted else "nobody can be asked")
         asking.cancel()
         await asyncio.wait([asking])
+        if self._giving_up is not None:
+            await self._giving_up
 
     def _give_up(self, asked: Approval, handle: RunHandle[Any]) -> None:
         """End the run: what it asks next can only be decided by a person, and there is none."""
         self._stuck = asked
-        self._ending = asyncio.ensure_future(handle.cancel("waits for a person"))
+        self._giving_up = asyncio.ensure_future(handle.cancel("waits for a person"))
 
     # -- its end
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TextIO, cast
 
 import msgspec
 
 from shoal.cli.plainview import PlainView
 from shoal.kernel.run import RunEvent
 
-__all__ = ["Follower", "View", "events_file", "view_of"]
+__all__ = ["Follower", "View", "events_file", "standard_error", "view_of"]
 
 
 class View(Protocol):
@@ -78,6 +79,23 @@ def view_of(run_id: str, *, plain: bool, quiet: bool = False) -> View:
     return LiveView(RunView(run_id))
 
 
+class _StandardError(io.TextIOBase):
+    """Standard error as it is at each moment: what is logged while a view is drawn stands above it."""
+
+    def write(self, text: str) -> int:
+        """Write *text*."""
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        """Write what waits."""
+        sys.stderr.flush()
+
+
+def standard_error() -> TextIO:
+    """Return standard error for what is logged while a view is drawn."""
+    return cast(TextIO, _StandardError())
+
+
 class Follower:
     """Gives the events of a run to all who take them. Whoever cannot any more gets none, and does not hinder the others.
 
@@ -87,7 +105,7 @@ class Follower:
 
     def __init__(self, *takers: Callable[[RunEvent], object]) -> None:
         self._takers = list(takers)
-        self.errors: list[OSError] = []
+        self.errors: list[Exception] = []
 
     async def follow(self, events: AsyncIterator[RunEvent]) -> None:
         """Give them all there is, until the end."""
@@ -95,7 +113,7 @@ class Follower:
             for take in tuple(self._takers):
                 try:
                     take(event)
-                except OSError as error:
+                except Exception as error:  # noqa: BLE001  raised by whoever started it, when all is done
                     self._takers.remove(take)
                     self.errors.append(error)
 

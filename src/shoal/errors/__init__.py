@@ -7,7 +7,8 @@ about an error stands in its note (``add_note``), which a traceback prints below
 
     ShoalError
     ├── ConfigError (ValueError)                    faults: every fault of a configuration, at once
-    │   └── IsolationUnavailableError               what the probe of this machine found
+    │   ├── IsolationUnavailableError               what the probe of this machine found
+    │   └── InfoError                               what a service says of itself
     ├── MissingExtraError (RuntimeError, ImportError)   the extra to install
     ├── StoreError (RuntimeError)                   the store cannot be opened, or refused a write
     ├── RuntimeStateError (RuntimeError)            not possible in the runtime's present state
@@ -39,12 +40,14 @@ about an error stands in its note (``add_note``), which a traceback prints below
     │   ├── IdempotencyConflictError (ValueError)   key
     │   └── WaitTimeoutError (TimeoutError)         pending
     ├── QueueFullError (RuntimeError)               queue_name, max_size
-    │   └── MailboxFullError                        recipients
+    │   ├── MailboxFullError                        recipients
+    │   └── PoolFullError                           the pool takes no more work
     ├── PayloadError (ValueError)                   path
     │   └── PayloadTooLargeError                    size, limit
     │       └── MessageTooLargeError
     ├── VersionConflictError (RuntimeError)         key, expected, actual
     ├── LeaseLostError (RuntimeError)               somebody else may be doing this work now
+    ├── RegistryUnavailableError (ConnectionError)  attempts: the directory could not be asked
     ├── LockError                                   namespace, key
     │   ├── LockTimeoutError (TimeoutError)         timeout, holder
     │   └── LockNotOwnedError (RuntimeError)        the holder keeps it
@@ -55,7 +58,16 @@ about an error stands in its note (``add_note``), which a traceback prints below
     │   ├── RequestFailedError (RuntimeError)       error_type, error_message, traceback
     │   ├── DeadlockError (RuntimeError)            cycle, by name
     │   ├── ChainTooDeepError (RuntimeError)
-    │   └── WorkMessageError (ValueError)           every fault, by its path
+    │   ├── WorkMessageError (ValueError)           every fault, by its path
+    │   ├── AlreadyAnsweredError (RuntimeError)     the second answer was not sent
+    │   └── RequestError                            code, message, details, retryable: a service's bad answer
+    │       ├── RequestTimeout (ResponseTimeoutError)
+    │       ├── AgentDied (DeadAgentError)          exit_code
+    │       ├── NotFound (AgentNotFoundError)
+    │       ├── Deadlock (DeadlockError)
+    │       ├── ChainTooDeep (ChainTooDeepError)
+    │       ├── CircuitOpen                         nothing was sent
+    │       └── ValidationFailed (ValueError)       details: every violation
     ├── ModelError (RuntimeError)                   model
     │   ├── ModelAuthError                          the key is wrong, or may not use this model
     │   ├── ModelRejectedError                      status: refused for good
@@ -175,6 +187,20 @@ from shoal.errors.runs import (
     RunError,
     RunNotFoundError,
 )
+from shoal.errors.services import (
+    AgentDied,
+    AlreadyAnsweredError,
+    ChainTooDeep,
+    CircuitOpen,
+    Deadlock,
+    InfoError,
+    NotFound,
+    PoolFullError,
+    RegistryUnavailableError,
+    RequestError,
+    RequestTimeout,
+    ValidationFailed,
+)
 from shoal.errors.setup import (
     ConfigError,
     IsolationUnavailableError,
@@ -286,5 +312,17 @@ __all__ = [
     "VersionConflictError",
     "WaitTimeoutError",
     "WorkMessageError",
+    "AgentDied",
+    "AlreadyAnsweredError",
+    "ChainTooDeep",
+    "CircuitOpen",
+    "Deadlock",
+    "InfoError",
+    "NotFound",
+    "PoolFullError",
+    "RegistryUnavailableError",
+    "RequestError",
+    "RequestTimeout",
+    "ValidationFailed",
     "nearest",
 ]

@@ -43,6 +43,7 @@ class AgentOptions(TypedDict, total=False):
     restart: RestartPolicy
     metadata: Mapping[str, object]
     max_concurrent_tasks: int
+    max_concurrent_messages: int
     limits: ResourceLimit | None
     error_threshold: int | None
     box: Any
@@ -117,9 +118,10 @@ class Agents:
                 f"isolation {isolation!r} is not available here: this runtime has {', '.join(self._cells.hosts)}",
                 note="Ask for one of these by name; a weaker one is never taken instead.",
             )
-        most = given.get("max_concurrent_tasks", 1)
-        if isinstance(most, bool) or not isinstance(most, int) or most < 1:
-            raise ConfigError(f"max_concurrent_tasks must be a whole number from 1, not {most!r:.80}")
+        most = {name: given.get(name, 1) for name in ("max_concurrent_tasks", "max_concurrent_messages")}
+        for name, number in most.items():
+            if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+                raise ConfigError(f"{name} must be a whole number from 1, not {number!r:.80}")
         threshold = given.get("error_threshold", limits.error_threshold)
         if threshold is not None and (isinstance(threshold, bool) or not isinstance(threshold, int) or threshold < 1):
             raise ConfigError(f"error_threshold must be a whole number from 1, or None, not {threshold!r:.80}")
@@ -131,7 +133,7 @@ class Agents:
             groups=words(given.get("group"), "group"),
             restart=restart_policy(given.get("restart")),
             metadata=metadata,
-            max_concurrent_tasks=most,
+            **most,
             limits=limits,
             error_threshold=threshold,
             box=given.get("box"),

@@ -1,7 +1,7 @@
 """One running agent: its lanes, and the invocations that are under way in it. Its mail is in ``inbox``.
 
 An idle cell holds no asyncio task. Tasks run in up to ``max_concurrent_tasks`` lanes; beside them one message handler
-at a time, so that a long task does not make an agent deaf. A message of a call chain in which this agent itself waits
+at a time (``max_concurrent_messages``), so that a long task does not make an agent deaf. A message of a call chain in which this agent itself waits
 is admitted at once (call-chain reentrancy, as in Orleans), so A -> B -> A is answered.
 """
 
@@ -84,7 +84,7 @@ class Cell:
         self.abilities = abilities
         self.attempts: dict[str, Attempt] = {}  # by task id
         self.entries: dict[str, Entry] = {}  # by invocation id; what is not here may no longer act
-        self.lane = Lane(self)
+        self.lane = Lane(self, registration.options.max_concurrent_messages)
         self.paused = False
         self.closing = False
         self.dead = False

@@ -105,7 +105,7 @@ class Inbox:
             if message.chain and any(invocation_id in cell.entries for invocation_id in message.chain):
                 cell.lane.start_beside(message)
                 return
-            if cell.lane.entry is not None and (cycle := find_cycle(cell, message)):
+            if not cell.lane.free() and (cycle := find_cycle(cell, message)):
                 self._post.asking.deadlock(cycle)
                 raise DeadlockError(cycle)
         if self._direct:

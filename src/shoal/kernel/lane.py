@@ -1,4 +1,4 @@
-"""The handler lane of one agent: its messages go through ``on_message`` one after the other."""
+"""The handler lane of one agent: its messages go through ``on_message`` one after the other, or several at once."""
 
 from __future__ import annotations
 
@@ -16,41 +16,54 @@ __all__ = ["Lane"]
 
 
 class Lane:
-    """Holds at most one handler. Those admitted by their call chain run beside it, while it waits for them."""
+    """Holds one handler, and as many more as the agent's ``max_concurrent_messages`` allows; they begin in the order of the
+    messages. Those admitted by their call chain run beside it, while it waits for them."""
 
-    __slots__ = ("_cell", "_idle", "entry")
+    __slots__ = ("_cell", "_idle", "_more", "_most", "entry")
 
-    def __init__(self, cell: Cell) -> None:
+    def __init__(self, cell: Cell, most: int = 1) -> None:
         self._cell = cell
-        self.entry: Entry | None = None  # the handler under way
+        self._most = most - 1  # beside the one that holds the lane
+        self._more: set[Entry] = set()  # those
+        self.entry: Entry | None = None  # the handler that holds the lane
         self._idle: asyncio.Task[Any] | None = None  # has handled its message, and runs what comes in this turn
 
     def free(self) -> bool:
         """Tell whether the next message's handler may begin."""
-        if self.entry is not None:
+        if self.entry is not None and len(self._more) >= self._most:
             return False
         cell = self._cell
         return not (cell.paused or cell.starting or cell.closing) and cell.abilities.takes_messages
 
+    @property
+    def blocker(self) -> Entry | None:
+        """Return the handler that must end before the next message's begins: with several, any of them may be the first."""
+        return None if self._most else self.entry
+
     def start(self, message: AgentMessage) -> None:
         """Begin to handle a message; the lane is free."""
+        if self.entry is not None:
+            self._more.add(self.start_beside(message))
+            return
         self.entry = self._enter(message)
         if self._idle is not None:
             self.entry.asyncio_task = self._idle
         else:
             self._run(self.entry, message)
 
-    def start_beside(self, message: AgentMessage) -> None:
-        """Begin to handle a message whose call chain waits in this agent."""
+    def start_beside(self, message: AgentMessage) -> Entry:
+        """Begin to handle a message beside the one that holds the lane: its call chain waits in this agent, say."""
         cell, entry = self._cell, self._enter(message)
         entry.asyncio_task = cell.env.spawn(handle_beside(cell, entry, message), cell.name)
+        return entry
 
     def go_on(self) -> None:
-        """Begin to handle the first message of the mailbox, if the lane is free."""
-        if self.free():
+        """Begin to handle the first messages of the mailbox, as far as the lane is free."""
+        while self.free():
             message = self._cell.inbox.mailbox.next_for_handler()
-            if message is not None:
-                self.start(message)
+            if message is None:
+                return
+            self.start(message)
 
     def _enter(self, message: AgentMessage) -> Entry:
         entry = self._cell.enter("on_message", message, chain=message.chain)
@@ -63,6 +76,8 @@ class Lane:
 
     def following(self) -> Entry | None:
         """Take the next message into the lane, if it is free; whoever asks runs the handler."""
+        if self._most:
+            return None  # each has an asyncio task of its own, so that they begin in order
         message = self._cell.inbox.mailbox.next_for_handler() if self.free() else None
         if message is not None:
             self.entry = self._enter(message)
@@ -71,7 +86,7 @@ class Lane:
 
     async def stay(self, asyncio_task: asyncio.Task[Any]) -> Entry | None:
         """Let others have a turn of the event loop; return the handler that *asyncio_task*, which asks, is to run then."""
-        if self._idle is not None or not self.free():
+        if self._most or self._idle is not None or not self.free():
             return None
         self._idle = asyncio_task
         try:
@@ -100,7 +115,10 @@ class Lane:
         """End a handler. While its end is written, another asyncio task goes on with the mail."""
         cell = self._cell
         cell.leave(entry)
-        if self.entry is entry:
+        if entry in self._more:
+            self._more.discard(entry)
+            cell.inbox.pump()
+        elif self.entry is entry:
             self.entry = None
             if entry.stored or (entry.message is not None and entry.message.durable):
                 cell.inbox.pump()

@@ -33,6 +33,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     restart: RestartPolicy = _RESTART
     metadata: dict[str, object] = {}
     max_concurrent_tasks: int = 1
+    max_concurrent_messages: int = 1
     limits: ResourceLimit = ResourceLimit()
     error_threshold: int | None = None
     box: Any = None

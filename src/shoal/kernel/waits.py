@@ -24,7 +24,7 @@ def blocker(cell: Cell, message_id: str) -> Entry | None:
     for entry in cell.entries.values():
         if entry.message is not None and entry.message.message_id == message_id:
             return entry
-    return cell.lane.entry
+    return cell.lane.blocker
 
 
 def follow(cell: Cell, message_id: str) -> Iterator[tuple[Entry, AgentMessage | None]]:

@@ -56,6 +56,10 @@ class LiveModel:
     def __repr__(self) -> str:
         return f"<model {self.name}>"
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Travel to another process without connections: they are made anew there."""
+        return {**self.__dict__, "_spare": [], "_seats": {}}
+
     async def request(self, request: ModelRequest) -> ModelReply:
         """Answer in whole. Raises ``ModelError`` classes only."""
         model, left_out, _ = await self._seat()

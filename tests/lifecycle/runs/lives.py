@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 import signal
 import subprocess
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,6 @@ from shoal.kernel.budget import Account
 from shoal.kernel.run import RunRecord
 from shoal.store import open_store
 from shoal.testing import kill_at_nth
-from tests.lifecycle.runs import run_node
 
 ROOT = Path(__file__).parents[3]
 
@@ -58,10 +58,13 @@ class Lives:
 
 
 @contextmanager
-def lives() -> Iterator[Lives]:
-    """Start the process that forks."""
+def lives(program: str = "tests.lifecycle.runs.run_node") -> Iterator[Lives]:
+    """Start the process that forks; ``main`` of the module *program* is what is done in each life."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.lifecycle.runs.lives"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
+        [sys.executable, "-m", "tests.lifecycle.runs.lives", program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
     )
     try:
         yield Lives(process)
@@ -114,17 +117,18 @@ def account(folder: Path, account_id: str) -> Account:
     return asyncio.run(read())
 
 
-def _main() -> None:
+def _main(program: str) -> None:
+    main = importlib.import_module(program).main
     for line in sys.stdin.buffer:
         life = msgspec.json.decode(line, type=Life)
         pid = os.fork()
         if pid == 0:
-            _live(life)
+            _live(life, main)
         _, status = os.waitpid(pid, 0)
         print(os.waitstatus_to_exitcode(status), flush=True)
 
 
-def _live(life: Life) -> None:
+def _live(life: Life, main: Callable[..., Coroutine[Any, Any, None]]) -> None:
     file = os.open(life.out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     os.dup2(file, 1)
     os.dup2(file, 2)
@@ -132,7 +136,7 @@ def _live(life: Life) -> None:
     try:
         if life.kill is not None:
             kill_at_nth(life.kill[0], life.kill[1])  # type: ignore[arg-type]
-        asyncio.run(run_node.main(*life.arguments))
+        asyncio.run(main(*life.arguments))
         code = 0
     except BaseException:
         traceback.print_exc()
@@ -143,4 +147,4 @@ def _live(life: Life) -> None:
 
 
 if __name__ == "__main__":
-    _main()
+    _main(*sys.argv[1:])

@@ -155,7 +155,7 @@ def test_what_fails_on_the_way_is_an_error_of_the_tool(servers: tuple[Server, Se
 
 @pytest.mark.parametrize("host", ["", "a b", "a/b", "ftp://a", "a:0", "a:70000", "-a", "a@b", "https://", "a?b"])
 def test_what_is_no_host_is_refused(host: str) -> None:
-    with pytest.raises(ConfigError, match="is no host: write fetch:docs.python.org"):
+    with pytest.raises(ConfigError, match="is no host: write fetch:"):
         fetch_tool(host)
 
 

@@ -85,7 +85,7 @@ def test_the_fields_of_agents_reach_them(whole: TeamFile) -> None:
         5,
         (1, 2),
     )
-    assert [spec.name for spec in first.specs()][0] == "lookup"
+    assert first.specs()[0].name == "lookup"
     assert {spec.name.partition("_")[0] for spec in first.specs()} == {"lookup", "search", "read", "fetch"}
 
 

@@ -169,8 +169,7 @@ def test_they_stand_in_the_order_of_the_file(tmp_path: Path) -> None:
             "tools: 'python' is for agents that are inline, not in process",
         ),
         (
-            f'[team]\npattern = "team"\n[agents.A]\nmodel = "echo"\n[agents.B]\nmodel = "openai:gpt-5-mini"\n'
-            'isolation = "bubblewrap"\n',
+            f'[team]\npattern = "team"\n{AGENTS}[agents.D]\nmodel = "openai:gpt-5-mini"\nisolation = "bubblewrap"\n',
             "isolation='bubblewrap': the environment's keys are not there: name its key with api_key_env",
         ),
         (f'[team]\npattern = "team"\nstore = "postgre://x"\n{AGENTS}', "line 3: [team] store: "),
@@ -220,7 +219,7 @@ def test_a_missing_key_names_the_variable_and_what_a_file_can_say(
 def test_a_bad_model_in_place_of_all_is_told_once(tmp_path: Path) -> None:
     path = tmp_path / "team.toml"
     path.write_text(f'[team]\npattern = "team"\n{AGENTS}')
-    with pytest.raises(ConfigError, match="the model 'ecko' that is to take the place of all: .* names no provider"):
+    with pytest.raises(ConfigError, match=r"the model 'ecko' that is to take the place of all: .* names no provider"):
         load_team(path, model="ecko")
 
 
@@ -237,31 +236,9 @@ def test_what_is_no_file_is_told(tmp_path: Path) -> None:
 
 _VALUES = st.sampled_from(
     [
-        '"x"',
-        '""',
-        "-1",
-        "0",
-        "true",
-        "1.5",
-        "nan",
-        "inf",
-        "[]",
-        '["x"]',
-        "[1]",
-        "{}",
-        "{ a = 1 }",
-        "2020-01-01",
-        '[["x"]]',
-    ]
-    + [
-        '"45s"',
-        '"none"',
-        '"tools.py:f"',
-        "[{ a = 1 }]",
-        '"\\u0000"',
-        "99999999999999999999999",
-        '"mcp.s"',
-        '"folder:/"',
+        *('"x"', '""', "-1", "0", "true", "1.5", "nan", "inf", "[]", '["x"]', "[1]", "{}", "{ a = 1 }", "2020-01-01"),
+        *('[["x"]]', '"45s"', '"none"', '"tools.py:f"', "[{ a = 1 }]", '"\\u0000"', "99999999999999999999999"),
+        *('"mcp.s"', '"folder:/"'),
     ]
 )
 _TABLES = {

@@ -107,7 +107,7 @@ class BoxRunner:
 
         Raises:
             ValueError: a path, the files together, the command or the time-out is not possible; nothing was run.
-                IsolationUnavailableError, LimitUnavailableError, BoxStartError: there is no box.
+            IsolationUnavailableError, LimitUnavailableError, BoxStartError: there is no box.
             RuntimeClosedError: its runtime has stopped, before or meanwhile.
         """
         check_files(files)

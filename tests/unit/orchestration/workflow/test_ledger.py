@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from shoal.orchestration.workflow.config import OrchestratorConfig
 from shoal.orchestration.workflow.judging import judge
 from shoal.orchestration.workflow.ledger import Ledger, same_title
-from shoal.orchestration.workflow.review import Issue, Review
+from shoal.orchestration.workflow.review import Issue, Review, Severity
 from shoal.orchestration.workflow.reviews import read_review
 
 FOUND = (
@@ -20,6 +20,7 @@ FOUND = (
     Issue(severity="MEDIUM", title="No refresh token rotation"),
 )
 CONFIG = OrchestratorConfig()
+HIGH_ONLY: tuple[Severity, ...] = ("HIGH",)
 
 
 def _take(ledger: Ledger, message_id: str = "msg_1", **review: Any) -> list[str]:
@@ -42,7 +43,7 @@ def test_issues_get_ids_in_the_order_of_finding() -> None:
     assert [issue.id for issue in ledger.issues] == ["R1", "R2", "R3"]
     assert ledger.open == ledger.issues
     assert (first.opened_in, first.opened_by, first.severity, first.status) == ("msg_1", "Reviewer", "HIGH", "open")
-    assert [issue.id for issue in ledger.blocking(("HIGH",))] == ["R1"]
+    assert [issue.id for issue in ledger.blocking(HIGH_ONLY)] == ["R1"]
 
 
 @pytest.mark.spec("W4")
