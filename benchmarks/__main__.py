@@ -24,6 +24,7 @@ from benchmarks import (
     runs,
     steps,
     tasks,
+    workflow,
     workflow_text,
 )
 from benchmarks.report import add_section, report, write
@@ -33,7 +34,8 @@ MEASUREMENTS = tuple(
     measurement
     for module in (
         tasks, latency, steps, messages, publish, process_agents, memory, growth, crash, imports, acceptance,
-        boxes, locks, models, runs, run_memory, cli_view, workflow_text,
+        boxes, locks, models, runs, run_memory, cli_view, workflow,
+        workflow_text,
     )
     for measurement in module.MEASUREMENTS
 )  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from pydantic_ai import Agent
 from pydantic_ai.direct import model_request
 from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, TextPart
@@ -12,7 +14,7 @@ from pydantic_ai.settings import ModelSettings
 from pydantic_ai.usage import RequestUsage
 
 from benchmarks import turns
-from benchmarks.common import run
+from benchmarks.common import percentile, run
 from benchmarks.llm_serving import served
 from benchmarks.turns import ANSWER, QUESTION, ROLE, Turn
 
@@ -79,5 +81,22 @@ def memory() -> dict[str, float]:
     async def main() -> dict[str, float]:
         await _turn(Fake(), "run")()
         return turns.process_mb()
+
+    return run(main())
+
+
+def row(count: int, calls: int) -> dict[str, float]:
+    """Return the milliseconds of as many agents, called in a row, each with what the one before said."""
+
+    async def main() -> dict[str, float]:
+        agents = [Agent(Fake(), name=f"agent-{number}", instructions=ROLE) for number in range(calls)]
+        taken = []
+        for _ in range(count + 1):
+            begun = time.perf_counter()
+            said = QUESTION
+            for agent in agents:
+                said = (await agent.run(said)).output
+            taken.append((time.perf_counter() - begun) * 1e3)
+        return {"whole_p50_ms": percentile(taken[1:], 0.5)}
 
     return run(main())

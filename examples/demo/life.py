@@ -12,7 +12,7 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
-from shoal import AgentRuntime, Budget, IsolationUnavailableError, RunNotFoundError, probe_isolation
+from shoal import AgentRuntime, Budget, RunNotFoundError, ShoalError, probe_isolation
 from shoal.orchestration import Plan, TraceEntry, WorkflowReport, WorkStep, trace_text
 from shoal.testing import kill_at_nth
 
@@ -51,24 +51,20 @@ class Life:
             return 1
         model = self.plan["model"] or script(self.calls, self.plan["pace"])
         async with AgentRuntime(self.state / "shoal.db", config={"lease_seconds": 2}) as runtime:
+            team = build_team(model, runtime.code_runner(level))
             before = answered(runtime)
             if before is None:
                 self.introduce(level)
             if self.plan.get("crash"):
                 kill_at_nth(KILLED_AT, "before")
-            team = build_team(model, runtime.code_runner(level))
             handle = runtime.run(team, BRIEF, run_id=RUN_ID, budget=BUDGET)
             with self.console.status("") as status:  # on a terminal alone
                 async for event in handle.events():
-                    if event.type == "step_started":
-                        where = f"The handed-in code and its tests run in: {level}"
-                        status.update(where if event.data["kind"] == "code" else f"{event.agent_name} is at work")
+                    if event.type == "step_started" and event.data["kind"] in ("model", "code"):
+                        who = event.agent_name or f"The tests run ({level})"
+                        status.update(f"{who} …")
                     self.tell(event.type, event.data)
-            try:
-                report = await handle
-            except IsolationUnavailableError as error:
-                self.console.print(f"{error}", style="red")
-                return 1
+            report = await handle
         self.conclude(report, level, before)
         return 0 if report.ready else 1
 
@@ -182,4 +178,7 @@ if __name__ == "__main__":
         from uvloop import run  # faster where it is installed
     except ImportError:
         from asyncio import run
-    sys.exit(run(Life(json.loads(sys.argv[1])).live()))
+    try:
+        sys.exit(run(Life(json.loads(sys.argv[1])).live()))
+    except ShoalError as error:  # no such model, no key, no such walls: it says what to do
+        sys.exit(f"{type(error).__name__}: {error}")

@@ -23,6 +23,7 @@ from typing import Any
 __all__ = ["main"]
 
 HERE = Path(__file__).resolve().parent
+LEVELS = ("auto", "microvm", "gvisor", "bubblewrap", "process")
 
 
 def main() -> int:
@@ -56,11 +57,13 @@ def parse_arguments() -> argparse.Namespace:
     crash = given.get("CRASH", "") not in ("", "0")
     parser.add_argument("--crash", action="store_true", default=crash, help="kill -9 in the middle, and go on")
     level = given.get("ISOLATION") or given.get("SHOAL_ISOLATION") or "auto"
-    parser.add_argument(
-        "--isolation", default=level, help="where handed-in code runs (default: the strongest walls here)"
-    )
+    told = "where handed-in code runs (default: auto, behind the strongest walls here)"
+    parser.add_argument("--isolation", default=level, help=told)
     parser.add_argument("--pace", type=float, default=0.4, help="seconds that a scripted model thinks (default: 0.4)")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.isolation not in LEVELS:
+        parser.error(f"isolation is one of {', '.join(LEVELS)}, not {args.isolation!r}")
+    return args
 
 
 def live(plan: dict[str, Any]) -> subprocess.CompletedProcess[bytes]:

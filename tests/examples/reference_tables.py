@@ -70,6 +70,8 @@ from shoal.orchestration import (
     WorkerResult,
     WorkerTask,
 )
+from shoal.orchestration.workflow.config import OrchestratorConfig
+from shoal.orchestration.workflow.orchestrator import Orchestrator
 from shoal.runtime import (
     AgentContext,
     AgentInstance,
@@ -89,6 +91,9 @@ from shoal.runtime import (
     Task,
     TaskSpec,
 )
+from shoal.teamfile import TeamAgent, TeamFile
+from shoal.teamfile.agents import AGENT_KEYS
+from shoal.teamfile.patterns import PATTERNS
 
 __all__ = ["REFERENCE", "render"]
 
@@ -109,6 +114,8 @@ SHARED = {
     "loop": "When it goes in circles (`LoopLimits`).",
 }
 """What arguments mean that several patterns have."""
+TEAM_AGENT_OWN = ("lead", "instances", "isolation", "api_key_env")
+"""Keys of agents in team files that are no fields of Agent: the page explains them."""
 SECTION = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.S)
 
 
@@ -285,6 +292,29 @@ def guest() -> str:
     return table(("verb", "does", "raises"), rows)
 
 
+def keys(names: Iterable[str], *classes: type) -> Callable[[], str]:
+    """Keys of a team file: fields of *classes*, whose docstrings explain them."""
+
+    def make() -> str:
+        meanings: dict[str, str] = dict(SHARED)
+        defaults: dict[str, object] = {}
+        for cls in classes:
+            for several, text in re.findall(
+                r"^ {4}([a-z_, ]+): (.+(?:\n {8,}.+)*)", inspect.cleandoc(cls.__doc__ or ""), re.M
+            ):
+                meanings |= {name.strip(): " ".join(text.replace("``", "`").split()) for name in several.split(",")}
+            parts = dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else msgspec.structs.fields(cls)
+            defaults |= {part.name: part.default for part in parts}
+        rows = []
+        for name in names:
+            default = defaults.get(name)
+            shown = "" if default in (None, "", (), dataclasses.MISSING, msgspec.NODEFAULT) else f"`{_plain(default)}`"
+            rows.append((f"`{name}`", shown, meanings[name]))
+        return table(("key", "default", "meaning"), rows)
+
+    return make
+
+
 MAKERS: dict[str, Callable[[], str]] = {
     "config": config,
     "errors": error_table,
@@ -322,6 +352,15 @@ MAKERS: dict[str, Callable[[], str]] = {
     "budget": fields(Budget),
     "loop_limits": fields(LoopLimits),
     "run_options": fields(RunOptions),
+    "team_file": verbs(TeamFile),
+    "team_agent": records((TeamAgent,)),
+    "team_agents": keys([key for key in AGENT_KEYS if key not in TEAM_AGENT_OWN], Agent),
+    "team_parallel": keys(PATTERNS["parallel"].options, ParallelAgents),
+    "team_pipeline": keys(PATTERNS["pipeline"].options, Pipeline),
+    "team_supervisor": keys(PATTERNS["supervisor"].options, Supervisor, SupervisorConfig),
+    "team_debate": keys(PATTERNS["debate"].options, Debate),
+    "team_team": keys(PATTERNS["team"].options, Team),
+    "team_orchestrator": keys(PATTERNS["orchestrator"].options, Orchestrator, OrchestratorConfig),
 }
 
 

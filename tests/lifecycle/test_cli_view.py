@@ -158,15 +158,18 @@ def test_ctrl_c_twice_on_a_terminal_ends_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.spec("W22")
-def test_a_killed_run_goes_on_and_both_views_show_its_earlier_steps(tmp_path: Path) -> None:
-    write_team(tmp_path, "pipeline", {"A": ["first words"], "B": [HOLD, "last words"]}, tools=["hold"])
+@pytest.mark.parametrize("pattern", ["pipeline", "orchestrator"])
+def test_a_killed_run_goes_on_and_both_views_show_its_earlier_steps(tmp_path: Path, pattern: str) -> None:
+    lead = {"Lead": ["1. Research → Need A\n2. Build → Need B", "all is done"]} if pattern == "orchestrator" else {}
+    write_team(tmp_path, pattern, {"A": ["first words"], "B": [HOLD, "last words"]} | lead, tools=["hold"])
     with begun(tmp_path, "team.toml", "dig", "--run-id", "r", "--events", "one.jsonl") as process:
         wait_for(tmp_path / "calls.log")
         process.send_signal(signal.SIGKILL)
         assert process.wait(GUARD_SECONDS) == -signal.SIGKILL
     with terminal(tmp_path, "run", "team.toml", "dig", "--run-id", "r", "--events", "two.jsonl") as shown:
         shown.until("goes on where an earlier process left it")
-        shown.until("A: first words")
+        to = " → Orchestrator" if lead else ""
+        shown.until(f"A{to}: first words")
         with terminal(tmp_path, "runs", "watch", "r") as watching:
             watching.until("tool hold")
             lines = begin(tmp_path, "runs", "watch", "r", "--json")
@@ -178,13 +181,14 @@ def test_a_killed_run_goes_on_and_both_views_show_its_earlier_steps(tmp_path: Pa
     assert watched == told and [event["offset"] for event in told] == list(range(1, len(told) + 1))
     before = [json.loads(line) for line in (tmp_path / "one.jsonl").read_text().splitlines()]
     assert before and all(event in told for event in before if event["type"] == "step_finished")
-    assert [event["path"] for event in told if event["type"] == "step_finished"].count("0:A/model1") == 1
+    once = [event["path"] if event["type"] == "step_finished" else event["data"].get("key") for event in told]
+    assert all(once.count(each) == 1 for each in once if each is not None), "no step, and no word of the trace, twice"
     for screen in (shown.screen, watching.screen):
         whole = "\n".join(screen)
         assert "run r  team  completed" in whole and "goes on where" in whole
-        assert "A: first words" in whole and "B: last words" in whole
+        assert f"A{to}: first words" in whole and f"B{to}: last words" in whole
         state = {line.split()[0]: line.split()[1] for line in screen if " tokens " in line}
-        assert state == {"A": "done", "B": "done"}
+        assert state == {name: "done" for name in ("A", "B", *lead)}
     assert (tmp_path / "calls.log").read_text().split() == ["b", "b"], "what was cut off is done again, nothing else"
 
 

@@ -16,14 +16,14 @@ import msgspec
 import pytest
 
 from shoal import AgentRuntime, load_team
-from shoal.boxes.probing import probe
-from shoal.errors import AgentNameTakenError, IsolationUnavailableError
+from shoal.errors import AgentNameTakenError
 from shoal.kernel.run import RunStep
 from tests.llm_server import LlmServer, failing, say
 from tests.support.levels import chosen, need
 
 Run = Callable[..., Any]
 
+MCP_SERVER = Path(__file__).parents[1] / "support" / "mcp_server.py"
 KEY = "sk-live-0123456789abcdef"
 PATTERNS = {
     "parallel": ('timeout = "45s"', ""),
@@ -174,27 +174,20 @@ def test_a_team_that_cannot_be_opened_leaves_nothing_behind(run: Run, tmp_path: 
     run(main)
 
 
-def test_walls_that_are_not_there_are_told_before_any_call(run: Run, tmp_path: Path) -> None:
-    async def missing() -> str:
-        found = await probe()
-        return next((level for level, result in found.items() if not result.works and level != "auto"), "")
-
-    level = run(missing)
-    if not level:
-        pytest.skip("every level works here")
-    team = load_team(isolated(tmp_path, level))
-    runner = load_team(
-        write(tmp_path, "orchestrator", "", last=f'lead = true\n[runner]\nisolation = "{level}"'), model="echo"
-    )
-
-    async def main() -> None:
-        async with AgentRuntime(tmp_path / "shoal.db") as runtime:
-            for each in (team, runner):
-                with pytest.raises(IsolationUnavailableError, match=level):
-                    await each.run(runtime, "hello", run_id="r1")
-            assert runtime.runs.list() == []
-
-    run(main)
+def test_walls_that_are_not_there_are_told_before_any_call(tmp_path: Path) -> None:
+    (tmp_path / "node.py").write_text(NODE)
+    command = [sys.executable, "node.py"]
+    nowhere = {**os.environ, "PATH": str(tmp_path / "nowhere")}
+    orchestrator = 'plan = "1. Write it → Need B"\n[runner]\nisolation = "bubblewrap"\n'
+    for path in (
+        isolated(tmp_path, "bubblewrap"),
+        write(tmp_path, "orchestrator", orchestrator, last="lead = true", model='model = "echo"'),
+    ):
+        done = subprocess.run(
+            command, cwd=tmp_path, capture_output=True, text=True, timeout=60, env=nowhere, check=False
+        )
+        assert "shoal.errors.setup.IsolationUnavailableError: " in done.stderr, (path.read_text(), done.stderr)
+        assert "bwrap" in done.stderr and done.stdout == ""
 
 
 def test_the_python_tools_run_in_a_box(run: Run, tmp_path: Path) -> None:
@@ -227,11 +220,13 @@ def test_the_python_tools_run_in_a_box(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.spec("W21")
-@pytest.mark.parametrize("level", ["inline", "process"])
+@pytest.mark.parametrize("level", ["inline", "process", "bubblewrap"])
 @pytest.mark.parametrize("behaviour", ["answer", "refusal"])
 def test_a_key_is_in_no_result_event_or_file(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, level: str, behaviour: str
 ) -> None:
+    if level == "bubblewrap":
+        need(level)
     monkeypatch.setenv("TEAM_TEST_KEY", KEY)
     answer = say("fine") if behaviour == "answer" else failing("unauthorized", message=f"wrong key {KEY}")
     with LlmServer(answer) as server:
@@ -265,6 +260,33 @@ def told_by(steps: list[RunStep], *, name: bool = False) -> dict[str, str]:
         assert isinstance(step.output, dict)
         found[tool if name else place] = step.output["content"]
     return found
+
+
+def test_tools_of_a_server_and_of_a_host(run: Run, tmp_path: Path) -> None:
+    with LlmServer(say("fine")) as server:
+        calls = [
+            {"name": "add", "arguments": {"a": 1, "b": 2}},
+            {"name": "fetch_127_0_0_1", "arguments": {"url": "/nowhere"}},
+        ]
+        agents = (
+            f'[agents.A]\nmodel = "scripted:s.json"\ntools = ["mcp.sums", "fetch:{server.url}"]\n'
+            f"[mcp.sums]\ncommand = {json.dumps([sys.executable, str(MCP_SERVER)])}\n"
+        )
+        path = write(tmp_path, "pipeline", agents=agents)
+        (tmp_path / "s.json").write_text(json.dumps([{"tool_calls": calls}, "done"]))
+        team = load_team(path)
+
+        async def main() -> None:
+            async with AgentRuntime(tmp_path / "shoal.db") as runtime:
+                result = await team.run(runtime, "Calculate", run_id="r1")
+                assert result.success, result.error
+                told = told_by([step for step in runtime.runs.steps("r1") if step.kind == "tool"])
+                assert told["tool1"] == "3"
+                assert told["tool2"].startswith(f"404 Not Found {server.url}/nowhere")
+            for each in team._casting.members[0].agents:
+                await each.toolbox.aclose()
+
+        run(main)
 
 
 NODE = """

@@ -148,11 +148,13 @@ def _implementation() -> str:
         ("auth_api.py", "test_auth.py"),
         summary="Accounts, access tokens and refresh tokens, over ASGI.",
         outputs=["Requirements: none beyond the standard library"],
+        tests="4 passing",
     )
 
 
 def _tests() -> str:
-    return _hand_in("tested", ("test_auth.py",), summary="Tests of accounts, tokens and HTTP.", outputs=["14 tests"])
+    said = {"summary": "Tests of accounts, tokens and HTTP.", "outputs": ["14 tests"]}
+    return _hand_in("tested", ("test_auth.py",), **said, tests="14 passing", coverage="95%")  # more than it claims
 
 
 def _first_review() -> str:
@@ -180,6 +182,8 @@ def _fix() -> str:
         summary="All three are mended, and each has tests.",
         outputs=["Added rate limiting", "Fixed token expiry", "Refresh tokens rotate: each is good for one use"],
         resolved=["R1", "R2", "R3"],
+        tests="19 passing",
+        coverage="95%",
     )
 
 

@@ -56,7 +56,7 @@ class RunView:
         cost: in USD; ``max_cost`` is what it may cost at most, None: no limit.
     """
 
-    def __init__(self, run_id: str, messages: int = 6) -> None:
+    def __init__(self, run_id: str, messages: int = 8) -> None:
         self.run_id = run_id
         self.pattern = ""
         self.status = "starting"
@@ -69,6 +69,7 @@ class RunView:
         self.questions: dict[str, str] = {}
         self._texts: dict[str, tuple[str, str]] = {}  # texts under way by place: whose, and its end
         self._cost_pico = 0
+        self._tells = False  # whether the pattern itself tells who said what
 
     @property
     def cost(self) -> float:
@@ -153,7 +154,7 @@ class RunView:
         cost = pico_of(float(data.get("cost") or 0.0))
         self._cost_pico += cost
         text = self._texts.pop(event.path, None)
-        if text is not None and text[1].strip():
+        if text is not None and text[1].strip() and not self._tells:
             self._add(event.agent_name, text[1])
         if event.agent_name:
             line = self._line(event.agent_name)
@@ -205,7 +206,11 @@ class RunView:
     # -- who said what
 
     def _on_message(self, event: RunEvent, data: dict[str, Any]) -> None:
-        self._add(event.agent_name, str(data.get("content") or data.get("error") or ""))
+        self._tells = True
+        line = said(event.agent_name, str(data.get("content") or data.get("error") or ""))
+        if line in self.messages:  # it was shown when its text had come
+            self.messages.remove(line)
+        self.messages.append(line)
 
     def _on_handoff(self, event: RunEvent, data: dict[str, Any]) -> None:
         self._add(f"{event.agent_name} → {data.get('to')}", str(data.get("message") or data.get("reason") or ""))
@@ -222,6 +227,7 @@ class RunView:
 
     def _entry(self, kind: str, data: dict[str, Any]) -> None:
         """Take an entry of the record of a workflow (``TraceEntry``)."""
+        self._tells = True
         sender, receiver = str(data.get("sender", "")), str(data.get("receiver", ""))
         output = data.get("output") or ()
         text = str(data.get("task") or (output[0] if output else "")) or kind.replace("_", " ")
@@ -232,9 +238,7 @@ class RunView:
         self._add(f"{sender} → {receiver}" if receiver else sender, what + text)
 
     def _add(self, who: str, text: str) -> None:
-        line = said(who, text)
-        if not (self.messages and self.messages[-1] == line):  # told as it came, and as a message
-            self.messages.append(line)
+        self.messages.append(said(who, text))
 
 
 def said(who: str, text: str) -> str:

@@ -27,8 +27,9 @@ COMMANDS = list(reference().commands(typer.main.get_command(app)))
 
 def test_all_commands_are_there() -> None:
     assert {" ".join(words) for words in COMMANDS} == {
-        "", "run", "init", "chat", "agents", "events", "metrics", "export", "doctor", "version", "tasks", "tasks list", "tasks show",
-        "tasks submit", "tasks cancel", "tasks wait", "db", "db info", "db migrate", "db prune",
+        "", "run", "init", "chat", "agents", "events", "metrics", "export", "doctor", "version",
+        "tasks", "tasks list", "tasks show", "tasks submit", "tasks cancel", "tasks wait",
+        "db", "db info", "db migrate", "db prune",
         "boxes", "boxes probe", "boxes build-image", "boxes run", "boxes exec", "boxes logs",
         "runs", "runs list", "runs show", "runs watch", "runs cancel", "runs approve", "runs deny", "runs fork",
         "runs cassette",

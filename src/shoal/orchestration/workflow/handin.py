@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import msgspec
 
 from shoal.orchestration.answers import sound
-from shoal.orchestration.workflow.blocks import block_at, blocks_of
+from shoal.orchestration.workflow.blocks import Block, block_at, blocks_of
 from shoal.orchestration.workflow.delivery import Delivery, Dispute, Objection, TestResult
 from shoal.orchestration.workflow.jsontext import as_text, as_texts, as_whole, values_in
 from shoal.orchestration.workflow.paths import check_files
@@ -99,14 +100,27 @@ def _parts(text: str) -> _Parts:
         block = block_at(lines, blocks, number + 1) if number in named else None
         if block is not None:
             path = _path(named[number])
-            if block.last is None:
-                raise HandInError(f"file {path!r:.200}: its block has no end, so it may be cut off")
+            fault = _block_fault(lines, blocks, block)
+            if fault or block.last is None:
+                raise HandInError(f"file {path!r:.200}: {fault}")
             files[path] = "".join(lines[block.first + 1 : block.last])
             at = block.last + 1
         elif number in blocks and (last := blocks[number].last) is not None:
             at = last + 1
             words += lines[number:at]
     return _Parts(files, "".join([*words, *lines[at:]]), [*open_lines, *lines[at:]])
+
+
+def _block_fault(lines: list[str], blocks: Mapping[int, Block], block: Block) -> str:
+    """Return why the text in a block may not be the whole file; empty: it is."""
+    if block.last is None:
+        return "its block has no end, so it may be cut off"
+    fence = lines[block.first].strip()
+    fence = fence[: len(fence) - len(fence.lstrip(fence[0]))]
+    for number in range(block.first + 1, block.last):
+        if number in blocks and lines[number].lstrip().startswith(fence):
+            return f"a block begins in it with {fence}, as the file does: put the file between longer fences"
+    return ""
 
 
 def _file_line(line: str) -> re.Match[str] | None:

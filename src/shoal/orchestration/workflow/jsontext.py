@@ -82,8 +82,7 @@ def as_texts(value: Any) -> tuple[str, ...]:
 def as_whole(value: Any) -> int | None:
     """Return a number from 0, or a text of one; None for anything else."""
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
-        value = int(value)
-    if isinstance(value, float) and value.is_integer() and abs(value) <= MOST_NUMBER:
-        value = int(value)
-    ok = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_NUMBER
-    return value if ok else None
+        return int(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= MOST_NUMBER:
+        return None
+    return int(value) if value == int(value) else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -17,13 +17,27 @@ def same_title(title: str) -> str:
     return " ".join(title.split()).casefold()
 
 
+class _Shown:
+    """The issues that a reviewer knows of."""
+
+    def __init__(self, issues: Iterable[Issue]) -> None:
+        self.ids: set[str] = set()
+        self.titles: dict[str, str] = {}
+        for issue in issues:
+            self.add(issue)
+
+    def add(self, issue: Issue) -> None:
+        self.ids.add(issue.id)
+        self.titles[same_title(issue.title)] = issue.id
+
+
 class Ledger:
     """All issues, in the order of finding."""
 
     def __init__(self) -> None:
         self._issues: dict[str, Issue] = {}
         self._ids: dict[str, str] = {}
-        self._titles: dict[str, str] = {}
+        self._reserved: set[str] = set()
         self._number = 0
 
     @property
@@ -40,7 +54,19 @@ class Ledger:
         """Return the open ones of these severities."""
         return tuple(issue for issue in self.open if issue.severity in severities)
 
-    def take(self, review: Review, *, message_id: str, role: str) -> list[str]:
+    def reserve(self, ids: Collection[str]) -> None:
+        """Keep ids for those who had them in an earlier life of the run: nobody else gets them."""
+        self._reserved.update(each.casefold() for each in ids)
+
+    def take(
+        self,
+        review: Review,
+        *,
+        message_id: str,
+        role: str,
+        seen: Collection[str] | None = None,
+        ids: Sequence[str] | None = None,
+    ) -> list[str]:
         """Take a review in: close what it resolves, open what it names. What it names stays open, whatever it resolves.
 
         An issue is a known one by its id, else by its title; its first severity and title stand. An id that the review
@@ -50,17 +76,22 @@ class Ledger:
             review: what was said.
             message_id: of the message that was answered.
             role: of the reviewer.
+            seen: ids of the issues that the reviewer was shown; what it calls by those of others is not theirs. None: all.
+            ids: by which its issues are on record, of a review that is taken in again.
 
         Returns:
             Warnings: ids that are not known, waived issues that were named again.
         """
-        warnings = self._close(review.resolved, message_id)
+        mine = _Shown(issue for issue in self.issues if seen is None or issue.id in seen)
+        warnings = self._close(review.resolved, mine, message_id)
         resolved = {each.strip().casefold() for each in review.resolved}
         asked = {issue.id.strip().casefold() for issue in review.issues}
-        for issue in review.issues:
-            known = self._known(issue, resolved, warnings)
+        for place, issue in enumerate(review.issues):
+            known = self._known(issue, mine, resolved, warnings)
             if known is None:
-                self._open(issue, asked, message_id=message_id, role=role)
+                issue_id = self._new_id(issue, asked) if ids is None else ids[place]
+                self._open(issue, issue_id, message_id=message_id, role=role)
+                mine.add(self._issues[issue_id])
             elif known.status == "waived":
                 warnings.append(f"{known.id} is named again; it stays waived, as decided in {known.conflict_id}")
             else:
@@ -75,20 +106,22 @@ class Ledger:
             raise ValueError(f"there is no issue {issue_id!r:.80}")
         self._set(issue_id, status="waived", conflict_id=conflict_id)
 
-    def _close(self, ids: Collection[str], message_id: str) -> list[str]:
+    def _close(self, ids: Collection[str], mine: _Shown, message_id: str) -> list[str]:
         warnings = []
         for each in ids:
             issue_id = self._ids.get(each.strip().casefold())
-            if issue_id is None:
+            if issue_id is None or issue_id not in mine.ids:
                 warnings.append(f"resolved: {each!r:.80} is no known issue: it is ignored")
             elif self._issues[issue_id].status == "open":
                 self._set(issue_id, status="resolved", closed_in=message_id)
         return warnings
 
-    def _known(self, issue: Issue, resolved: Collection[str], warnings: list[str]) -> Issue | None:
+    def _known(self, issue: Issue, mine: _Shown, resolved: Collection[str], warnings: list[str]) -> Issue | None:
         given = issue.id.strip().casefold()
         by_id = self._ids.get(given)
-        by_title = self._titles.get(same_title(issue.title))
+        if by_id not in mine.ids:
+            by_id = None
+        by_title = mine.titles.get(same_title(issue.title))
         if by_id is not None and by_id != by_title:
             if by_title is None and given not in resolved:
                 warnings.append(f"{by_id} is now called {issue.title!r:.80}: it is the issue it was")
@@ -98,21 +131,24 @@ class Ledger:
         found = by_title if by_title is not None else by_id
         return None if found is None else self._issues[found]
 
-    def _open(self, issue: Issue, asked: Collection[str], *, message_id: str, role: str) -> None:
-        issue_id = issue.id.strip()
-        if not issue_id or issue_id.casefold() in self._ids:
-            issue_id = self._next(asked)
+    def _new_id(self, issue: Issue, asked: Collection[str]) -> str:
+        given = issue.id.strip()
+        return given if given and not self._in_use(given) else self._next(asked)
+
+    def _open(self, issue: Issue, issue_id: str, *, message_id: str, role: str) -> None:
         self._ids[issue_id.casefold()] = issue_id
-        self._titles[same_title(issue.title)] = issue_id
         self._issues[issue_id] = msgspec.structs.replace(
             issue, id=issue_id, status="open", opened_in=message_id, closed_in="", conflict_id="", opened_by=role
         )
+
+    def _in_use(self, issue_id: str) -> bool:
+        return issue_id.casefold() in self._ids or issue_id.casefold() in self._reserved
 
     def _next(self, asked: Collection[str]) -> str:
         while True:
             self._number += 1
             issue_id = f"R{self._number}"
-            if issue_id.casefold() not in self._ids and issue_id.casefold() not in asked:
+            if not self._in_use(issue_id) and issue_id.casefold() not in asked:
                 return issue_id
 
     def _set(self, issue_id: str, **changes: Any) -> None:

@@ -23,10 +23,11 @@ from shoal.orchestration.workflow.prompts import summary_prompt
 from shoal.orchestration.workflow.report import WorkflowReport
 from shoal.orchestration.workflow.reporting import Ending, final_lines, plain_summary, report_of
 from shoal.orchestration.workflow.resolving import Resolver
-from shoal.orchestration.workflow.reviewing import Reviewing
+from shoal.orchestration.workflow.reviewing import Reviewing, known_ids
 from shoal.orchestration.workflow.roles import Crew
 from shoal.orchestration.workflow.staff import Staff
 from shoal.orchestration.workflow.timeline import Timeline
+from shoal.orchestration.workflow.turns import reviews_in_turn
 from shoal.orchestration.workflow.working import Task, Working
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class Orchestrating:
             await self._check_runner()
             await self._logbook.open()
             self._staff.count_known(self._scope)
+            self._ledger.reserve(known_ids(self._scope))
             self._logbook.enter(f"{self._scope.path}:task", "task_received", sender=LEAD, task=self._brief.task)
             self._ending = await self._worked()
             self._finish()
@@ -85,7 +87,7 @@ class Orchestrating:
             )
         except NoPlan as error:
             return Ending(error=str(error), stopped="timeout" if error.timed_out else "error")
-        self._begin(_with_expected(plan, self._brief))
+        self._begin(reviews_in_turn(_with_expected(plan, self._brief)))
         if not await self._allowed("plan", [msgspec.to_builtins(step) for step in plan.steps]):
             return Ending(error="the plan was denied", stopped="denied")
         failed = await self._work_off()

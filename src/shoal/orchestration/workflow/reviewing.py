@@ -27,7 +27,7 @@ from shoal.orchestration.workflow.reviews import read_review
 from shoal.orchestration.workflow.tracetext import input_text, review_lines
 from shoal.orchestration.workflow.working import Task, Working
 
-__all__ = ["Reviewing"]
+__all__ = ["Reviewing", "known_ids"]
 
 STUCK_ROUNDS = 2
 """After so many rounds in a row with the same open issues and no better score there is a warning."""
@@ -141,25 +141,20 @@ class Reviewing:
             return self._into_ledger(review, given)
 
         order = StepOrder(segment=f"issues{round_}", kind="issues", digest=digest_of(msgspec.to_builtins(review)))
-        known = place.replayed(order)
-        if known is None:
-            await place.step(order, take)
-            return
-        ids: list[str] = msgspec.convert((await place.step(order, take)).output, list[str])
-        issues = tuple(
-            msgspec.structs.replace(issue, id=issue_id) for issue, issue_id in zip(review.issues, ids, strict=True)
-        )
-        self._into_ledger(msgspec.structs.replace(review, issues=issues), given)
+        replayed = place.replayed(order)
+        step = await place.step(order, take)
+        if replayed is not None:
+            self._into_ledger(review, given, msgspec.convert(step.output, list[str]))
 
-    def _into_ledger(self, review: Review, given: Answered) -> list[str]:
-        """Put a review into the ledger, and return the ids of its issues, in order."""
-        ledger = self._job.ledger
+    def _into_ledger(self, review: Review, given: Answered, ids: Sequence[str] | None = None) -> list[str]:
+        """Put a review into the ledger, and return the ids of its issues, in order; *ids* are those on record."""
+        ledger, step = self._job.ledger, self._card.step
         before = {issue.id for issue in ledger.issues}
-        self._warn(ledger.take(review, message_id=given.message.message_id, role=self._card.step.owner))
-        for issue in ledger.issues:
-            if issue.id not in before:
-                self._job.found_in[issue.id] = self._card.step.id
-        by_title = {same_title(issue.title): issue.id for issue in ledger.issues}
+        seen = {issue.id for issue in self._known()}
+        self._warn(ledger.take(review, message_id=given.message.message_id, role=step.owner, seen=seen, ids=ids))
+        new = [issue.id for issue in ledger.issues if issue.id not in before]
+        self._job.found_in.update(dict.fromkeys(new, step.id))
+        by_title = {same_title(issue.title): issue.id for issue in self._known()}
         return [by_title.get(same_title(issue.title), issue.id) for issue in review.issues]
 
     def _known(self) -> list[Issue]:
@@ -233,6 +228,17 @@ class Reviewing:
         if not found or any(issue.file not in owners for issue in self._open()):
             found[id(last)] = last
         return [work for work in self._works if id(work) in found]
+
+
+def known_ids(scope: Scope) -> list[str]:
+    """Return the ids of the issues that earlier lives of the run have found at *scope*."""
+    above = f"{scope.path}/" if scope.path else ""
+    return [
+        issue_id
+        for step in scope.run.recorded.values()
+        if step.kind == "issues" and step.key.startswith(above) and step.output is not None
+        for issue_id in msgspec.convert(step.output, list[str])
+    ]
 
 
 def _fix_title(review: WorkStep) -> str:

@@ -94,9 +94,6 @@ def test_what_stands_in_a_file_is_not_the_hand_in() -> None:
     delivery = read_delivery(f"FILE: a.json\n```\n{content}```\nDone.")
     assert delivery.files == {"a.json": content}
     assert (delivery.summary, delivery.outputs, delivery.resolved) == ("Done.", (), ())
-
-
-def test_a_file_named_in_a_block_of_something_else_is_none() -> None:
     assert read_delivery("```\nFILE: a.py\n```\nFILE: b.py\nno block\n").files == {}
 
 
@@ -189,6 +186,14 @@ def test_the_limits_themselves_are_taken() -> None:
 def test_a_file_that_is_cut_off_is_refused() -> None:
     with pytest.raises(HandInError, match=r"file 'auth\.py': its block has no end"):
         read_delivery("FILE: auth.py\n```python\nx = 1\n")
+
+
+def test_a_file_with_blocks_like_its_own_in_it_is_refused() -> None:
+    readme = "# A\n```sh\nls\n```\nThe end.\n"
+    with pytest.raises(HandInError, match=r"file 'README\.md': a block begins in it with ```, as the file does"):
+        read_delivery(f"FILE: README.md\n```md\n{readme}```\nFILE: a.py\n```\nx\n```\n")
+    delivery = read_delivery(f"FILE: README.md\n~~~md\n{readme}~~~\nFILE: a.py\n```\nx\n```\n")
+    assert delivery.files == {"README.md": readme, "a.py": "x\n"}
 
 
 def test_half_characters_are_replaced() -> None:

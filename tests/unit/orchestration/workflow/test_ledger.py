@@ -46,7 +46,6 @@ def test_issues_get_ids_in_the_order_of_finding() -> None:
     assert [issue.id for issue in ledger.blocking(HIGH_ONLY)] == ["R1"]
 
 
-@pytest.mark.spec("W4")
 def test_a_fix_is_approved_when_all_ids_are_closed() -> None:
     ledger = _first()
     review = Review(score=85, issues=FOUND)
