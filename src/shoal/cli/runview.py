@@ -137,11 +137,12 @@ class RunView:
     # -- steps
 
     def _on_step_started(self, event: RunEvent, data: dict[str, Any]) -> None:
-        if event.agent_name:
+        kind = str(data.get("kind", ""))
+        if kind in _SPEAKING or event.agent_name in self.agents:  # what a pattern does itself is not an agent's work
             line = self._line(event.agent_name)
             line.busy[event.path] = event.at
             line.work = line.work or event.path.rpartition("/")[0]
-            line.state = "thinking" if data.get("kind") in _SPEAKING else f"{data.get('kind', 'at work')}"
+            line.state = "thinking" if kind in _SPEAKING else visible(kind)
 
     def _on_step_finished(self, event: RunEvent, data: dict[str, Any]) -> None:
         self._end_step(event, data, "done")
@@ -156,7 +157,7 @@ class RunView:
         text = self._texts.pop(event.path, None)
         if text is not None and text[1].strip() and not self._tells:
             self._add(event.agent_name, text[1])
-        if event.agent_name:
+        if data.get("kind") in _SPEAKING or event.agent_name in self.agents:
             line = self._line(event.agent_name)
             began = line.busy.pop(event.path, None)
             if began is not None:

@@ -22,7 +22,7 @@ from shoal.services.tally import Reply, Tally, WorkerStats
 __all__ = ["Attempt", "Caller", "LoadBalancer", "Reply", "WorkerStats"]
 
 KNOWN = 1000
-"""So many instances are remembered; of more, those asked longest ago are forgotten, unless a request waits there."""
+"""So many instances are remembered; of more, the one known longest is forgotten, unless a request waits there."""
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -95,8 +95,8 @@ class LoadBalancer:
         self._bulkhead = bulkhead
         self._in_flight: dict[str, int] = {}
         self._tallies: dict[str, Tally] = {}
-        chance = present_clock().random if seed is None else RealClock(seed).random
-        self._choose = strategy_of(strategy, self._in_flight, chance)
+        seeded = None if seed is None else RealClock(seed)
+        self._choose = strategy_of(strategy, self._in_flight, lambda: seeded or present_clock())
         self._by_payload = strategy == "consistent_hash"
 
     @property
@@ -167,26 +167,20 @@ class LoadBalancer:
         call = _Call(self, present_clock(), payload, seconds)
         call.key = payload if key is None and self._by_payload else key
         call.group = target if isinstance(target, str) else repr(target)
-        last: RequestError | None = None
+        record = self.pick(await self._agent.find_instances(target), call.key, group=call.group)
         while True:
-            record = self._next(await self._agent.find_instances(target), call, last)
             outcome = await call.ask(record)
-            if (last := outcome.error) is None:
+            if outcome.error is None:
                 return call.reply(record, outcome.data)
-            if not may_retry(outcome, idempotent=idempotent, attempt=call.attempts, retries=self._retries):
-                raise last
-            if call.left() <= 0:
-                raise last
+            retried = may_retry(outcome, idempotent=idempotent, attempt=call.attempts, retries=self._retries)
+            if not retried or call.left() <= 0:
+                raise outcome.error
+            try:
+                other = self.pick(await self._agent.find_instances(target), call.key, call.tried, group=call.group)
+            except RequestError:
+                raise outcome.error from None  # that there is no other one says less
             self._tally(record).retried += 1
-
-    def _next(self, records: Sequence[AgentRecord], call: _Call, last: RequestError | None) -> AgentRecord:
-        """Return the instance for the next attempt; when there is none any more, the last error says the most."""
-        try:
-            return self.pick(records, call.key, call.tried, group=call.group)
-        except RequestError:
-            if last is not None:
-                raise last from None
-            raise
+            record = other
 
     def _tally(self, record: AgentRecord) -> Tally:
         tally = self._tallies.get(record.instance)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Mapping, Sequence
-from random import Random
 from typing import Any, Protocol
 
 import msgspec
 
 from shoal.errors import nearest
+from shoal.kernel.ports import Clock
 from shoal.services.info import AgentRecord
 
 __all__ = ["POINTS", "STRATEGIES", "Choose", "Strategy", "Wish", "strategy_of"]
@@ -25,6 +25,10 @@ _HASHED_BYTES = 8
 
 Strategy = Callable[[Sequence[AgentRecord], Any], AgentRecord]
 """What a user may give: chooses one of the records; the key is what the caller said, or None."""
+
+
+Chance = Callable[[], Clock]
+"""Returns the clock whose chance is used; asked at each choice, since a strategy may be made before its runtime."""
 
 
 class Wish(msgspec.Struct, frozen=True, gc=False):
@@ -124,7 +128,7 @@ class LeastLoaded:
 class PowerOfTwo:
     """The less loaded of two random ones (Mitzenmacher, The Power of Two Choices in Randomized Load Balancing, 2001)."""
 
-    def __init__(self, in_flight: Mapping[str, int], chance: Random) -> None:
+    def __init__(self, in_flight: Mapping[str, int], chance: Chance) -> None:
         self._in_flight = in_flight
         self._chance = chance
 
@@ -133,8 +137,9 @@ class PowerOfTwo:
         among = _admitted(records, wish)
         if len(among) < 2:
             return among[0] if among else None
-        first = self._chance.randrange(len(among))
-        second = self._chance.randrange(len(among) - 1)
+        chance = self._chance().random
+        first = chance.randrange(len(among))
+        second = chance.randrange(len(among) - 1)
         one, other = among[first], among[second + (second >= first)]
         return one if self._load(one) <= self._load(other) else other
 
@@ -145,13 +150,13 @@ class PowerOfTwo:
 class AtRandom:
     """Any, each as likely."""
 
-    def __init__(self, chance: Random) -> None:
+    def __init__(self, chance: Chance) -> None:
         self._chance = chance
 
     def __call__(self, records: Sequence[AgentRecord], wish: Wish) -> AgentRecord | None:
         """Return any."""
         among = _admitted(records, wish)
-        return among[self._chance.randrange(len(among))] if among else None
+        return among[self._chance().random.randrange(len(among))] if among else None
 
 
 class ConsistentHash:
@@ -221,7 +226,7 @@ def _admitted(records: Sequence[AgentRecord], wish: Wish) -> Sequence[AgentRecor
     return [record for record in records if record.instance not in excluded] if excluded else records
 
 
-STRATEGIES: dict[str, Callable[[Mapping[str, int], Random], Choose]] = {
+STRATEGIES: dict[str, Callable[[Mapping[str, int], Chance], Choose]] = {
     "round_robin": lambda in_flight, chance: RoundRobin(),
     "least_loaded": lambda in_flight, chance: LeastLoaded(in_flight),
     "power_of_two": PowerOfTwo,
@@ -231,13 +236,13 @@ STRATEGIES: dict[str, Callable[[Mapping[str, int], Random], Choose]] = {
 """By name: what makes a strategy, of our own requests in flight by instance, and a source of chance."""
 
 
-def strategy_of(strategy: str | Strategy, in_flight: Mapping[str, int], chance: Random) -> Choose:
+def strategy_of(strategy: str | Strategy, in_flight: Mapping[str, int], chance: Chance) -> Choose:
     """Return a strategy at work.
 
     Args:
         strategy: a name of STRATEGIES, or a callable ``(records, key) -> record``.
         in_flight: our own requests by instance; read at each choice.
-        chance: the source of what is left to chance.
+        chance: returns the clock whose chance is used.
 
     Raises:
         ValueError: no such strategy.

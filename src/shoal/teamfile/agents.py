@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
-from shoal.errors import ConfigError, nearest
+from shoal.errors import ConfigError
 from shoal.kernel.agent import Isolation
 from shoal.kernel.budget import LoopLimits
-from shoal.kernel.registration import check_name
 from shoal.llm.agent import Agent
+from shoal.llm.model import Model
 from shoal.llm.providers import open_model
 from shoal.teamfile.faults import Faults, Path_, is_secret
+from shoal.teamfile.names import check_handoffs, check_names, is_name
 from shoal.teamfile.settings import Told, converted, is_time, read_secret, seconds_of
 from shoal.teamfile.tools import Kit, Shelf, needs_network
 
-__all__ = ["AGENT_KEYS", "WALLS", "Member", "TeamAgent", "read_agents"]
+__all__ = ["AGENT_KEYS", "WALLS", "Member", "Opened", "TeamAgent", "read_agents"]
 
 _PYTHON_ONLY = ("name", "api_key", "store", "output_type", "approve")
 _OWN = ("lead", "instances", "isolation", "api_key_env")
@@ -70,6 +71,14 @@ class Member:
         return needs_network(self.kit, self.about.model)
 
 
+class Opened(NamedTuple):
+    """A model, its name as the file says it, and whether its key is given, or none is needed, wherever it runs."""
+
+    model: Model
+    told: str
+    keyed: bool
+
+
 class _Reader:
     """Reads ``[agents.NAME]``, one after the other."""
 
@@ -78,6 +87,7 @@ class _Reader:
         self._path_of = path_of
         self._model = model
         self._faults = faults
+        self._models: dict[str, Model] = {}
 
     def read(self, name: str, given: object) -> Member | None:
         """Return the agent, or None when something is wrong with it."""
@@ -90,16 +100,18 @@ class _Reader:
         table = faults.keys({key: given[key] for key in given if key not in _PYTHON_ONLY}, place, AGENT_KEYS)
         own = self._own(table, place)
         kit = self._shelf.kit(table.pop("tools", []), (*place, "tools"))
-        values = self._model_of(table, place) | self._values(table, name, place)
-        agent = self._made(name, values, place) if len(faults) == before else None
+        opened = self._model_of(table, place)
+        values = self._values(table, name, place)
+        if opened is None or len(faults) > before:
+            return None
+        agent = self._made(name, values | {"model": opened.model}, place)
         if agent is None:
             return None
         words = tuple(given.get("tools", ()))
-        told = str(values.get("model") or values.get("provider") or "")
-        about = TeamAgent(name=name, role=agent.role, model=told, tools=words, **own)
+        about = TeamAgent(name=name, role=agent.role, model=opened.told, tools=words, **own)
         member = Member(about, agent.fork(tools=kit.tools), kit) if self._tools_fit(agent, kit, place) else None
         if member is not None:
-            self._check_place(member, values, place)
+            self._check_place(member, opened.keyed, place)
         return member
 
     def _refuse_keys(self, given: Mapping[str, Any], place: Path_) -> None:
@@ -130,33 +142,39 @@ class _Reader:
             self._faults.add((*place, "lead"), f"lead={lead!r:.80}: it must be true or false")
         return {"isolation": str(isolation), "instances": instances, "lead": lead}
 
-    def _model_of(self, table: dict[str, Any], place: Path_) -> dict[str, Any]:
-        """Take out what says which model it has, and return it; the model itself is opened to see that it is there."""
+    def _model_of(self, table: dict[str, Any], place: Path_) -> Opened | None:
+        """Take out what says which model it has, and open it; None: something is wrong with it."""
         variable = table.pop("api_key_env", None)
         group = {key: table.pop(key) for key in _MODEL if key in table}
         if self._model is not None:
             for key in _OF_THE_MODEL:
                 table.pop(key, None)
-            return {"model": self._model}
+            return self._opened({"model": self._model}, place)
+        before = len(self._faults)
         if variable is not None:
             with self._faults.of((*place, "api_key_env"), "api_key_env: "):
                 group["api_key"] = read_secret(variable)
         if not group.keys() & {"model", "provider"}:
             self._faults.add(place, f'agent {place[-1]!r} has no model: give it model = "provider:name"')
-            return group
-        if isinstance(group.get("price"), list):
-            group["price"] = tuple(group["price"])
         for key in ("provider", "model", "base_url"):
             if not isinstance(group.get(key, ""), str):
                 self._faults.add((*place, key), f"{key} must be text")
-                return {}
-        if "model" in group:
+        if isinstance(group.get("price"), list):
+            group["price"] = tuple(group["price"])
+        if "model" in group and isinstance(group["model"], str):
             group["model"] = self._beside(group["model"])
-        if variable is not None and "api_key" not in group:
-            return group  # that was told
+        return self._opened(group, place) if len(self._faults) == before else None
+
+    def _opened(self, group: dict[str, Any], place: Path_) -> Opened | None:
+        """Return the model that *group* says; agents that say the same share it."""
+        told = str(group.get("model") or group.get("provider"))
+        which = repr(sorted(group.items()))
+        keyed = "api_key" in group or "base_url" in group
         with self._faults.of((*place, "model" if "model" in group else "provider")), _in_file_words():
-            open_model(group.get("model"), **{key: value for key, value in group.items() if key != "model"})
-        return group
+            if which not in self._models:
+                self._models[which] = open_model(group.pop("model", None), **group)
+            return Opened(self._models[which], told, keyed)
+        return None
 
     def _beside(self, model: str) -> str:
         """Return a model's name; a file in it stands beside the team file."""
@@ -194,12 +212,11 @@ class _Reader:
             agent.fork(tools=kit.tools)
         return len(self._faults) == before
 
-    def _check_place(self, member: Member, values: Mapping[str, Any], place: Path_) -> None:
+    def _check_place(self, member: Member, keyed: bool, place: Path_) -> None:
         """Note what it cannot do where it is to run."""
         isolation = member.about.isolation
         if isolation != Isolation.INLINE and member.kit.python:
             self._faults.add((*place, "tools"), f"tools: 'python' is for agents that are inline, not in {isolation}")
-        keyed = "api_key" in values or "base_url" in values
         real = needs_network(Kit(), member.about.model)
         if isolation in WALLS and real and not keyed:
             text = f"isolation={isolation!r}: the environment's keys are not there: name its key with api_key_env"
@@ -228,10 +245,10 @@ def read_agents(
         except ValueError as error:
             raise ConfigError(f"the model {model[:80]!r} that is to take the place of all: {error}") from error
     reader = _Reader(shelf, path_of, model, faults)
-    found = {name: reader.read(name, given) for name, given in tables.items() if _is_name(name, faults)}
-    _check_names(found, faults)
-    instances = {agent.name for member in found.values() if member is not None for agent in member.agents}
-    _check_handoffs(tables, {*tables, *instances}, faults)
+    found = {name: reader.read(name, given) for name, given in tables.items() if is_name(name, faults)}
+    names = {name: [agent.name for agent in member.agents] for name, member in found.items() if member is not None}
+    check_names(tables, names, faults)
+    check_handoffs(tables, {*tables, *(each for several in names.values() for each in several)}, faults)
     return found
 
 
@@ -243,34 +260,6 @@ def _in_file_words() -> Iterator[None]:
     except ConfigError as error:
         faults = [fault.replace("give api_key=", "name another with api_key_env") for fault in error.faults]
         raise ConfigError(faults) from error
-
-
-def _is_name(name: str, faults: Faults) -> bool:
-    """Tell whether an agent can be called so; note it if not."""
-    before = len(faults)
-    place = ("agents", name)
-    with faults.of(place):
-        check_name(name)
-    if name != " ".join(name.split()) or not name.isprintable():
-        faults.add(place, f"{name[:80]!r}: the name of an agent is text in one line")
-    return len(faults) == before
-
-
-def _check_names(members: Mapping[str, Member | None], faults: Faults) -> None:
-    for name, member in members.items():
-        for agent in member.agents[1:] if member is not None else ():
-            if agent.name in members:
-                faults.add(("agents", agent.name), f"{agent.name!r} is also the name of an instance of {name!r}")
-
-
-def _check_handoffs(tables: Mapping[str, Any], known: Collection[str], faults: Faults) -> None:
-    """Note handoffs to agents that are not there."""
-    for name, table in tables.items():
-        handoffs = table.get("handoffs") if isinstance(table, dict) else None
-        for target in handoffs if isinstance(handoffs, list) else ():
-            if isinstance(target, str) and target not in known:
-                hint = nearest(target, known)
-                faults.add(("agents", name, "handoffs"), f"handoffs: there is no agent {target[:80]!r}{hint}")
 
 
 def _secrets(settings: object, path: str = "") -> list[str]:

@@ -32,7 +32,8 @@ def never(number):
 WRONG = SIGN.replace("return -1", "return 1")
 CASES = [(number, (number > 0) - (number < 0)) for number in range(-5, 9)]
 TESTS = "from sign import sign\n\n" + "\n".join(
-    f"\ndef test_{place}():\n    assert sign({number}) == {expected}\n" for place, (number, expected) in enumerate(CASES)
+    f"\ndef test_{place}():\n    assert sign({number}) == {expected}\n"
+    for place, (number, expected) in enumerate(CASES)
 )
 """Fourteen tests, of which five fail on WRONG."""
 APPROVAL = json.dumps({"score": 95, "approved": True})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -38,7 +39,9 @@ class Made(NamedTuple):
 
 
 def model_of(log: Path, replies: Replies, latency: float = 0.0) -> Model:
-    return scripted({name: list(said) for name, said in replies.items()}, cost=COST, usage=USED, log=log, latency=latency)
+    return scripted(
+        {name: list(said) for name, said in replies.items()}, cost=COST, usage=USED, log=log, latency=latency
+    )
 
 
 def made(setting: Setting, replies: Replies, roles: Mapping[str, Any], task: Brief = BRIEF, **more: Any) -> Made:
@@ -48,7 +51,9 @@ def made(setting: Setting, replies: Replies, roles: Mapping[str, Any], task: Bri
     def agent(name: str) -> Agent[Any]:
         return Agent(name=name, model=model, role=f"You are {name}.")
 
-    crew = {role: [agent(name) for name in ([names] if isinstance(names, str) else names)] for role, names in roles.items()}
+    crew = {
+        role: [agent(name) for name in ([names] if isinstance(names, str) else names)] for role, names in roles.items()
+    }
     return Made(Orchestrator(agent("Lead"), crew, **more), task)
 
 
@@ -157,26 +162,20 @@ def _ids(request: ModelRequest) -> list[str]:
 # -- agents that fail
 
 
-class Health:
-    """An agent that always fails, and says how it is."""
+class Silent:
+    """An agent that never answers, and costs nothing."""
 
-    def __init__(self, name: str, log: Path, error: BaseException, health: Any = "healthy") -> None:
-        self.name = name
-        self._log = log
-        self._error = error
-        self._health = health
+    name = "Silent"
 
-    async def health(self) -> Any:
-        if isinstance(self._health, BaseException):
-            raise self._health
-        return self._health
+    async def health(self) -> str:
+        return "healthy"
 
     async def chat(self, message: str) -> str:
-        raise self._error
+        return str(await asyncio.get_running_loop().create_future())
 
 
-def failing(setting: Setting) -> Made:
-    """The first developer fails at once, the second takes over."""
+def silent(setting: Setting) -> Made:
+    """The first developer says nothing, the second takes over."""
     plan = [
         {"title": "Implement code", "owner": "Developer"},
         {"title": "Write docs", "owner": "Writer", "depends_on": [1]},
@@ -188,8 +187,9 @@ def failing(setting: Setting) -> Made:
     }
     model = model_of(setting.log, replies)
     lead, backup, writer = (Agent(name=name, model=model) for name in replies)
-    broken = Health("Broken", setting.log, ConnectionError("the line is dead"))
-    team = Orchestrator(lead, {"Developer": [broken, backup], "Writer": writer})
+    team = Orchestrator(
+        lead, {"Developer": [Silent(), backup], "Writer": writer}, config=OrchestratorConfig(task_timeout=0.6)
+    )
     return Made(team, Brief("Build it"))
 
 
@@ -198,7 +198,7 @@ TEAMS: dict[str, Callable[[Setting], Made]] = {
     "approved": approved,
     "dispute": dispute,
     "beside": beside,
-    "failing": failing,
+    "silent": silent,
 }
 
 

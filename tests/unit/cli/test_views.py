@@ -61,6 +61,16 @@ def test_time_goes_on_while_an_agent_is_at_work() -> None:
     assert view.elapsed(BEGAN + timedelta(seconds=12)) == 11.0
 
 
+def test_what_a_pattern_does_itself_is_no_line() -> None:
+    view, tell = shown()
+    tell("step_started", "s1/w1:to", "Orchestrator", kind="assign")
+    tell("step_finished", "s1/w1:to", "Orchestrator", kind="assign")
+    assert view.agents == {}
+    tell("step_started", "s1/w1:D/model1", "D", kind="model")
+    tell("step_started", "s1/w1:D/tool1", "D", kind="tool")
+    assert view.agents["D"].state == "tool"
+
+
 def test_one_text_at_a_time_is_streamed() -> None:
     view, tell = shown()
     for name in "AB":

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import shoal
-from shoal import Budget, TeamFile, load_team
+from shoal import Budget, TeamFile, Usage, load_team
 from shoal.teamfile.settings import seconds_of
 
 WHOLE = """\
@@ -79,18 +79,13 @@ def test_it_tells_what_the_file_says(whole: TeamFile) -> None:
 def test_the_fields_of_agents_reach_them(whole: TeamFile) -> None:
     first, second = whole._casting.members[1].agents
     assert (first.name, second.name) == ("Developer", "Developer-2")
-    assert (first.role, first.timeout, first.loop.max_tool_calls, first.price) == (
-        "Writes code and tests",
-        45.0,
-        5,
-        (1, 2),
-    )
+    assert (first.role, first.timeout, first.loop.max_tool_calls) == ("Writes code and tests", 45.0, 5)
+    assert first.calling.models[0].price(Usage(calls=1, input_tokens=1_000_000, output_tokens=1_000_000)) == 3 * 10**12
     assert first.specs()[0].name == "lookup"
     assert {spec.name.partition("_")[0] for spec in first.specs()} == {"lookup", "search", "read", "fetch"}
 
 
 def test_a_key_is_nowhere_in_what_it_tells(whole: TeamFile) -> None:
-    assert whole._casting.members[1].agents[0].api_key == "sk-not-to-be-seen"
     shown = [repr(whole), repr(whole.agents), *map(repr, whole._casting.members[1].agents), str(vars(whole))]
     assert "not-to-be-seen" not in "".join(shown)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from heapq import heappop, heappush
 
 import msgspec
 
@@ -82,6 +83,14 @@ class Board:
         self.timeline = timeline
         self.cards = {step.id: Card(step) for step in plan.steps}
         self._before: dict[str, tuple[str, ...]] = {}
+        self._places = {step.id: place for place, step in enumerate(plan.steps)}
+        self._ranks = {step_id: rank for rank, step_id in enumerate(plan.order)}
+        self._followers: dict[str, list[str]] = {}
+        self._waiting = {step.id: len(set(step.depends_on)) for step in plan.steps}
+        for step in plan.steps:
+            for each in set(step.depends_on):
+                self._followers.setdefault(each, []).append(step.id)
+        self._ready = [self._places[each] for each, count in self._waiting.items() if not count]  # a heap
 
     def __iter__(self) -> Iterator[Card]:
         return iter(self.cards.values())
@@ -97,7 +106,7 @@ class Board:
                 if each not in found:
                     found.add(each)
                     left += self.cards[each].step.depends_on
-            known = self._before[step_id] = tuple(each for each in self.plan.order if each in found) if found else ()
+            known = self._before[step_id] = tuple(sorted(found, key=self._ranks.__getitem__))
         return known
 
     def files_before(self, step_id: str) -> dict[str, str]:
@@ -125,13 +134,16 @@ class Board:
         found = [self.cards[each] for each in self.plan.works_of(step, with_files)]
         return [card for card in found if not card.step.is_review and card.step.id in before]
 
-    def ready(self) -> list[Card]:
-        """Return the steps that can start, in the order of the plan."""
-        return [
-            card
-            for card in self.cards.values()
-            if card.status == "pending" and all(self.cards[each].status == "completed" for each in card.step.depends_on)
-        ]
+    def take_ready(self) -> Card | None:
+        """Return the first step, in the order of the plan, that can start and was not taken before; None: there is none."""
+        return self.cards[self.plan.steps[heappop(self._ready)].id] if self._ready else None
+
+    def completed(self, card: Card) -> None:
+        """Let the steps start that waited for this one only."""
+        for each in self._followers.get(card.step.id, ()):
+            self._waiting[each] -= 1
+            if not self._waiting[each]:
+                heappush(self._ready, self._places[each])
 
     def skip_after(self, failed: Card) -> None:
         """Skip what depends on a step that failed."""

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from shoal.kernel.scope import Scope
+from shoal.kernel.scope import Scope, segment_of
 from shoal.orchestration.workflow.board import Card
 from shoal.orchestration.workflow.brief import LEAD
 from shoal.orchestration.workflow.desk import Texts
@@ -32,7 +32,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         requirements, input_data, expected_output: as of the message.
         priority: of the message.
         prompt: makes the prompt of the message.
-        agent: gives whoever is asked in place of an instance's agent: the same with other tools.
+        agent: gives whoever is asked at a place in place of an instance's agent: the same with other tools.
     """
 
     role: str
@@ -46,7 +46,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     expected_output: ExpectedOutput = ExpectedOutput()
     priority: str = "medium"
     prompt: Callable[[WorkMessage], Texts]
-    agent: Callable[[Instance], Any] | None = None
+    agent: Callable[[Instance, Scope], Any] | None = None
 
 
 class Answered(NamedTuple):
@@ -113,7 +113,7 @@ class Giving:
         job.logbook.messages.append(message)
         card.attempts += 1
         card.instance = instance.name
-        path = self._place.key(f"{key}:{instance.name}")
+        place = self._place.child(segment_of(f"{key}:{instance.name}"))
         began = job.logbook.past.began(self._place.key(f"{key}:to"), self._place.run.clock.now())
         if self._first_start is None:
             self._first_start = card.started_at = card.started_at or began
@@ -137,14 +137,14 @@ class Giving:
             step_id=card.step.id,
             message_id=message_id,
         )
-        agent = None if order.agent is None else order.agent(instance)
+        agent = None if order.agent is None else order.agent(instance, place)
         try:
             said = await staff.call(self._place, instance, question, agent)
         finally:
             staff.crew.give_back(instance)
         if not said.success:
             return reason_of(said, job.config.task_timeout)
-        ended = job.logbook.past.ended(path, self._place.run.clock.now())
+        ended = job.logbook.past.ended(place.path, self._place.run.clock.now())
         return Answered(said.content, message, instance, (ended - began).total_seconds())
 
     def _message(self, order: Order, message_id: str) -> WorkMessage:

@@ -165,9 +165,7 @@ class Orchestrating:
         return first
 
     def _start(self, job: Job, running: dict[asyncio.Task[None], Card]) -> None:
-        for card in job.board.ready():
-            if len(running) >= self._config.max_parallel:
-                return
+        while len(running) < self._config.max_parallel and (card := job.board.take_ready()) is not None:
             card.status = "running"
             task = asyncio.get_running_loop().create_task(self._step(job, card), name=f"step {card.step.id}")
             running[task] = card
@@ -181,6 +179,7 @@ class Orchestrating:
             else:
                 await self._do(job, card, giving, place)
             card.status = "completed"
+            job.board.completed(card)
         except StepFailed as error:
             card.status = "failed"
             card.error = str(error)

@@ -12,6 +12,7 @@ import msgspec
 from shoal.kernel.asking_people import digest_of
 from shoal.kernel.ports import Clock
 from shoal.kernel.scope import Scope, StepOrder, Ticket
+from shoal.orchestration.answers import cancelled_from_outside
 from shoal.orchestration.calling import TIMEOUT
 from shoal.orchestration.results import AgentResult
 from shoal.orchestration.workflow.board import Board, Card
@@ -152,9 +153,17 @@ async def health_of(agent: Any, seconds: float, clock: Clock) -> str:
             told = ask()
             if inspect.isawaitable(told):
                 told = await told
-    except Exception as error:  # noqa: BLE001  whatever it is: it is not well
-        return f"unhealthy: {type(error).__name__}"
+    except asyncio.CancelledError as error:
+        if cancelled_from_outside():
+            raise
+        return _unwell(error)
+    except (Exception, SystemExit) as error:  # noqa: BLE001  whatever it is: it is not well
+        return _unwell(error)
     return _word(told)
+
+
+def _unwell(error: BaseException) -> str:
+    return f"unhealthy: {type(error).__name__}"
 
 
 def _word(told: Any) -> str:

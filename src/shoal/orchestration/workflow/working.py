@@ -10,6 +10,7 @@ import msgspec
 from shoal.kernel.asking_people import digest_of
 from shoal.kernel.fences import Quote, shortened
 from shoal.kernel.scope import Scope, StepOrder, Ticket
+from shoal.orchestration.calling import CONTROL
 from shoal.orchestration.workflow.board import Card
 from shoal.orchestration.workflow.brief import LEAD, WorkStep
 from shoal.orchestration.workflow.checking import check_output
@@ -67,6 +68,7 @@ class Working:
         self._disputing = Disputing(job, card, place)
         self._workspaces: dict[str, Workspace] = {}
         self._helped: dict[str, Any] = {}  # agents with a workspace, by instance
+        self._handed: dict[str, str] = {}  # files, for the present task
         self._runs = 0
 
     async def accepted(self, task: Task, works: Card) -> Delivery:
@@ -76,6 +78,7 @@ class Working:
         """
         most = self._job.config.max_rework
         reasons: tuple[str, ...] = ()
+        self._handed = {}
         for round_ in range(most + 1):
             findings = task.findings if not reasons else [*task.findings, *_refused(reasons)]
             given = await self._giving.give(self._order(task, findings, fix=task.is_fix or round_ > 0))
@@ -125,7 +128,7 @@ class Working:
             expected_output=expected,
             priority="high" if fix else "medium",
             prompt=prompt,
-            agent=self._with_workspace if tools else None,
+            agent=(lambda instance, place: self._with_workspace(task, instance, place)) if tools else None,
         )
 
     def _expected(self, step: WorkStep) -> ExpectedOutput:
@@ -139,19 +142,25 @@ class Working:
             return False
         return any(_can_take_tools(each.agent) for each in self._job.staff.crew.of(step.owner))
 
-    def _with_workspace(self, instance: Instance) -> Any:
-        """Return the instance's agent with the tools of a workspace of its own, if it can take them."""
+    def _with_workspace(self, task: Task, instance: Instance, place: Scope) -> Any:
+        """Return the instance's agent with the tools of a workspace of its own, if it can take them.
+
+        In it are the files as they stand, and what an earlier life of the run has written at *place*, where it is asked.
+        """
         if not _can_take_tools(instance.agent):
             return instance.agent
-        known = self._helped.get(instance.name)
-        if known is None:
+        if instance.name not in self._helped:
             runner = self._job.runner
             assert runner is not None, "there is no workspace without one"
-            files = self._job.board.files_before(self._card.step.id)
-            space = self._workspaces[instance.name] = Workspace(runner, files)
-            space.restore(self._place, instance.name)
-            known = self._helped[instance.name] = instance.agent.fork(tools=[*instance.agent.tools, *space.tools])
-        return known
+            space = self._workspaces[instance.name] = Workspace(runner)
+            self._helped[instance.name] = instance.agent.fork(tools=[*instance.agent.tools, *space.tools])
+        space = self._workspaces[instance.name]
+        space.begin(self._files_before(task), self._handed)
+        space.restore(place, instance.name)
+        return self._helped[instance.name]
+
+    def _files_before(self, task: Task) -> dict[str, str]:
+        return {**self._job.board.files_before(self._card.step.id), **task.files}
 
     # -- what is handed in
 
@@ -162,8 +171,12 @@ class Working:
         if space is not None and space.written:
             delivery = msgspec.structs.replace(delivery, files={**space.written, **delivery.files})
             refused = refused or _fault(lambda: check_files(delivery.files))
+        if not refused and self._is_measured(task):
+            whole = {**self._files_before(task), **delivery.files}
+            refused = _fault(lambda: check_files(whole), " with the files of the steps before")
+            delivery = delivery if refused else await self._measured(delivery, whole)
         if not refused:
-            delivery = await self._measured(task, delivery)
+            self._handed |= delivery.files
         self._tell(task, given, delivery)
         expected = self._expected(task.step)
         return delivery, refused or check_output(expected, self._whole(task, delivery))
@@ -184,13 +197,12 @@ class Working:
             seconds=given.seconds,
         )
 
-    async def _measured(self, task: Task, delivery: Delivery) -> Delivery:
-        """Run the code, if it is to be run, and return the delivery with what was seen."""
-        runner = self._job.runner
-        if runner is None or not self._expected(task.step).measured:
-            return delivery
-        before = self._job.board.files_before(self._card.step.id)
-        run = await self._code_run({**before, **task.files, **delivery.files})
+    def _is_measured(self, task: Task) -> bool:
+        return self._job.runner is not None and self._expected(task.step).measured
+
+    async def _measured(self, delivery: Delivery, files: Mapping[str, str]) -> Delivery:
+        """Run the code, and return the delivery with what was seen."""
+        run = await self._code_run(files)
         delivery = delivery.measured(run)
         lines = measured_lines(delivery).splitlines()
         if run.timed_out:
@@ -218,7 +230,12 @@ class Working:
             return msgspec.to_builtins(msgspec.structs.replace(done, **short))
 
         order = StepOrder(segment=f"code{self._runs}", kind="code", digest=digest_of(sorted(files.items())))
-        step = await self._place.step(order, run)
+        try:
+            step = await self._place.step(order, run)
+        except CONTROL:
+            raise
+        except Exception as error:
+            raise StepFailed(f"the code could not be run: {type(error).__name__}: {error}") from error
         return msgspec.convert(step.output, CodeRun)
 
 
@@ -230,11 +247,11 @@ def _read(text: str) -> tuple[Delivery, tuple[str, ...]]:
         return Delivery(summary=text, raw=text), (f"the hand-in is refused: {error}",)
 
 
-def _fault(check: Callable[[], None]) -> tuple[str, ...]:
+def _fault(check: Callable[[], None], where: str = "") -> tuple[str, ...]:
     try:
         check()
     except ValueError as error:
-        return (f"the hand-in is refused: {error}",)
+        return (f"the hand-in is refused{where}: {error}",)
     return ()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -24,6 +25,8 @@ _LISTED = 20
 class Workspace:
     """Files in memory. In a run each write and each test run is a step of its journal, at the place of the tool's call.
 
+    Tools that a model calls at once have their turn in the order of the calls: tests run on what was written before.
+
     Args:
         runner: runs the tests.
         files: what is there before, text by path.
@@ -38,6 +41,7 @@ class Workspace:
         self._runner = runner
         self._timeout = timeout
         self._name = ""
+        self._turn = asyncio.Lock()
         self.files = dict(files or {})
         self.written: dict[str, str] = {}
 
@@ -45,6 +49,11 @@ class Workspace:
     def tools(self) -> list[Callable[..., Awaitable[str]]]:
         """What an agent takes as its tools."""
         return [self.write_file, self.read_file, self.list_files, self.run_tests]
+
+    def begin(self, files: Mapping[str, str], handed: Mapping[str, str]) -> None:
+        """Begin a piece of work: *files* are there before it, *handed* were handed in for it already."""
+        self.files = {**files, **handed}
+        self.written = dict(handed)
 
     def restore(self, place: Scope, name: str) -> None:
         """Put back what *name* has written below *place* in earlier lives of the run; from now on it is whose this is.
@@ -69,14 +78,15 @@ class Workspace:
             path: relative, with "/" between its parts, as in "src/auth.py".
             content: the whole text of the file.
         """
-        check_files({**self.files, path: content})
         written = {"path": path, "content": content}
 
         async def write(ticket: Ticket) -> Any:
             return written
 
-        await self._step(_FILE, digest_of(path, content), write)
-        self._put(**written)
+        async with self._turn:
+            check_files({**self.files, path: content})
+            await self._step(_FILE, digest_of(path, content), write)
+            self._put(**written)
         return f"{path} is written: {len(content.splitlines())} lines"
 
     async def read_file(self, path: str) -> str:
@@ -86,13 +96,15 @@ class Workspace:
             path: relative, as list_files shows it.
         """
         check_path(path)
-        if path not in self.files:
-            raise ValueError(f"there is no file {path!r}; the files are: {_listed(self.files)}")
-        return self.files[path]
+        async with self._turn:
+            if path not in self.files:
+                raise ValueError(f"there is no file {path!r}; the files are: {_listed(self.files)}")
+            return self.files[path]
 
     async def list_files(self) -> str:
         """List the files of your workspace, one per line, with their numbers of lines."""
-        lines = [f"{path} ({len(text.splitlines())} lines)" for path, text in sorted(self.files.items())]
+        async with self._turn:
+            lines = [f"{path} ({len(text.splitlines())} lines)" for path, text in sorted(self.files.items())]
         return "\n".join(lines) or "There are no files yet."
 
     async def run_tests(self) -> str:
@@ -100,12 +112,12 @@ class Workspace:
 
         You get the numbers of tests, the coverage of the other Python files, and what was printed.
         """
-        files = dict(self.files)
 
         async def run(ticket: Ticket) -> Any:
-            return msgspec.to_builtins(_short(await self._runner.run(files, timeout=self._timeout)))
+            return msgspec.to_builtins(_short(await self._runner.run(dict(self.files), timeout=self._timeout)))
 
-        done = await self._step(_CODE, digest_of(sorted(files.items())), run)
+        async with self._turn:
+            done = await self._step(_CODE, "", run)  # what it runs on is on record itself: later writes change nothing
         return _run_text(msgspec.convert(done, CodeRun), self._timeout)
 
     async def _step(self, kind: str, digest: str, do: Callable[[Ticket], Awaitable[Any]]) -> Any:
