@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -84,13 +85,10 @@ async def _told(rate: int, seconds: float, agents: int, terminal: Any) -> float:
     following = asyncio.ensure_future(follow())
     feed.tell("", "run_started", "", {"pattern": "Orchestrator", "budget": {"max_cost": 2.0}})
     before, begun = time.process_time(), time.monotonic()
-    if view is not None:
-        view.__enter__()
-    for number in range(int(rate * seconds)):
-        _tell(feed, number, agents)
-        await asyncio.sleep(max(0.0, begun + (number + 1) / rate - time.monotonic()))
-    if view is not None:
-        view.__exit__()
+    with nullcontext() if view is None else view:
+        for number in range(int(rate * seconds)):
+            _tell(feed, number, agents)
+            await asyncio.sleep(max(0.0, begun + (number + 1) / rate - time.monotonic()))
     feed.close()
     await following
     return time.process_time() - before

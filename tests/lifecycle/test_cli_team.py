@@ -218,8 +218,11 @@ def test_whether_a_hidden_call_was_done_is_nothing_that_yes_answers(tmp_path: Pa
 
 
 @pytest.mark.spec("W21")
-def test_ctrl_c_once_keeps_the_work_and_the_same_id_goes_on(tmp_path: Path) -> None:
-    write_team(tmp_path, "pipeline", {"A": ["first"], "B": [HOLD, "last"]}, tools=["hold"])
+@pytest.mark.parametrize("pattern", ["pipeline", "orchestrator"])
+def test_ctrl_c_once_keeps_the_work_and_the_same_id_goes_on(tmp_path: Path, pattern: str) -> None:
+    lead: dict[str, list[Any]] = {"Lead": ["1. Research → Need A\n2. Build → Need B", "last"]}
+    script: dict[str, list[Any]] = {"A": ["first"], "B": [HOLD, "last"], **(lead if pattern == "orchestrator" else {})}
+    write_team(tmp_path, pattern, script, tools=["hold"])
     with begun(tmp_path, "team.toml", "dig", "--run-id", "r") as process:
         wait_for(tmp_path / "calls.log")
         process.send_signal(signal.SIGINT)
@@ -228,7 +231,10 @@ def test_ctrl_c_once_keeps_the_work_and_the_same_id_goes_on(tmp_path: Path) -> N
     assert errors.startswith("stopping run r; once more to end now\n") and "--run-id r goes on" in errors
     assert "Traceback" not in errors and "report in report-r.md" in out
     page = (tmp_path / "report-r.md").read_text()
-    assert "stopped (cancelled)" in page.splitlines()[0] and "> first" in page
+    if pattern == "orchestrator":
+        assert "| 1 | Research | A | A | completed |" in page and page.splitlines()[-1].startswith("Not ready: ")
+    else:
+        assert "stopped (cancelled)" in page.splitlines()[0] and "> first" in page
     (tmp_path / "GO").touch()
     done = run(tmp_path, "team.toml", "dig", "--run-id", "r", "--json")
     assert done.returncode == 0 and json.loads(done.stdout)["content"] == "last", done.stderr

@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -87,6 +88,22 @@ def test_what_has_to_be_approved_is_asked_on_the_terminal(tmp_path: Path, answer
     assert any(line.startswith("run r  team  completed") for line in shown.screen)
 
 
+def test_a_plan_and_a_result_are_shown_to_whoever_approves_them(tmp_path: Path) -> None:
+    script = {"Lead": ["1. Research → Need A", "all\nis done"], "A": ["first words"]}
+    write_team(tmp_path, "orchestrator", script, options='approve = ["plan", "final"]')
+    with terminal(tmp_path, "run", "team.toml", "dig", "--run-id", "r") as shown:
+        shown.until("approve?")
+        assert shown.screen[-3:-1] == ["plan of team", "  1. Research → A"]
+        shown.type("y\n")
+        after = len(shown.shown)
+        shown.until("approve?", after)
+        assert shown.screen[-4:-1] == ["final of team", "all", "is done"]
+        shown.type("n not today\n")
+        assert shown.end() == 1
+    assert "stopped (denied)" in shown.shown
+    assert "Not ready" in (tmp_path / "report-r.md").read_text()
+
+
 def test_a_question_that_is_decided_elsewhere_is_asked_no_longer(tmp_path: Path) -> None:
     write_team(tmp_path, "pipeline", {"A": [DROP, "all done"]}, tools=["drop"])
     with terminal(tmp_path, "run", "team.toml", "dig", "--run-id", "r") as shown:
@@ -160,8 +177,9 @@ def test_ctrl_c_twice_on_a_terminal_ends_at_once(tmp_path: Path) -> None:
 @pytest.mark.spec("W22")
 @pytest.mark.parametrize("pattern", ["pipeline", "orchestrator"])
 def test_a_killed_run_goes_on_and_both_views_show_its_earlier_steps(tmp_path: Path, pattern: str) -> None:
-    lead = {"Lead": ["1. Research → Need A\n2. Build → Need B", "all is done"]} if pattern == "orchestrator" else {}
-    write_team(tmp_path, pattern, {"A": ["first words"], "B": [HOLD, "last words"]} | lead, tools=["hold"])
+    plan = "1. Research → Need A\n2. Build → Need B"
+    lead: dict[str, list[Any]] = {"Lead": [plan, "all is done"]} if pattern == "orchestrator" else {}
+    write_team(tmp_path, pattern, {"A": ["first words"], "B": [HOLD, "last words"], **lead}, tools=["hold"])
     with begun(tmp_path, "team.toml", "dig", "--run-id", "r", "--events", "one.jsonl") as process:
         wait_for(tmp_path / "calls.log")
         process.send_signal(signal.SIGKILL)
@@ -188,7 +206,7 @@ def test_a_killed_run_goes_on_and_both_views_show_its_earlier_steps(tmp_path: Pa
         assert "run r  team  completed" in whole and "goes on where" in whole
         assert f"A{to}: first words" in whole and f"B{to}: last words" in whole
         state = {line.split()[0]: line.split()[1] for line in screen if " tokens " in line}
-        assert state == {name: "done" for name in ("A", "B", *lead)}
+        assert state == dict.fromkeys(("A", "B", *lead), "done")
     assert (tmp_path / "calls.log").read_text().split() == ["b", "b"], "what was cut off is done again, nothing else"
 
 

@@ -18,6 +18,8 @@ import pytest
 from shoal import AgentRuntime, load_team
 from shoal.errors import AgentNameTakenError
 from shoal.kernel.run import RunStep
+from shoal.orchestration.workflow.config import OrchestratorConfig
+from shoal.orchestration.workflow.orchestrator import Orchestrator
 from tests.llm_server import LlmServer, failing, say
 from tests.support.levels import chosen, need
 
@@ -80,6 +82,28 @@ def test_every_pattern_runs_with_echo(run: Run, tmp_path: Path, pattern: str) ->
         async with AgentRuntime(tmp_path / "shoal.db") as runtime:
             result = await team.run(runtime, "Say something")
             assert result.error is None and result.content.strip()
+
+    run(main)
+
+
+def test_an_orchestrator_has_its_lead_its_roles_and_the_runner(run: Run, tmp_path: Path) -> None:
+    need("bubblewrap")
+    last = 'instances = 2\n[agents.Lead]\nlead = true\n[runner]\nisolation = "bubblewrap"'
+    team = load_team(write(tmp_path, "orchestrator", 'max_rework = 1\ntask_timeout = "30min"', last=last), model="echo")
+
+    async def main() -> None:
+        async with AgentRuntime(tmp_path / "shoal.db") as runtime:
+            pattern = await team.open(runtime)
+            assert isinstance(pattern, Orchestrator)
+            assert (pattern.name, pattern.lead.name) == ("crew", "Lead")
+            assert [(role, [agent.name for agent in agents]) for role, agents in pattern.teams.items()] == [
+                *(("A", ["A"]), ("B", ["B"]), ("C", ["C", "C-2"]))
+            ]
+            assert pattern.config == OrchestratorConfig(max_rework=1, task_timeout=1800.0)
+            assert pattern.runner is not None
+            done = await pattern.runner.run({"test_x.py": "def test_x():\n    assert 1\n"})
+            assert done.tests is not None and done.tests.passed == 1
+            assert (await team.open(runtime)).runner is pattern.runner
 
     run(main)
 
@@ -178,11 +202,15 @@ def test_walls_that_are_not_there_are_told_before_any_call(tmp_path: Path) -> No
     (tmp_path / "node.py").write_text(NODE)
     command = [sys.executable, "node.py"]
     nowhere = {**os.environ, "PATH": str(tmp_path / "nowhere")}
-    orchestrator = 'plan = "1. Write it → Need B"\n[runner]\nisolation = "bubblewrap"\n'
-    for path in (
-        isolated(tmp_path, "bubblewrap"),
-        write(tmp_path, "orchestrator", orchestrator, last="lead = true", model='model = "echo"'),
-    ):
+    runner = '[agents.A]\nmodel = "scripted:script.json"\ntools = ["python"]\n[runner]\nisolation = "bubblewrap"\n'
+    plan = 'plan = "1. Write it → Need B"'
+    makers: list[Callable[[], Path]] = [
+        lambda: isolated(tmp_path, "bubblewrap"),
+        lambda: write(tmp_path, "pipeline", agents=runner),
+        lambda: write(tmp_path, "orchestrator", plan, last='lead = true\n[runner]\nisolation = "bubblewrap"'),
+    ]
+    for make in makers:
+        path = make()
         done = subprocess.run(
             command, cwd=tmp_path, capture_output=True, text=True, timeout=60, env=nowhere, check=False
         )

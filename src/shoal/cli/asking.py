@@ -37,10 +37,25 @@ def whoever() -> str:
         return str(os.getuid())
 
 
+def _subject(asked: Approval) -> str:
+    who = f" of {asked.agent_name}" if asked.agent_name else ""
+    return f"{asked.kind}{f' {asked.tool}' if asked.tool else ''}{who}"
+
+
+def _in_full(asked: Approval) -> str:
+    """Return what a question is about for whoever decides it: a plan as a list, a summary as it is."""
+    given = msgspec.to_builtins(asked.arguments)
+    if asked.kind == "plan" and isinstance(given, list) and all(isinstance(step, dict) for step in given):
+        steps = [f"  {step.get('id', '')}. {step.get('title', '')} → {step.get('owner', '')}" for step in given]
+        return visible("\n".join([_subject(asked), *steps]))
+    if isinstance(given, dict) and list(given) == ["summary"]:
+        return visible(f"{_subject(asked)}\n{given['summary']}")
+    return question_text(asked)
+
+
 def question_text(asked: Approval) -> str:
     """Return what a question is about, in one line."""
-    who = f" of {asked.agent_name}" if asked.agent_name else ""
-    what = f"{asked.kind}{f' {asked.tool}' if asked.tool else ''}{who}"
+    what = _subject(asked)
     given = f" {text_of(msgspec.to_builtins(asked.arguments))}" if asked.arguments not in (None, "", {}, []) else ""
     return visible(f"{what}{given}").replace("\n", " ")
 
@@ -111,7 +126,7 @@ class Asker:
 
     async def _ask(self, asked: Approval, by: str) -> None:
         what = "was it done?" if asked.kind == "outcome" else "approve?"
-        _say(f"\n{question_text(asked)}\n{what} y, or n and the reason: ")
+        _say(f"\n{_in_full(asked)}\n{what} y, or n and the reason: ")
         while True:
             words = await self._answer(asked.id)
             if words is None:

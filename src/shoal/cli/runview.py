@@ -187,7 +187,7 @@ class RunView:
         self.questions[str(data.get("id", ""))] = " ".join(
             word for word in (event.agent_name, str(data.get("kind", "")), str(data.get("tool", ""))) if word
         )
-        if event.agent_name:
+        if event.agent_name in self.agents:
             self._line(event.agent_name).state = "asks"
 
     def _on_approval_given(self, event: RunEvent, data: dict[str, Any]) -> None:
@@ -195,7 +195,7 @@ class RunView:
         self.status = "waiting" if self.questions else "running"
         by = f" by {data['by']}" if data.get("by") else ""
         self._add(event.agent_name, f"{data.get('decision')}{by}")
-        if event.agent_name:
+        if event.agent_name in self.agents:
             self._line(event.agent_name).state = "at work"
 
     def _on_budget_warning(self, event: RunEvent, data: dict[str, Any]) -> None:

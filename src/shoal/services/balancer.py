@@ -254,7 +254,18 @@ class LoadBalancer:
 class _Call:
     """One call with its attempts."""
 
-    __slots__ = ("_balancer", "_begun", "_clock", "_event_uuid", "_payload", "_seconds", "attempts", "group", "key", "tried")
+    __slots__ = (
+        "_balancer",
+        "_begun",
+        "_clock",
+        "_event_uuid",
+        "_payload",
+        "_seconds",
+        "attempts",
+        "group",
+        "key",
+        "tried",
+    )
 
     def __init__(self, balancer: LoadBalancer, clock: Clock, payload: Any, seconds: float) -> None:
         self._balancer = balancer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -11,12 +11,14 @@ import msgspec
 
 from shoal.errors import InfoError, PayloadError, nearest
 from shoal.kernel.payload import checked
+from shoal.services.schema import json_schema
 
 __all__ = ["AgentInfo", "AgentRecord", "AgentType"]
 
 NAME_CHARS = 90
 WORD_CHARS = 100
 WORDS = 64
+SCHEMAS = ("request_schema", "response_schema", "control_schema")
 
 
 class AgentType(StrEnum):
@@ -94,6 +96,16 @@ class AgentInfo(msgspec.Struct, frozen=True):
         if faults or found:
             raise InfoError([*faults, *found])
         return cls(**read)
+
+    def to_data(self) -> dict[str, Any]:
+        """Return it as JSON values, the schemas as JSON Schemas; ``of`` makes an AgentInfo of it again."""
+        schemas = {name: None if kind is None else json_schema(kind) for name, kind in self._schemas()}
+        data: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(self, **schemas))
+        return data
+
+    def _schemas(self) -> Iterator[tuple[str, Any]]:
+        for name in SCHEMAS:
+            yield name, getattr(self, name)
 
     def has(self, capability: str) -> bool:
         """Tell whether it has the word, without regard to case and to blanks around it."""
@@ -212,6 +224,18 @@ def _exclusive(value: Any) -> bool:
     return value
 
 
+def _schema(value: Any) -> Any:
+    if value is None:
+        return None
+    if isinstance(value, dict):
+        try:
+            checked(value, "it")
+        except PayloadError as error:
+            raise ValueError(str(error)) from None
+    json_schema(value)
+    return value
+
+
 def _sendable(text: str) -> str:
     try:
         text.encode()
@@ -228,4 +252,5 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "metadata": _metadata,
     "control_from": _control_from,
     "exclusive": _exclusive,
+    **dict.fromkeys(SCHEMAS, _schema),
 }

@@ -6,7 +6,7 @@ so that every violation is told, in the same words for the three.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -112,13 +112,15 @@ class _Lister:
         self._json = schema
         self._validator: Any = None
 
-    def all(self, value: Any, own: list[Violation]) -> _Violations:
+    def all(self, value: Any, own: Iterable[Violation]) -> _Violations:
         try:
             self._validator = self._validator or load_validator(self._json)
         except MissingExtraError:
-            return _Violations(own)
+            return _Violations(list(own))
         found = list_violations(self._validator, value)
-        found += [each for each in own if not any(_overlap(each["path"], known["path"]) for known in found)]
+        for each in own:
+            if not any(_overlap(each["path"], known["path"]) for known in found):
+                found.append(each)
         return _Violations(sorted(found, key=lambda each: each["path"]))
 
 
@@ -145,12 +147,28 @@ def _msgspec(kind: Any, lister: _Lister) -> Callable[[Any], Any]:
         try:
             return msgspec.convert(value, kind)
         except msgspec.ValidationError as error:
-            text, _, place = str(error).rpartition(" - at `$")
-            path = place.rstrip("`").removeprefix(".") if text else ""
-            message = _MSGSPEC_FORMATS.get(text, text) or str(error)
-            return lister.all(value, [{"path": path, "message": message}])
+            return lister.all(value, [_own(error), *_by_field(value, kind)])
 
     return convert
+
+
+def _own(error: msgspec.ValidationError, field: str = "") -> Violation:
+    text, _, place = str(error).rpartition(" - at `$")
+    path = place.rstrip("`").partition("[...]")[0] if text else ""  # [...]: under some key
+    message = text or str(error)
+    return {"path": f"{field}{path}".removeprefix("."), "message": _MSGSPEC_FORMATS.get(message, message)}
+
+
+def _by_field(value: Any, kind: Any) -> Iterator[Violation]:
+    """Look at each field of a Struct alone: msgspec tells the first fault only, and its JSON Schema knows no times."""
+    if not (isinstance(value, dict) and isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
+        return
+    for field in msgspec.structs.fields(kind):
+        if field.encode_name in value:
+            try:
+                msgspec.convert(value[field.encode_name], field.type)
+            except msgspec.ValidationError as error:
+                yield _own(error, path_text([field.encode_name]))
 
 
 def _is_pydantic(kind: Any) -> bool:

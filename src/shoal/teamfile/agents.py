@@ -217,9 +217,14 @@ class _Reader:
         isolation = member.about.isolation
         if isolation != Isolation.INLINE and member.kit.python:
             self._faults.add((*place, "tools"), f"tools: 'python' is for agents that are inline, not in {isolation}")
-        real = needs_network(Kit(), member.about.model)
-        if isolation in WALLS and real and not keyed:
+        if isolation not in WALLS:
+            return
+        others = [*member.agents[0].fallback, *([cheap] if (cheap := member.agents[0].cheap_model) else [])]
+        if needs_network(Kit(), member.about.model) and not keyed:
             text = f"isolation={isolation!r}: the environment's keys are not there: name its key with api_key_env"
+            self._faults.add((*place, "isolation"), text)
+        elif any(needs_network(Kit(), other) for other in others):
+            text = f"isolation={isolation!r}: other models have no key there: leave out fallback and cheap_model"
             self._faults.add((*place, "isolation"), text)
 
 

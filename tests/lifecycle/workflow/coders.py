@@ -129,6 +129,33 @@ def workspace(setting: Setting) -> Made:
     return made(setting, replies, ROLES, TASK, runner=runner_of(setting))
 
 
+def too_many(setting: Setting) -> Made:
+    """Two steps that hand in more files than can be run together."""
+    expected = {"tests": "all passing"}
+    plan = [
+        {"title": "Data", "owner": "Developer"},
+        {"title": "Write sign", "owner": "Developer", "depends_on": [1], "expected_output": expected},
+    ]
+    test = "def test_it():\n    assert True\n"
+    replies: Replies = {
+        "Lead": planned(plan),
+        "Developer": _second_begins_anew(
+            files_reply({f"data{number}.txt": "x\n" for number in range(199)}),
+            [files_reply({"test_a.py": test, "test_b.py": test}), files_reply({"test_a.py": test})],
+        ),
+    }
+    return made(setting, replies, {"Developer": "Developer"}, TASK, runner=runner_of(setting))
+
+
+def _second_begins_anew(first: str, second: Sequence[str]) -> list[Any]:
+    """Return replies of an agent without a workspace in its first step, and with one in its second."""
+
+    def of(number: int) -> Callable[[ModelRequest], Any]:
+        return lambda request: first if '"description": "Data"' in request.messages[0].content else second[number]
+
+    return [of(number) for number in range(len(second))]
+
+
 def _attack(name: str) -> Callable[[Setting], Made]:
     def team(setting: Setting) -> Made:
         code = ATTACKS[name].replace("OUTSIDE", str(setting.log.parent))

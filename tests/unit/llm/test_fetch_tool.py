@@ -124,13 +124,13 @@ def test_redirects_stay_on_the_host(servers: tuple[Server, Server]) -> None:
             "http://[::1",
             "ftp://{host}/",
         ),
-        "http://{host}.evil.example/",
+        *("http://{host}.evil.example/", "http://evil.example:{port}/", "http://localhost:{port}/"),
     ],
 )
 def test_other_addresses_are_refused_before_anything_is_sent(servers: tuple[Server, Server], url: str) -> None:
     server, other = servers
     with pytest.raises(ToolError, match=r"nothing else may be fetched|is no address"):
-        fetch(server, url.format(host=server.url.removeprefix("http://")))
+        fetch(server, url.format(host=server.url.removeprefix("http://"), port=server.server_port))
     assert server.seen == other.seen == []
 
 

@@ -172,6 +172,10 @@ def test_they_stand_in_the_order_of_the_file(tmp_path: Path) -> None:
             f'[team]\npattern = "team"\n{AGENTS}[agents.D]\nmodel = "openai:gpt-5-mini"\nisolation = "bubblewrap"\n',
             "isolation='bubblewrap': the environment's keys are not there: name its key with api_key_env",
         ),
+        (
+            f'[team]\npattern = "team"\n{AGENTS}isolation = "bubblewrap"\nfallback = ["openai:gpt-5-mini"]\n',
+            "line 9: [agents.C] isolation='bubblewrap': other models have no key there",
+        ),
         (f'[team]\npattern = "team"\nstore = "postgre://x"\n{AGENTS}', "line 3: [team] store: "),
         (
             f'[team]\npattern = "team"\n{AGENTS}settings = {{ a = {{ api_key = "{KEY}" }} }}\n',
