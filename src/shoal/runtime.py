@@ -50,6 +50,7 @@ from shoal.store import open_store
 if TYPE_CHECKING:
     from shoal.llm import ChatStream
     from shoal.orchestration.workflow.delivery import CodeRunner
+    from shoal.services.services import Services
 
 __all__ = [
     "AgentContext",
@@ -259,6 +260,13 @@ class AgentRuntime(Verbs):
     def shared(self) -> SharedStore:
         """Small durable values shared by all."""
         return SharedStore(self._here.shared.by("runtime"))
+
+    @property
+    def services(self) -> Services:
+        """Services: agents that are found by what they can do, asked and controlled."""
+        from shoal.services.services import services_of
+
+        return services_of(self._here)
 
     # -- runs
 

@@ -11,6 +11,7 @@ from shoal import Budget, load_team
 from shoal.teamfile.agents import AGENT_KEYS
 from shoal.teamfile.patterns import PATTERNS
 from tests.examples.programs import ROOT
+from tests.support.modules import own_modules
 
 PAGE = ROOT / "docs" / "how-to" / "team-files.md"
 REFERENCE = ROOT / "docs" / "reference" / "team-file.md"
@@ -23,7 +24,8 @@ def test_the_whole_file_loads_and_says_what_the_page_says(tmp_path: Path, monkey
     (tmp_path / "docs").mkdir()
     (tmp_path / "tools.py").write_text("def lookup(word: str) -> str:\n    'Look up.'\n    return word\n")
     (tmp_path / "team.toml").write_text(text)
-    team = load_team(tmp_path / "team.toml")
+    with own_modules(tmp_path):
+        team = load_team(tmp_path / "team.toml")
     assert (team.name, team.pattern, team.report) == ("auth", "orchestrator", "auth-report.md")
     assert team.budget == Budget(max_cost=2.0, max_seconds=7200.0)
     assert list(team.agents) == ["Lead", "Researcher", "Developer", "Reviewer"]

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from shoal.orchestration.workflow.config import OrchestratorConfig
 from shoal.orchestration.workflow.orchestrator import Orchestrator
 from tests.llm_server import LlmServer, failing, say
 from tests.support.levels import chosen, need
+from tests.support.modules import own_modules
 
 Run = Callable[..., Any]
 
@@ -41,6 +42,13 @@ SCRIPT = {
     "C": ['[{"worker": "A", "task": "do it"}]', "[]", "c2"],
     "D": ["d0"],
 }
+
+
+@pytest.fixture(autouse=True)
+def modules_of_this_test(tmp_path: Path) -> Iterator[None]:
+    """Forget the modules of its folder."""
+    with own_modules(tmp_path):
+        yield
 
 
 def write(folder: Path, pattern: str, options: str = "", agents: str = "", last: str = "", model: str = "") -> Path:

@@ -108,7 +108,11 @@ class ProcessError(AgentError, RuntimeError):
 
 
 class DeadAgentError(AgentError, ConnectionError):
-    """The agent is not there to answer. ``reason``: not_running, stopped, died or node_lost."""
+    """The agent is not there to answer. ``reason``: not_running, draining, stopped, cancelled (its time to drain was over),
+    died or node_lost. ``began`` False: it surely has not begun with what it was asked.
+    """
+
+    began = True
 
     def __init__(
         self,
@@ -118,9 +122,11 @@ class DeadAgentError(AgentError, ConnectionError):
         exit_code: int | None = None,
         agent_id: str | None = None,
         name: str | None = None,
+        began: bool = True,
     ) -> None:
         self.reason = reason
         self.exit_code = exit_code
+        self.began = began and reason not in ("not_running", "draining")
         super().__init__(text, agent_id=agent_id, name=name)
 
 

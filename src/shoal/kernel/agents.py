@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypedDict, Unpack
 
 import msgspec
 
@@ -19,6 +19,7 @@ from shoal.errors import (
 from shoal.kernel.agent import AgentInstance, AgentStatus, AgentVerb, Isolation, RestartPolicy
 from shoal.kernel.behaviour import check_source
 from shoal.kernel.cells import Cells
+from shoal.kernel.hooks import hand_over
 from shoal.kernel.limits import ResourceLimit
 from shoal.kernel.payload import checked
 from shoal.kernel.registration import Options, Registration, check_name, restart_policy, words
@@ -95,6 +96,7 @@ class Agents:
         )
         stored = await env.store.agents.register(instance, now=now)
         self._registrations[stored.agent_id] = Registration(source, copy, chosen, stored)
+        env.bus.ring("agents", stored.agent_id)
         return stored.agent_id
 
     async def adopt(self, earlier: Registration) -> None:
@@ -149,6 +151,7 @@ class Agents:
             self._cells.restarts.forget(registration)
             self._cells.places.fill_soon()
         await self._tasks.stop_cancelled(cancelled)
+        self._env.bus.ring("agents", agent_id)
         return agent_id
 
     def _mine(self, address: str) -> Registration:
@@ -207,6 +210,36 @@ class Agents:
                     await advance(self._env, registration, AgentVerb.STOPPED)
         self._cells.places.fill_soon()
 
+    async def drain(self, address: str, grace_seconds: float = 10.0) -> None:
+        """End an agent when it has done what it was asked before: new requests are refused, tasks that wait go elsewhere.
+
+        What is not done within *grace_seconds* is cut short: who waits for it gets DeadAgentError with reason cancelled.
+        A stop meanwhile ends the wait.
+        """
+        self._env.check_running()
+        registration = self._mine(address)
+        self._cells.restarts.forget(registration)
+        await self._env.see_through(self._drain(registration, grace_seconds), f"drain {registration.name}")
+
+    async def _drain(self, registration: Registration, grace: float) -> None:
+        async with registration.lock:
+            cell = await self._cells.begin_drain(registration)
+        if cell is not None:
+            await self._cells.drained(cell, grace)
+        await self._stop(registration, 0.0)
+
+    async def control(self, address: str, order: Mapping[str, Any], timeout_seconds: float = 30.0) -> Any:
+        """Hand an order to an agent's ``on_control`` and return its answer: beside its tasks and messages, also in a pause.
+
+        Raises AgentStateError when it is not alive or stands frozen, NoHandlerError, TimeoutError, what the hook raises.
+        """
+        self._env.check_running()
+        registration = self._mine(address)
+        cell = registration.cell
+        if cell is None or cell.closing or cell.frozen:
+            self._refuse(registration, "control")
+        return await hand_over(cell, order, timeout_seconds)
+
     async def pause(self, address: str, timeout_seconds: float = 5.0) -> None:
         """Hold an agent at its next safe point; its state, mail and status are on disk when this returns."""
         self._env.check_running()
@@ -234,18 +267,21 @@ class Agents:
             self._check_status(registration, AgentStatus.PAUSED, "resume")
             await self._cells.resume(registration)
 
+    def _check_status(self, registration: Registration, needed: AgentStatus, verb: str) -> None:
+        if registration.instance.status is not needed:
+            self._refuse(registration, verb)
+
     @staticmethod
-    def _check_status(registration: Registration, needed: AgentStatus, verb: str) -> None:
+    def _refuse(registration: Registration, verb: str) -> NoReturn:
         status = registration.instance.status
-        if status is not needed:
-            article = "an" if status[0] in "aeiou" else "a"
-            raise AgentStateError(
-                f"cannot {verb} {article} {status} agent",
-                status=status,
-                operation=verb,
-                agent_id=registration.agent_id,
-                name=registration.name,
-            )
+        article = "an" if status[0] in "aeiou" else "a"
+        raise AgentStateError(
+            f"cannot {verb} {article} {status} agent",
+            status=status,
+            operation=verb,
+            agent_id=registration.agent_id,
+            name=registration.name,
+        )
 
     # -- look
 

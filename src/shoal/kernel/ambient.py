@@ -6,7 +6,7 @@ An agent's code, and a pattern that ``runtime.run`` carries out, have an ambient
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from typing import Any, Protocol
 
@@ -52,14 +52,16 @@ class TaskRun(Protocol):
 class AgentAmbient:
     """The ambient of an agent's code: the verbs of its link, for the invocation under way.
 
-    ``runs`` has the runs of the tasks that are being executed, by invocation, where there are any.
+    ``runs`` has the runs of the tasks that are being executed, by invocation, where there are any. ``run_sync`` runs
+    synchronous code of the present invocation where it may block, so that a pause and a time-out know of it.
     """
 
-    __slots__ = ("clock", "link", "runs", "shared")
+    __slots__ = ("clock", "link", "run_sync", "runs", "shared")
 
-    def __init__(self, clock: Clock, link: Link) -> None:
+    def __init__(self, clock: Clock, link: Link, run_sync: Callable[..., Awaitable[Any]]) -> None:
         self.clock: Clock = clock
         self.link = link
+        self.run_sync = run_sync
         self.shared: dict[str, Any] = {}
         self.runs: dict[str, TaskRun] = {}
 

@@ -18,7 +18,7 @@ from shoal.kernel.usage import Usage, pico_of
 
 __all__ = ["HOOKS", "Behaviour", "chat_output", "check_source", "describe", "takes_tasks"]
 
-HOOKS = ("on_start", "on_stop", "on_pause", "on_resume", "on_error")
+HOOKS = ("on_start", "on_stop", "on_pause", "on_resume", "on_error", "on_control")
 
 RunSync = Callable[..., Awaitable[Any]]
 """``await run_sync(fn, *args)`` runs a synchronous function where it may block."""

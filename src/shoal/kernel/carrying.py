@@ -10,7 +10,9 @@ import msgspec
 from shoal.errors import (
     ApprovalRequiredError,
     BudgetExceededError,
+    IsolationUnavailableError,
     LeaseLostError,
+    MissingExtraError,
     RunChangedError,
     StoreError,
     UnpricedModelError,
@@ -26,8 +28,12 @@ __all__ = ["Runnable", "carry", "end_of", "end_of_failure", "let_go", "result_fr
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
-_MAY_GO_ON = (RunChangedError, BudgetExceededError, UnpricedModelError, ApprovalRequiredError)
-"""After these a run is not finished: the same id goes on with another program, a larger budget, or somebody to ask."""
+_MAY_GO_ON = (
+    *(RunChangedError, BudgetExceededError, UnpricedModelError, ApprovalRequiredError),
+    *(IsolationUnavailableError, MissingExtraError),
+)
+"""After these a run is not finished: the same id goes on with another program, a larger budget, somebody to ask, or on a
+machine that has what is missing."""
 
 
 class Runnable(Protocol[R_co]):

@@ -56,6 +56,7 @@ class Cell:
         "closing",
         "consecutive_errors",
         "dead",
+        "drained",
         "entries",
         "env",
         "frozen",
@@ -88,6 +89,7 @@ class Cell:
         self.paused = False
         self.closing = False
         self.dead = False
+        self.drained: asyncio.Future[None] | None = None  # it takes no new requests; ends when it has none left
         self.frozen = False
         self.starting = True
         self.consecutive_errors = 0
@@ -133,6 +135,15 @@ class Cell:
     def leave(self, entry: Entry) -> None:
         """End an invocation: what it still tries has no effect."""
         self.entries.pop(entry.invocation.invocation_id, None)
+        if self.drained is not None:
+            self.look_drained()
+
+    def look_drained(self) -> None:
+        """Tell whoever waits for it that a draining cell has nothing left to do."""
+        drained, inbox = self.drained, self.inbox
+        if drained is None or drained.done() or self.entries or inbox.mailbox or inbox.parked:
+            return
+        drained.set_result(None)
 
     def give_up(self, entry: Entry) -> None:
         """Let nothing count that the invocation still does."""

@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from shoal.errors import DeadAgentError
 from shoal.kernel.agent import AgentVerb
 from shoal.kernel.departure import Departure, Departures
 from shoal.kernel.event import EventType, Fact
@@ -91,6 +93,27 @@ class Cells:
         assert registration.cell is not None
         with self._under_way():
             await self._holding.resume(registration, registration.cell)
+
+    async def begin_drain(self, registration: Registration) -> Cell | None:
+        """Let an agent take nothing new; None when there is nothing to wait for. Raises what ``advance`` raises."""
+        cell = registration.cell
+        if cell is None or cell.closing:
+            return None
+        if cell.paused:
+            await self.resume(registration)  # what it has accepted is in the store
+        if cell.drained is None:
+            await self._departures.begin_drain(registration, cell)
+        return cell
+
+    async def drained(self, cell: Cell, grace: float) -> None:
+        """Return when a draining cell has nothing left; what is left after *grace* seconds is refused."""
+        assert cell.drained is not None
+        cell.look_drained()
+        try:
+            async with self._env.clock.timeout(self._env.within(grace)):
+                await asyncio.shield(cell.drained)
+        except TimeoutError:
+            cell.inbox.fail_asks(partial(_cut_short, cell))
 
     async def shut(self, registration: Registration, timeout: float = 0.0) -> None:
         """End a living agent: its attempts have *timeout* seconds, then the grace to clean up, and go back to
@@ -234,6 +257,11 @@ class Cells:
             if cell is not None:
                 last = None if cell.paused else AgentVerb.STOPPED
                 await self._departures.depart(registration, cell, Departure(last=last))
+
+
+def _cut_short(cell: Cell, began: bool) -> DeadAgentError:
+    text = f"Agent {cell.name!r} drained, and its time was over"
+    return DeadAgentError(text, reason="cancelled", agent_id=cell.agent_id, name=cell.name, began=began)
 
 
 def _limit_facts(cell: Cell, exit: Exit) -> tuple[Fact, ...]:

@@ -84,7 +84,7 @@ class Departures:
         if code_gone:
             self._post.remove(cell, self._post.dead(cell))
         else:
-            cell.inbox.refuse_waiting(self._post.dead(cell))
+            cell.inbox.refuse_waiting(self._post.dead(cell, began=False))
 
     async def _announce(self, registration: Registration, cell: Cell) -> None:
         """Tell the store that an agent is stopping; while it does not hear, nothing has begun."""
@@ -97,6 +97,17 @@ class Departures:
             await write(self._env, registration, AgentVerb.STOP)
         except StoreError:
             cell.closing = was_closing
+            self._scheduler.add(cell)
+            raise
+
+    async def begin_drain(self, registration: Registration, cell: Cell) -> None:
+        """Let a cell take nothing new, and tell the store that it is stopping. Raises what ``advance`` raises."""
+        cell.drained = asyncio.get_running_loop().create_future()
+        self._scheduler.remove(cell)
+        try:
+            await advance(self._env, registration, AgentVerb.STOP)
+        except BaseException:
+            cell.drained = None
             self._scheduler.add(cell)
             raise
 
@@ -139,6 +150,8 @@ class Departures:
         """End what is left of a cell: its code, its address, its mail."""
         env = self._env
         cell.closing = cell.dead = True
+        if cell.drained is not None and not cell.drained.done():
+            cell.drained.set_result(None)
         registration.cell = None
         self._places.leave(registration)
         self._scheduler.remove(cell)

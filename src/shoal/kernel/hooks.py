@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from shoal.errors import AgentError
+from shoal.errors import AgentError, NoHandlerError
 from shoal.kernel.ending import run_bounded
 from shoal.kernel.env import LEAST_SECONDS
 from shoal.kernel.failure import Failure
@@ -13,7 +14,7 @@ from shoal.kernel.failure import Failure
 if TYPE_CHECKING:
     from shoal.kernel.cell import Cell
 
-__all__ = ["STOP_HOOK_SECONDS", "run_hook", "run_on_stop"]
+__all__ = ["STOP_HOOK_SECONDS", "hand_over", "run_hook", "run_on_stop"]
 
 STOP_HOOK_SECONDS = 5.0
 
@@ -44,6 +45,13 @@ async def run_hook(cell: Cell, hook: str, argument: Any = None, *, seconds: floa
         raise
     finally:
         cell.leave(entry)
+
+
+async def hand_over(cell: Cell, order: Mapping[str, Any], seconds: float) -> Any:
+    """Hand an order to an agent's ``on_control`` and return what it answers. Raises NoHandlerError."""
+    if "on_control" not in cell.abilities.hooks:
+        raise NoHandlerError(f"Agent {cell.name!r} has no on_control")
+    return await run_hook(cell, "on_control", dict(order), seconds=seconds)
 
 
 async def run_on_stop(cell: Cell) -> None:

@@ -40,6 +40,7 @@ class Inbox:
         "_wanted",
         "_withdrawn",
         "asks",
+        "limit",
         "mailbox",
         "parked",
     )
@@ -48,8 +49,9 @@ class Inbox:
         self._cell = cell
         self._env = cell.env
         self._post = cell.post
-        limit = self._env.limits.message_queue_max_size
-        self.mailbox = Mailbox(cell.name, limit, self._env.clock.now, self._expired)
+        own = cell.registration.options.limits.message_queue_max_size
+        self.limit = self._env.limits.message_queue_max_size if own is None else own
+        self.mailbox = Mailbox(cell.name, self.limit, self._env.clock.now, self._expired)
         self.asks: dict[str, Answer] = {}  # by message id: who waits for this agent's answer
         self.parked = 0  # plain messages that wait in the store
         self._direct = False  # nothing is in the store or on its way there: plain mail goes into the mailbox
@@ -65,7 +67,7 @@ class Inbox:
         """Take a message (``Receiver``)."""
         cell = self._cell
         if cell.closing:
-            raise self._stopping()
+            raise self._gone()
         try:
             if not self._direct and (message.message_type != "response" or cell.paused):
                 return self._park(message)
@@ -89,7 +91,7 @@ class Inbox:
         cell = self._cell
         try:
             if cell.closing:
-                raise self._stopping()
+                raise self._gone()
             if not cell.abilities.takes_messages:
                 raise NoHandlerError(f"Agent {cell.name!r} has no on_message, so it can never answer")
             self._admit(message, future)
@@ -105,6 +107,8 @@ class Inbox:
             if message.chain and any(invocation_id in cell.entries for invocation_id in message.chain):
                 cell.lane.start_beside(message)
                 return
+            if cell.drained is not None:
+                raise self._gone("draining")
             if not cell.lane.free() and (cycle := find_cycle(cell, message)):
                 self._post.asking.deadlock(cycle)
                 raise DeadlockError(cycle)
@@ -132,17 +136,16 @@ class Inbox:
             if not self._direct:
                 self._withdrawn[message.message_id] = None
 
-    def _stopping(self) -> DeadAgentError:
-        cell = self._cell
+    def _gone(self, reason: str = "stopped") -> DeadAgentError:
+        cell, what = self._cell, "draining" if reason == "draining" else "stopping"
         return DeadAgentError(
-            f"Agent {cell.name!r} is stopping", reason="stopped", agent_id=cell.agent_id, name=cell.name
+            f"Agent {cell.name!r} is {what}", reason=reason, agent_id=cell.agent_id, name=cell.name, began=False
         )
 
     @property
     def full(self) -> bool:
         """Tell whether it takes no more mail: what waits in the mailbox and, to come behind it, in the store."""
-        limit = self._env.limits.message_queue_max_size
-        return limit is not None and len(self.mailbox) + self.parked >= limit
+        return self.limit is not None and len(self.mailbox) + self.parked >= self.limit
 
     # -- handlers
 
@@ -160,7 +163,7 @@ class Inbox:
     def _park(self, message: AgentMessage) -> asyncio.Future[None]:
         """Send a message to the disk, where it takes its place now; its sender hears when it is there."""
         if self.full:
-            raise MailboxFullError([self._cell.name], self._env.limits.message_queue_max_size or 0)
+            raise MailboxFullError([self._cell.name], self.limit or 0)
         env = self._env
         put = asyncio.ensure_future(
             env.store.mail.put([self._cell.agent_id], message, now=env.clock.now(), node_id=env.node_id)
@@ -277,16 +280,20 @@ class Inbox:
 
     def refuse_waiting(self, error: BaseException) -> None:
         """Tell those whose question no handler has begun that none will."""
-        begun = {entry.message.message_id for entry in self._cell.entries.values() if entry.message is not None}
+        begun = self._begun()
         for message_id, future in list(self.asks.items()):
             if message_id not in begun and not future.done():
                 future.set_exception(error)
 
-    def fail_asks(self, error: Callable[[], BaseException]) -> None:
-        """Tell all who wait for an answer that there will be none."""
-        for future in list(self.asks.values()):
+    def _begun(self) -> set[str]:
+        return {entry.message.message_id for entry in self._cell.entries.values() if entry.message is not None}
+
+    def fail_asks(self, error: Callable[[bool], BaseException]) -> None:
+        """Tell all who wait for an answer that there will be none; *error* is told whether a handler has begun."""
+        begun = self._begun()
+        for message_id, future in list(self.asks.items()):
             if not future.done():
-                future.set_exception(error())
+                future.set_exception(error(message_id in begun))
 
 
 def _refuse(future: Answer, parked: asyncio.Future[None]) -> None:

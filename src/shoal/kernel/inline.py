@@ -78,7 +78,7 @@ class InlineHandle:
             node_id=spec.node_id,
         )
         self._behaviour: Behaviour | None = None
-        self._ambient = AgentAmbient(clock, gated_link)
+        self._ambient = AgentAmbient(clock, gated_link, self._in_thread)
         self._home = contextvars.copy_context()  # of each message: many are handled in one asyncio task
         self._home.run(current_ambient.set, self._ambient)
         self._jobs: dict[str, Callable[[], Any]] = {}

@@ -33,7 +33,9 @@ class Lane:
         if self.entry is not None and len(self._more) >= self._most:
             return False
         cell = self._cell
-        return not (cell.paused or cell.starting or cell.closing) and cell.abilities.takes_messages
+        if cell.paused or cell.starting or cell.closing or cell.handle.exited.done():
+            return False
+        return cell.abilities.takes_messages
 
     @property
     def blocker(self) -> Entry | None:

@@ -54,9 +54,12 @@ class CellLink:
         if verb in RUN_VERBS:
             return RUN_VERBS[verb](cell, entry, **args)
         carry_out = _VERBS.get(verb)
-        if carry_out is None:
+        if carry_out is not None:
+            return carry_out(self, cell, entry, **args)
+        of_wing = self._env.verbs.get(verb)
+        if of_wing is None:
             raise ValueError(f"unknown verb {verb[:80]!r}")
-        return carry_out(self, cell, entry, **args)
+        return of_wing(cell, entry, **args)
 
     def is_stopping(self) -> bool:
         """Tell whether the present work is to end."""

@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
+from typing import Any
 
 from shoal.errors import DeadAgentError, LeaseLostError, RuntimeStoppingError
 from shoal.kernel.agents import Agents
@@ -60,6 +61,7 @@ class Node:
         self._started = 0.0
         self._joined = False
         self._undo: list[Callable[[], object]] = []
+        self.rooms: dict[str, Any] = {}  # what wings keep with a node, by names of their own
         waiting = Waiting(env)
         self.scheduler = Scheduler(env, waiting)
         self.post = Post(env)
@@ -81,6 +83,10 @@ class Node:
         self.takeover = Takeover(env, self.scheduler, self.post, kill_orphan)
         self.maintenance = Maintenance(env, self, waiting)
         self._watchdog = Watchdog(env)
+
+    def at_end(self, undo: Callable[[], object]) -> None:
+        """Have *undo* called when the node ends."""
+        self._undo.append(undo)
 
     # -- start
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +50,7 @@ class Post:
         if self.cells.get(cell.agent_id) is cell:
             del self.cells[cell.agent_id]
             self._ids.pop(cell.name, None)
-        cell.inbox.fail_asks(lambda: error)
+        cell.inbox.fail_asks(lambda began: error if began else _unbegun(error))
         self.env.bus.detach(cell.agent_id, error)
         self.asking.gone(cell.agent_id, error)
         code = "" if error.exit_code is None else str(error.exit_code)
@@ -61,12 +62,16 @@ class Post:
             return address
         return self._ids.get(address) or self.env.store.agents.get(address).agent_id
 
-    def dead(self, cell: Cell) -> DeadAgentError:
-        """Return the error that says how this cell ended."""
+    def dead(self, cell: Cell, *, began: bool = True) -> DeadAgentError:
+        """Return the error that says how this cell ended; *began*: whether it may have begun with what it was asked."""
         exit = cell.handle.exited.result() if cell.handle.exited.done() else None
         if exit is None or exit.reason == "stopped":
             return DeadAgentError(
-                f"Agent {cell.name!r} was stopped", reason="stopped", agent_id=cell.agent_id, name=cell.name
+                f"Agent {cell.name!r} was stopped",
+                reason="stopped",
+                agent_id=cell.agent_id,
+                name=cell.name,
+                began=began,
             )
         return DeadAgentError(
             f"Agent {cell.name!r} died (exit code {exit.exit_code})",
@@ -74,6 +79,7 @@ class Post:
             exit_code=exit.exit_code,
             agent_id=cell.agent_id,
             name=cell.name,
+            began=began,
         )
 
     # -- sending
@@ -245,6 +251,12 @@ class Post:
     def note(self, fact: Fact) -> None:
         """Write an event, soon."""
         self.env.spawn(_done(self.env.store.events.append([fact], now=self.env.clock.now())), "event")
+
+
+def _unbegun(error: DeadAgentError) -> DeadAgentError:
+    told = copy.copy(error)
+    told.began = False
+    return told
 
 
 async def _done(work: Awaitable[None]) -> None:

@@ -18,6 +18,7 @@ async def advance(env: Env, registration: Registration, verb: AgentVerb, **field
     """Record one verb on an agent; *fields* are those of ``AgentChange``. Raises what ``AgentStore.advance`` raises."""
     change = AgentChange(agent_id=registration.agent_id, verb=verb, node_id=env.node_id, **fields)
     registration.instance = await env.store.agents.advance(change, now=env.clock.now())
+    env.bus.ring("agents", registration.agent_id)
     return registration.instance
 
 

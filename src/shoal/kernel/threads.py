@@ -7,13 +7,13 @@ import ctypes
 import functools
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from typing import Any, TypeVar
 
 from shoal.kernel.failure import as_ordinary
 
-__all__ = ["DaemonPool", "Interrupted", "interrupt_thread", "withdraw_interrupt"]
+__all__ = ["DaemonPool", "Interrupted", "interrupt_thread", "lent_thread", "withdraw_interrupt"]
 
 T = TypeVar("T")
 
@@ -52,6 +52,24 @@ class _Worker(threading.Thread):
 Job = Callable[[], Any]
 
 
+@contextlib.contextmanager
+def lent_thread() -> Iterator[None]:
+    """Let another job have this thread's place in its pool while it waits for what may need a thread itself.
+
+    As ``ManagedBlocker`` of Java's ForkJoinPool. In a thread of no pool it does nothing.
+    """
+    worker = threading.current_thread()
+    pool = worker.pool if isinstance(worker, _Worker) else None
+    if pool is None:
+        yield
+        return
+    pool.lend(1)
+    try:
+        yield
+    finally:
+        pool.lend(-1)
+
+
 class DaemonPool(Executor):
     """At most *limit* threads, made when needed. They are daemons: one stuck in C never holds up the end of the program.
 
@@ -78,11 +96,21 @@ class DaemonPool(Executor):
             if self._idle >= len(self._jobs) or len(self._workers) >= self._limit:
                 self._changed.notify()
             else:
-                self._made += 1
-                worker = _Worker(self, self._made)
-                self._workers.add(worker)
-                worker.start()
+                self._hire()
         return future
+
+    def _hire(self) -> None:
+        self._made += 1
+        worker = _Worker(self, self._made)
+        self._workers.add(worker)
+        worker.start()
+
+    def lend(self, places: int) -> None:
+        """Change how many threads there may be: one of them waits, or waits no more."""
+        with self._changed:
+            self._limit += places
+            if self._idle < len(self._jobs) and len(self._workers) < self._limit:
+                self._hire()
 
     def interrupt(self, job: Job) -> bool:
         """Raise Interrupted in the thread that runs *job*; False when none does."""

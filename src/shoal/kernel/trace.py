@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from shoal.kernel.failure import Failure
 from shoal.kernel.ports import Clock
 
 __all__ = [
@@ -65,7 +66,7 @@ class DoneSpan(msgspec.Struct, frozen=True):
 current_span: ContextVar[Span | None] = ContextVar("shoal_span", default=None)
 """The span under way in this asyncio task or thread."""
 
-_listeners: tuple[Callable[[DoneSpan], object], ...] = ()
+_listeners: dict[object, Callable[[DoneSpan], object]] = {}
 
 
 def listen_to_spans(listener: Callable[[DoneSpan], object]) -> Callable[[], None]:
@@ -73,13 +74,11 @@ def listen_to_spans(listener: Callable[[DoneSpan], object]) -> Callable[[], None
 
     It must not block. An error of it is logged, and changes nothing for the work that the span is about.
     """
-    global _listeners
-    mine = (listener,)
-    _listeners += mine
+    key = object()
+    _listeners[key] = listener
 
     def stop() -> None:
-        global _listeners
-        _listeners = tuple(each for each in _listeners if each is not listener)
+        _listeners.pop(key, None)
 
     return stop
 
@@ -164,9 +163,9 @@ class Entered:
             self._started or ended,
             ended,
             self._attributes,
-            None if error is None else f"{type(error).__name__}: {error}",
+            None if error is None else Failure.brief(error).text,
         )
-        for listener in _listeners:
+        for listener in list(_listeners.values()):
             try:
                 listener(done)
             except Exception:

@@ -119,6 +119,7 @@ class Agent(Generic[T]):
     _conversations: Conversations = field(init=False, repr=False)
     _streams: Streams = field(init=False, repr=False)
     _ordinals: itertools.count[int] = field(init=False, repr=False)
+    _origin: Agent[Any] = field(init=False, repr=False)  # of forks that keep the name: their replies are counted together
 
     def __post_init__(self) -> None:
         check_agent(self)
@@ -132,6 +133,7 @@ class Agent(Generic[T]):
             "_conversations": Conversations(self.name, self.store),
             "_streams": Streams(),
             "_ordinals": itertools.count(),
+            "_origin": self,
         }
         for name, value in made.items():
             object.__setattr__(self, name, value)
@@ -209,7 +211,7 @@ class Agent(Generic[T]):
         talk = conversation or self._conversation(scope, thread, outside)
         gate = present_gate()
         calling = self.calling if gate is None else self.calling._replace(gate=gate)
-        ordinals = self._ordinals if outside else scope.run.notes.setdefault((self, "ordinals"), itertools.count())
+        ordinals = self._ordinals if outside else scope.run.notes.setdefault((self._origin, "ordinals"), itertools.count())
         turn = Turn(self, calling, scope, Question(message, thread[0], talk, outside), ordinals.__next__, telling)
         return await turn.run()
 
@@ -245,7 +247,10 @@ class Agent(Generic[T]):
         for name in changes:
             if name not in known:
                 raise TypeError(f"an Agent has no field {name[:80]!r}{nearest(name, known)}")
-        return replace(self, **changes)
+        made = replace(self, **changes)
+        if made.name == self.name and made.model is self.model:
+            object.__setattr__(made, "_origin", self._origin)
+        return made
 
     async def reset(self, user_id: str = "default", thread_id: str | None = None) -> None:
         """Forget a conversation."""

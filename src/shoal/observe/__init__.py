@@ -1,1 +1,1 @@
-"""Listeners: logs and Prometheus text. Nothing in the core depends on them; without this folder it behaves the same."""
+"""Listeners: logs, spans, Prometheus text. Nothing in the core depends on them; without this folder it behaves the same."""

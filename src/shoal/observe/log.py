@@ -11,18 +11,20 @@ import msgspec
 
 from shoal.errors import ConfigError
 from shoal.kernel.context import current_invocation
+from shoal.kernel.trace import current_span
 
 __all__ = ["JsonFormatter", "TextFormatter", "configure_logging", "identities"]
 
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 _NAMED = "shoal.agent."
+_IDENTITIES = ("agent", "agent_id", "task_id", "run_id", "trace_id", "span_id")
 
 
 def identities(record: logging.LogRecord) -> dict[str, str]:
-    """Return what *record* belongs to: agent (its name), agent_id, task_id, run_id, as far as they are known.
+    """Return what *record* belongs to: agent (its name), agent_id, task_id, run_id, trace_id, span_id, as far as known.
 
-    What the caller gave with ``extra=`` comes first, then the invocation under way in this asyncio task or thread, then
-    the logger's name. So it is to be called where the record was made, as a handler does.
+    What the caller gave with ``extra=`` comes first, then the invocation and the span under way in this asyncio task or
+    thread, then the logger's name. So it is to be called where the record was made, as a handler does.
     """
     known: dict[str, str] = {}
     if record.name.startswith(_NAMED):
@@ -32,7 +34,10 @@ def identities(record: logging.LogRecord) -> dict[str, str]:
         known["agent_id"] = invocation.invocation_id.partition("/")[0]
         if invocation.task is not None:
             known["task_id"] = invocation.task.task_id
-    given = {name: getattr(record, name, None) for name in ("agent", "agent_id", "task_id", "run_id")}
+    span = current_span.get()
+    if span is not None:
+        known |= {"trace_id": span.trace_id, "span_id": span.span_id}
+    given = {name: getattr(record, name, None) for name in _IDENTITIES}
     return known | {name: str(value) for name, value in given.items() if value is not None}
 
 
@@ -61,7 +66,7 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         known = identities(record)
         who = [known.get("agent") or known.get("agent_id") or record.name]
-        who += [f"{word} {known[name]}" for word, name in (("task", "task_id"), ("run", "run_id")) if name in known]
+        who += [f"{word} {known[f'{word}_id']}" for word in ("task", "run", "trace") if f"{word}_id" in known]
         record.who = " ".join(who)
         return super().format(record)
 

@@ -125,7 +125,7 @@ class Pool:
             RequestTimeout: its time was over.
             RequestError: CANCELLED, the pool was closed meanwhile.
             RuntimeStateError: the pool is closed, or has no runtime to start processes.
-            What *fn* raises.
+            What *fn* raises; in a process a RemoteError stands for it, DeadAgentError for an end of the process.
         """
         if not timeout > 0:
             raise ValueError(f"timeout must be positive, not {timeout!r}")

@@ -17,8 +17,8 @@ Path_ = tuple[str, ...]
 """The way to a key: ``("agents", "Lead", "model")``."""
 
 _SECRET = re.compile(
-    r"(api[_-]?key|secret|passwd|password|credential|authorization|(^|[_-])(token|key))$", re.IGNORECASE
-)
+    r"(api[_-]?key|secret|passwd|password|credential|authorization|(^|[_-])token|(^|(?<!cache)[_-])key)$", re.IGNORECASE
+)  # openai_prompt_cache_key is none
 
 
 class Faults:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +16,9 @@ import pytest
 from shoal.errors import PoolFullError, RequestError, RequestTimeout, RuntimeStateError
 from shoal.kernel.threads import Interrupted
 from shoal.services.pools import Pool, PoolStats
+from shoal.testing.clock import VirtualClock
+from shoal.testing.loop import VirtualLoop
+from tests.support.instances import in_virtual_time
 from tests.support.runtimes import until
 
 Run = Callable[..., Any]
@@ -194,20 +199,41 @@ def test_it_closes_in_time_with_work_that_never_ends(run: Run) -> None:
     run(main)
 
 
-@pytest.mark.spec("S25")
-def test_ten_seconds_are_what_it_waits(run: Run) -> None:
-    async def main() -> None:
-        never = threading.Event()
+@pytest.mark.spec("S24", "S25")
+def test_thirty_seconds_for_work_ten_for_an_end_sixty_for_the_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In virtual time, which here does not wait for threads: they never end."""
+    monkeypatch.setattr(VirtualLoop, "run_in_executor", asyncio.SelectorEventLoop.run_in_executor)
+    never = threading.Event()
+
+    async def main(clock: VirtualClock) -> None:
         pool = cpu()
+        with pytest.raises(RequestTimeout, match="within 30 s"):
+            await pool.run(never.wait)
+        assert clock.monotonic() == 30
         endless = pool.submit(never.wait)
-        begun = time.monotonic()
         await pool.close()
-        assert 10 <= time.monotonic() - begun < 11
+        assert clock.monotonic() == 40
         with pytest.raises(RequestError, match="CANCELLED"):
             await endless
-        never.set()
 
-    run(main)
+    in_virtual_time(main)
+
+    async def idle(clock: VirtualClock) -> None:
+        pool = cpu(min_size=1)
+        begun = threading.Event()
+        pair = [pool.submit(begun.wait) for _ in range(2)]
+        begun.set()
+        with VirtualLoop.outside(asyncio.get_running_loop()):  # type: ignore[arg-type]
+            await asyncio.wait(pair)
+        ended = clock.monotonic()
+        await clock.sleep(59.9)
+        assert pool.stats().size == 2
+        await clock.sleep(0.1)
+        assert (pool.stats().size, round(clock.monotonic() - ended)) == (1, 60)
+        await pool.close()
+
+    in_virtual_time(idle)
+    never.set()
 
 
 def test_what_was_taken_is_done_before_it_closes(run: Run) -> None:
@@ -227,21 +253,26 @@ def test_what_was_taken_is_done_before_it_closes(run: Run) -> None:
     run(main)
 
 
-def test_the_program_ends_with_a_thread_that_does_not(run: Run) -> None:
-    async def main() -> None:
-        pool = cpu()
-        pool.submit(threading.Event().wait)
-        await pool.close(grace=0.01)
+ENDLESS = """
+import asyncio, threading
+from shoal.services.pools import Pool
 
-    with pytest.raises(RequestError, match="CANCELLED"):
+async def main():
+    pool = Pool("cpu", min_size=0, max_size=1, max_queue=0)
+    asyncio.ensure_future(pool.run(threading.Event().wait, timeout=0.01)).add_done_callback(lambda end: print(end.exception()))
+    await asyncio.sleep(0.1)
+    await pool.close(grace=0.1)
 
-        async def around() -> None:
-            pool = cpu()
-            endless = pool.submit(threading.Event().wait, 3)
-            await pool.close(grace=0.01)
-            await endless
+asyncio.run(main())
+"""
 
-        run(around)
+
+def test_the_program_ends_quietly_with_a_thread_that_does_not() -> None:
+    ended = subprocess.run([sys.executable, "-c", ENDLESS], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 0
+    assert ended.stdout.startswith("TIMEOUT: ")
+    assert "closes with 1 at work" in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
 
 
 def test_context_variables_travel(run: Run) -> None:

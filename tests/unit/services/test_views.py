@@ -35,16 +35,19 @@ theirs = st.fixed_dictionaries(
     {"from_uuid": words, "to_uuid": words, "event_uuid": words, "type": kinds, "timestamp": micros}
 )
 awkward = st.sampled_from([*OPTIONAL, "extra", "shoal", "message_id", "reply_to"])
-unknown = st.dictionaries(awkward | st.text(max_size=6), values | st.sampled_from([None, 1, True, "t", 7, {}]), max_size=4)
+unknown = st.dictionaries(
+    awkward | st.text(max_size=6), values | st.sampled_from([None, 1, True, "t", 7, {}]), max_size=4
+)
 payloads = st.dictionaries(
     st.text(max_size=6).filter(lambda key: key != "header") | st.sampled_from(["action", "data", "payload", "error"]),
     values,
     max_size=4,
 )
 foreign = st.builds(lambda header, more, fields: {"header": {**more, **header}, **fields}, theirs, unknown, payloads)
-headers = st.builds(lambda header, more, extra: {**more, **extra, **header}, theirs,
-    st.fixed_dictionaries({}, optional={"trace_id": words, "span_id": words, "deadline": micros, "attempt": st.integers(1, 9)}),
-    st.fixed_dictionaries({}, optional={"extra": unknown}))  # fmt: skip
+ours_only = {"trace_id": words, "span_id": words, "deadline": micros, "attempt": st.integers(1, 9), "extra": unknown}
+headers = st.builds(
+    lambda header, more: {**more, **header}, theirs, st.fixed_dictionaries({}, optional=ours_only)
+)
 moments = st.datetimes(datetime(1970, 1, 2), datetime(9999, 1, 1), timezones=st.just(UTC))
 data = st.builds(
     lambda header, payload, more: {**more, "header": header, "payload": payload},

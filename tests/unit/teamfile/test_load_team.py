@@ -6,6 +6,7 @@ import inspect
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 import shoal
 from shoal import Budget, TeamFile, Usage, load_team
 from shoal.teamfile.settings import seconds_of
+from tests.support.modules import own_modules
 
 WHOLE = """\
 [team]
@@ -46,6 +48,13 @@ isolation = "bubblewrap"
 command = ["search-server", "--stdio"]
 pass_env = ["TEAM_TEST_KEY"]
 """
+
+
+@pytest.fixture(autouse=True)
+def modules_of_this_test(tmp_path: Path) -> Iterator[None]:
+    """Forget the modules of its folder."""
+    with own_modules(tmp_path):
+        yield
 
 
 def team(folder: Path, text: str, name: str = "team.toml") -> Path:

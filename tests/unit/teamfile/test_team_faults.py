@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,19 @@ from shoal import load_team
 from shoal.errors import ConfigError
 from shoal.kernel.budget import Budget
 from shoal.teamfile.agents import AGENT_KEYS
+from shoal.teamfile.faults import is_secret
 from shoal.teamfile.patterns import PATTERNS
+from tests.support.modules import own_modules
 
 KEY = "sk-live-0123456789abcdef"
 AGENTS = '[agents.A]\nmodel = "echo"\n[agents.B]\nmodel = "echo"\n[agents.C]\nmodel = "echo"\n'
+
+
+@pytest.fixture(autouse=True)
+def modules_of_this_test(tmp_path: Path) -> Iterator[None]:
+    """Forget the modules of its folder."""
+    with own_modules(tmp_path):
+        yield
 
 
 def faults_of(folder: Path, text: str, **more: str) -> tuple[str, ...]:
@@ -218,6 +228,19 @@ def test_a_missing_key_names_the_variable_and_what_a_file_can_say(
         "line 4: [agents.A] provider 'anthropic' has no key: set the environment variable ANTHROPIC_API_KEY, "
         "or name another with api_key_env"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "secret"),
+    [
+        *(("api_key", True), ("OPENAI_API_KEY", True), ("Authorization", True), ("x-api-key", True), ("S_TOKEN", True)),
+        *(("password", True), ("client_secret", True), ("key", True), ("search_key", True), ("apikey", True)),
+        *(("max_tokens", False), ("openai_prompt_cache_key", False), ("monkey", False), ("tokenizer", False)),
+        *(("keyboard", False), ("token_limit", False), ("seed", False)),
+    ],
+)
+def test_what_is_taken_for_a_secret(name: str, secret: bool) -> None:
+    assert is_secret(name) == secret
 
 
 def test_a_bad_model_in_place_of_all_is_told_once(tmp_path: Path) -> None:

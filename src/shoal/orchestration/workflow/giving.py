@@ -29,6 +29,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         role, kind, task_type: for whom, and what it is.
         task, context, input: one line each, for the trace.
+        focus: what the message's context tells beside that of the brief.
         requirements, input_data, expected_output: as of the message.
         priority: of the message.
         prompt: makes the prompt of the message.
@@ -40,6 +41,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     task_type: str
     task: str
     context: str = ""
+    focus: str = ""
     input: str = ""
     requirements: tuple[str, ...] = ()
     input_data: dict[str, Any] = {}
@@ -150,8 +152,8 @@ class Giving:
     def _message(self, order: Order, message_id: str) -> WorkMessage:
         job, card = self._job, self._card
         context = dict(job.brief.known)
-        if card.step.context:
-            context["focus"] = card.step.context
+        if order.focus:
+            context["focus"] = order.focus
         if card.notes:
             context["delays"] = list(card.notes)
         return WorkMessage(

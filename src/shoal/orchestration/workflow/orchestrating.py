@@ -190,7 +190,13 @@ class Orchestrating:
     async def _do(self, job: Job, card: Card, giving: Giving, place: Scope) -> None:
         step = card.step
         files = job.board.files_before(step.id)
-        task = Task(step=step, what=step.task or step.title, focus=step.context or _focus(job.brief.known), files={})
+        task = Task(
+            step=step,
+            what=step.task or step.title,
+            focus=step.context or _focus(job.brief.known),
+            files=files,
+            expected=() if step.expected_output is None else (step.expected_output,),
+        )
         delivery = await Working(job, card, place, giving).accepted(task, card)
         card.handed = card.latest = delivery
         card.files = {path: text for path, text in delivery.files.items() if files.get(path) != text}

@@ -113,29 +113,42 @@ def again(prompt: Texts, name: str, said: str, problem: str, wanted: str) -> Tex
 # -- work
 
 
-def work_prompt(
-    message: WorkMessage,
-    inputs: Sequence[Handed],
-    decisions: Texts,
-    *,
-    own: Mapping[str, str],
-    findings: Texts = (),
-    tools: bool = False,
-) -> Texts:
-    """Ask for work, or for a fix of it: *own* are the files as they stand, *findings* what is to be mended."""
+class Parts(msgspec.Struct, frozen=True, kw_only=True):
+    """What a prompt for work tells beside its message.
+
+    Attributes:
+        inputs: what was handed in before it.
+        files: as they stand.
+        findings: what is to be mended.
+        decisions: that are in force.
+        tools: whether there is a workspace.
+    """
+
+    inputs: Sequence[Handed] = ()
+    files: Mapping[str, str] = {}
+    findings: Texts = ()
+    decisions: Texts = ()
+    tools: bool = False
+
+
+def work_prompt(brief: Brief, message: WorkMessage, given: Parts) -> Texts:
+    """Ask for work, or for a fix of it."""
     parts: list[str | Quote] = [
-        f"You are the {message.to_agent} of a team. This is your task:\n```json\n{_fenced_away(message, inputs)}\n```"
+        f"{_about(brief, message)}This is your task:\n```json\n{_fenced_away(message, given.inputs)}\n```"
     ]
-    parts += inputs_of(inputs)
-    if own:
-        parts += ["\n\nThe files as they stand:", *file_quotes(message.to_agent, own)]
-    if findings:
-        parts += ["\n\n", *findings]
-    if decisions:
-        parts += ["\n\n", *decisions]
-    if tools:
+    parts += inputs_of(given.inputs)
+    if given.files:
+        parts += ["\n\nThe files as they stand:", *file_quotes("team", given.files)]
+    for texts in (given.findings, given.decisions):
+        if texts:
+            parts += ["\n\n", *texts]
+    if given.tools:
         parts.append(WORKSPACE)
     return [*parts, f"\n\n{WORK_FORM}"]
+
+
+def _about(brief: Brief, message: WorkMessage) -> str:
+    return f"You are the {message.to_agent} of a team that works on this: {brief.task}\n\n"
 
 
 def _fenced_away(message: WorkMessage, inputs: Sequence[Handed]) -> str:
@@ -157,7 +170,6 @@ def inputs_of(inputs: Iterable[Handed]) -> list[str | Quote]:
         said = each.delivery
         text = "\n".join([said.summary, *(f"- {line}" for line in (*said.outputs, *said.recommendations))]).strip()
         parts += [f"\n\n### {title_of(each)}\n", Quote(each.role, text)]
-        parts += file_quotes(each.role, each.files)
     return parts
 
 
@@ -192,7 +204,7 @@ def measured_lines(delivery: Delivery) -> str:
             f"{tests.skipped} skipped{names}"
         )
     if delivery.coverage is not None:
-        lines.append(f"Coverage: {delivery.coverage:g} %")
+        lines.append(f"Coverage: {round(delivery.coverage, 1):g} %")
     return "\n".join(lines)
 
 
@@ -200,6 +212,7 @@ def measured_lines(delivery: Delivery) -> str:
 
 
 def review_prompt(
+    brief: Brief,
     message: WorkMessage,
     works: Sequence[tuple[WorkStep, Delivery]],
     files: Mapping[str, str],
@@ -207,7 +220,7 @@ def review_prompt(
     decisions: Texts,
 ) -> Texts:
     """Ask for a review of *works*, whose files are *files*."""
-    task = f"You are the {message.to_agent} of a team. Review others' work. This is your task:"
+    task = f"{_about(brief, message)}Review others' work. This is your task:"
     parts: list[str | Quote] = [f"{task}\n```json\n{_fenced_away(message, ())}\n```\n\nWhat was asked of them:"]
     for step, delivery in works:
         parts.append(f"\n- {step.owner}: {step.task or step.title}")
@@ -217,7 +230,7 @@ def review_prompt(
             parts += ["\n", Quote(step.owner, said)]
         measured = measured_lines(delivery)
         if measured:
-            parts += ["\n", Quote("measured", measured)]
+            parts += ["\n", Quote("tests", measured)]
     parts += ["\n\nThe files:", *(file_quotes("work", files) or ["\nnone"])]
     parts += ["\n\nAll issues so far:", *(issue_lines(issues, status=True) or ["\nnone"])]
     if decisions:
@@ -241,7 +254,7 @@ def summary_prompt(report: WorkflowReport) -> Texts:
         parts += ["\n\nOpen issues:", *issue_lines(open_issues, status=False)]
     last = Delivery(tests=report.tests, coverage=report.coverage)
     if (measured := measured_lines(last)) != "":
-        parts += ["\n\n", Quote("measured", measured)]
+        parts += ["\n\n", Quote("tests", measured)]
     return [
         *parts,
         "\n\nWrite the summary for whoever gave the task: what there is now, what was decided, what is open.",

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from shoal.kernel.asking_people import digest_of
+from shoal.kernel.fences import Quote
 from shoal.kernel.scope import Scope, StepOrder, Ticket
 from shoal.orchestration.workflow.board import Card
 from shoal.orchestration.workflow.brief import LEAD, WorkStep
@@ -66,7 +67,7 @@ class Reviewing:
                 return delivery
             if round_ > most or not self._works:
                 break
-            await self._sent_back(round_)
+            await self._sent_back(review)
         times = f" after {most} reworks" if most else ""
         raise StepFailed(f"not approved{times}: {'; '.join(reasons)}")
 
@@ -111,7 +112,7 @@ class Reviewing:
         issues, decisions = self._known(), decisions_in_force(job.decisions_for(step.id))
 
         def prompt(message: WorkMessage) -> Texts:
-            asked = review_prompt(message, works, files, issues, decisions)
+            asked = review_prompt(job.brief, message, works, files, issues, decisions)
             if not problem:
                 return asked
             return again(asked, step.owner, problem[0], problem[1], "Answer again with the JSON object only.")
@@ -122,6 +123,7 @@ class Reviewing:
             task_type=step.task_type,
             task=step.task or step.title,
             context=step.context,
+            focus=step.context,
             input=input_text([(work.owner, delivery) for work, delivery in works if delivery.files or not files]),
             requirements=(*job.brief.requirements, *step.requirements),
             input_data={f"{work.owner}: {work.title}": {"files": list(delivery.files)} for work, delivery in works},
@@ -194,7 +196,7 @@ class Reviewing:
 
     # -- sending it back
 
-    async def _sent_back(self, round_: int) -> None:
+    async def _sent_back(self, review: Review) -> None:
         """Let the owners mend what is open, each what is in his files; what is in nobody's goes to the last."""
         for work in self._to_mend():
             step = work.step
@@ -206,10 +208,12 @@ class Reviewing:
                 what=_fix_title(self._card.step),
                 focus=f"Address {self._card.step.owner.lower()}'s findings",
                 files=files,
+                expected=tuple(each.step.expected_output for each in self._works if each.step.expected_output is not None),
                 findings=[
                     f"Fix: the work of step {step.id} was reviewed and is not approved. Open issues, with their ids:",
                     *(issue_lines(issues, status=False) or ["\nnone: the score is too low"]),
                     f"\nThe score was {self._card.scores[-1]}, {self._job.config.pass_score} is needed.",
+                    *_advice(review, self._card.step.owner),
                 ],
             )
             delivery = await self._working.accepted(task, work)
@@ -219,6 +223,14 @@ class Reviewing:
                 delivery, files={**self._latest[step.id].files, **delivery.files}
             )
             self._job.board.with_step(work, delivery)
+            self._measured_anew(delivery)
+
+    def _measured_anew(self, delivery: Delivery) -> None:
+        """Let what a fix has measured stand for all the work that is reviewed: it was measured together."""
+        for work in self._works:
+            expected = work.step.expected_output
+            if work.latest is not None and expected is not None and expected.measured:
+                work.latest = msgspec.structs.replace(work.latest, tests=delivery.tests, coverage=delivery.coverage)
 
     def _to_mend(self) -> list[Card]:
         owners = {path: work for work in self._works for path in (*work.files, *self._latest[work.step.id].files)}
@@ -247,3 +259,10 @@ def _fix_title(review: WorkStep) -> str:
     if len(words) > 1 and words[-1].casefold() == "review":
         return f"Fix {' '.join(words[:-1]).lower()} issues"
     return f"Fix the issues of: {review.title}"
+
+
+def _advice(review: Review, role: str) -> Texts:
+    """Return what the reviewer advises."""
+    if not review.recommendations:
+        return ()
+    return ("\nRecommendations:\n", Quote(role, "\n".join(f"- {each}" for each in review.recommendations)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
@@ -24,7 +25,7 @@ from shoal.orchestration.workflow.handin import read_delivery
 from shoal.orchestration.workflow.job import Job, StepFailed
 from shoal.orchestration.workflow.message import WorkMessage
 from shoal.orchestration.workflow.paths import check_files
-from shoal.orchestration.workflow.prompts import Handed, measured_lines, title_of, work_prompt
+from shoal.orchestration.workflow.prompts import Handed, Parts, measured_lines, title_of, work_prompt
 from shoal.orchestration.workflow.roles import Instance
 from shoal.orchestration.workflow.tracetext import input_text, said_lines
 from shoal.orchestration.workflow.workspace import Workspace
@@ -42,6 +43,7 @@ class Task(NamedTuple):
         step: whose work it is.
         what, focus: what is asked, and what to look at, in words.
         files: as they stand before it.
+        expected: what must be handed in; of a fix, by all the steps whose work is reviewed.
         findings: what is to be mended, of a fix.
     """
 
@@ -49,12 +51,18 @@ class Task(NamedTuple):
     what: str
     focus: str
     files: Mapping[str, str]
+    expected: tuple[ExpectedOutput, ...] = ()
     findings: Texts = ()
 
     @property
     def is_fix(self) -> bool:
         """Whether it mends what was handed in before."""
         return bool(self.findings)
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether code must be run to check it."""
+        return any(each.measured for each in self.expected)
 
 
 class Working:
@@ -81,7 +89,7 @@ class Working:
         self._handed = {}
         for round_ in range(most + 1):
             findings = task.findings if not reasons else [*task.findings, *_refused(reasons)]
-            given = await self._giving.give(self._order(task, findings, fix=task.is_fix or round_ > 0))
+            given = await self._giving.give(self._order(task, findings, again=round_ > 0))
             delivery, reasons = await self._handed_in(task, given)
             decided = await self._disputing.settle(delivery, task.step)
             reasons = (*reasons, *decided)
@@ -106,41 +114,38 @@ class Working:
 
     # -- the order
 
-    def _order(self, task: Task, findings: Texts, *, fix: bool) -> Order:
+    def _order(self, task: Task, findings: Texts, *, again: bool) -> Order:
         job, step = self._job, task.step
         inputs = job.board.handed_to(step.id) if not task.is_fix else []
-        expected = self._expected(step)
-        tools = self._has_workspace(step)
+        tools = self._has_workspace(task)
         decisions = decisions_in_force(job.decisions_for(self._card.step.id))
 
         def prompt(message: WorkMessage) -> Texts:
-            return work_prompt(message, inputs, decisions, own=task.files, findings=findings, tools=tools)
+            parts = Parts(inputs=inputs, files=task.files, findings=findings, decisions=decisions, tools=tools)
+            return work_prompt(job.brief, message, parts)
 
         return Order(
             role=step.owner,
-            kind="fix" if fix else "work",
+            kind="fix" if task.is_fix or again else "work",
             task_type=step.task_type,
-            task=task.what,
+            task=f"Rework: {task.what}" if again else task.what,
             context=task.focus,
+            focus=task.focus if task.is_fix else step.context,
             input=input_text([(each.role, each.delivery) for each in inputs]),
             requirements=(*job.brief.requirements, *step.requirements),
             input_data={title_of(each): _as_input(each) for each in inputs},
-            expected_output=expected,
-            priority="high" if fix else "medium",
+            expected_output=_together(task.expected),
+            priority="high" if task.is_fix or again else "medium",
             prompt=prompt,
             agent=(lambda instance, place: self._with_workspace(task, instance, place)) if tools else None,
         )
 
-    def _expected(self, step: WorkStep) -> ExpectedOutput:
-        return step.expected_output or ExpectedOutput()
-
     # -- a workspace
 
-    def _has_workspace(self, step: WorkStep) -> bool:
-        runner = self._job.runner
-        if runner is None or not self._expected(step).measured:
+    def _has_workspace(self, task: Task) -> bool:
+        if self._job.runner is None or not task.is_measured:
             return False
-        return any(_can_take_tools(each.agent) for each in self._job.staff.crew.of(step.owner))
+        return any(_can_take_tools(each.agent) for each in self._job.staff.crew.of(task.step.owner))
 
     def _with_workspace(self, task: Task, instance: Instance, place: Scope) -> Any:
         """Return the instance's agent with the tools of a workspace of its own, if it can take them.
@@ -171,15 +176,18 @@ class Working:
         if space is not None and space.written:
             delivery = msgspec.structs.replace(delivery, files={**space.written, **delivery.files})
             refused = refused or _fault(lambda: check_files(delivery.files))
+        whole = {**self._files_before(task), **delivery.files}
         if not refused and self._is_measured(task):
-            whole = {**self._files_before(task), **delivery.files}
             refused = _fault(lambda: check_files(whole), " with the files of the steps before")
-            delivery = delivery if refused else await self._measured(delivery, whole)
-        if not refused:
-            self._handed |= delivery.files
         self._tell(task, given, delivery)
-        expected = self._expected(task.step)
-        return delivery, refused or check_output(expected, self._whole(task, delivery))
+        if refused:
+            return delivery, refused
+        self._handed |= delivery.files
+        if self._is_measured(task):
+            delivery = await self._measured(delivery, whole)
+        seen = self._whole(task, delivery)
+        reasons = (reason for expected in task.expected for reason in check_output(expected, seen))
+        return delivery, tuple(dict.fromkeys(reasons))
 
     def _whole(self, task: Task, delivery: Delivery) -> Delivery:
         """Return a fix with the files that it did not touch: they are there, too."""
@@ -198,7 +206,7 @@ class Working:
         )
 
     def _is_measured(self, task: Task) -> bool:
-        return self._job.runner is not None and self._expected(task.step).measured
+        return self._job.runner is not None and task.is_measured
 
     async def _measured(self, delivery: Delivery, files: Mapping[str, str]) -> Delivery:
         """Run the code, and return the delivery with what was seen."""
@@ -245,6 +253,15 @@ def _read(text: str) -> tuple[Delivery, tuple[str, ...]]:
         return read_delivery(text), ()
     except ValueError as error:
         return Delivery(summary=text, raw=text), (f"the hand-in is refused: {error}",)
+
+
+def _together(expected: Sequence[ExpectedOutput]) -> ExpectedOutput:
+    """Return what several steps expect, as one: all files, and the first that is said of tests and coverage."""
+    return ExpectedOutput(
+        files=tuple(dict.fromkeys(path for each in expected for path in each.files)),
+        tests=next((each.tests for each in expected if each.tests), ""),
+        coverage=next((each.coverage for each in expected if each.coverage), ""),
+    )
 
 
 def _fault(check: Callable[[], None], where: str = "") -> tuple[str, ...]:

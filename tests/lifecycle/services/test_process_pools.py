@@ -1,0 +1,131 @@
+"""Pools of real processes, those of the runtime around the pool."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shoal.errors import DeadAgentError, PoolFullError, RequestTimeout, RuntimeStateError
+from shoal.kernel.failure import RemoteError
+from shoal.kernel.task import Task, TaskStatus
+from shoal.services.pools import Pool
+from tests.support.processes import gone
+from tests.support.runtimes import running, until
+
+Run = Callable[..., Any]
+
+
+def pool_of(**options: Any) -> Pool:
+    return Pool("numbers", kind="process", **{"min_size": 0, "max_size": 2, "max_queue": 10, **options})
+
+
+def spans(folder: str, name: str, seconds: float) -> dict[str, float]:
+    """Work with the processor until another one works at the same moment, in another process."""
+    Path(folder, name).write_text(str(os.getpid()))
+    begun = time.monotonic()
+    while time.monotonic() - begun < seconds:
+        sum(range(1000))
+    return {"pid": os.getpid(), "begun": begun, "ended": time.monotonic()}
+
+
+def say_and_wait(path: str) -> None:
+    Path(path).write_text(str(os.getpid()))
+    time.sleep(600)
+
+
+def within(tmp_path: Path, work: Callable[[], Any], **options: Any) -> Callable[[], Any]:
+    """Return a coroutine function that runs *work* in an agent of a runtime."""
+
+    class Agent:
+        async def execute_task(self, task: Task) -> Any:
+            return await work()
+
+    async def main() -> Any:
+        async with running(f"sqlite:///{tmp_path}/shoal.db", {"agent": Agent}, options=options) as runtime:
+            task = await runtime.wait_for_task(await runtime.submit_task("pool", agent="agent"))
+            assert task.status is TaskStatus.COMPLETED, task.error_message
+            return task.output_data
+
+    return main
+
+
+@pytest.mark.spec("S26")
+def test_four_pieces_of_work_run_in_two_processes_at_once(run: Run, tmp_path: Path) -> None:
+    async def work() -> Any:
+        pool = pool_of()
+        done = await asyncio.gather(*(pool.run(spans, str(tmp_path), f"{number}", 0.3) for number in range(4)))
+        assert pool.stats().size == 0, "each piece of work has a process to itself"
+        await pool.close()
+        return done
+
+    done = run(within(tmp_path, work))
+    assert os.getpid() not in {each["pid"] for each in done}
+    begins = sorted(each["begun"] for each in done)
+    ends = sorted(each["ended"] for each in done)
+    assert begins[1] < ends[0], "two at once"
+    assert all(sum(each["begun"] <= moment < each["ended"] for each in done) <= 2 for moment in begins)
+
+
+@pytest.mark.parametrize("isolation", ["inline", "thread", "process"])
+def test_work_its_errors_and_its_answers_at_every_isolation(run: Run, tmp_path: Path, isolation: str) -> None:
+    async def work() -> Any:
+        pool = pool_of()
+        offset = 40
+        assert await pool.run(lambda number: {"is": number + offset}, 2) == {"is": 42}
+        with pytest.raises(RemoteError, match="division by zero") as raised:
+            await pool.run(lambda: 1 / 0)
+        assert raised.value.error_type == "ZeroDivisionError"
+        with pytest.raises(DeadAgentError):
+            await pool.run(os._exit, 3)
+        with pytest.raises(Exception, match="dict with str keys"):
+            await pool.run(lambda: {1, 2})
+        lock = asyncio.Event()
+        with pytest.raises(Exception, match="cannot travel"):
+            await pool.run(lambda: lock, timeout=20)
+        assert await pool.run(os.getppid) > 0
+        await pool.close()
+        return {"pid": os.getpid()}
+
+    assert (run(within(tmp_path, work, isolation=isolation))["pid"] == os.getpid()) is (isolation != "process")
+
+
+@pytest.mark.spec("S25")
+def test_what_takes_too_long_is_killed_and_gives_its_place_back(run: Run, tmp_path: Path) -> None:
+    async def work() -> Any:
+        pool = pool_of(max_size=1, max_queue=1)
+        path = tmp_path / "pid"
+        with pytest.raises(RequestTimeout):
+            await pool.run(say_and_wait, str(path), timeout=2)
+        assert await pool.run(max, 3, 7) == 7
+        assert pool.stats().stuck == 0
+        pid = int(path.read_text())
+        path.unlink()
+
+        endless = asyncio.ensure_future(pool.run(say_and_wait, str(path)))
+        waiting = asyncio.ensure_future(pool.run(max, 3, 7))
+        await until(lambda: path.exists() and path.read_text())
+        with pytest.raises(PoolFullError):
+            await pool.run(max, 3, 7)
+        begun = time.monotonic()
+        await pool.close(grace=0.2)
+        assert time.monotonic() - begun < 1.2
+        ends = await asyncio.gather(endless, waiting, return_exceptions=True)
+        assert [getattr(end, "code", end) for end in ends] == ["CANCELLED", "CANCELLED"]
+        return {"killed": [pid, int(path.read_text())]}
+
+    for pid in run(within(tmp_path, work))["killed"]:
+        assert gone(pid)
+
+
+def test_without_a_runtime_there_are_no_processes(run: Run) -> None:
+    async def main() -> None:
+        with pytest.raises(RuntimeStateError, match="needs a runtime"):
+            await pool_of().run(max, 3, 7)
+
+    run(main)
