@@ -159,7 +159,7 @@ def _tests() -> str:
 
 def _first_review() -> str:
     def issue(severity: str, title: str) -> dict[str, str]:
-        return {"severity": severity, "title": title}
+        return {"severity": severity, "title": title, "file": "auth_api.py"}
 
     said = {
         "score": 85,

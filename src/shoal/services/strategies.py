@@ -13,7 +13,20 @@ from shoal.errors import nearest
 from shoal.kernel.ports import Clock
 from shoal.services.info import AgentRecord
 
-__all__ = ["POINTS", "STRATEGIES", "Choose", "Strategy", "Wish", "strategy_of"]
+__all__ = [
+    "POINTS",
+    "STRATEGIES",
+    "AtRandom",
+    "Choose",
+    "ConsistentHash",
+    "Given",
+    "LeastLoaded",
+    "PowerOfTwo",
+    "RoundRobin",
+    "Strategy",
+    "Wish",
+    "strategy_of",
+]
 
 POINTS = 150
 """So many points has each instance on the ring of ``consistent_hash``."""

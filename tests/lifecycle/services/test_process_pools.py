@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -85,7 +86,7 @@ def test_work_its_errors_and_its_answers_at_every_isolation(run: Run, tmp_path: 
             await pool.run(os._exit, 3)
         with pytest.raises(Exception, match="dict with str keys"):
             await pool.run(lambda: {1, 2})
-        lock = asyncio.Event()
+        lock = threading.Lock()
         with pytest.raises(Exception, match="cannot travel"):
             await pool.run(lambda: lock, timeout=20)
         assert await pool.run(os.getppid) > 0

@@ -17,7 +17,7 @@ class Worker:
     """Answers, or hangs when it is told to in the task."""
 
     def __init__(self, config: dict[str, Any] | None = None) -> None:
-        self._folder = None if config is None else Path(config["folder"])
+        self._folder = Path(config["folder"]) if config else None
 
     async def chat(self, message: str) -> str:
         if "hang" in message:

@@ -44,9 +44,17 @@ def model_of(log: Path, replies: Replies, latency: float = 0.0) -> Model:
     )
 
 
-def made(setting: Setting, replies: Replies, roles: Mapping[str, Any], task: Brief = BRIEF, **more: Any) -> Made:
+def made(
+    setting: Setting,
+    replies: Replies,
+    roles: Mapping[str, Any],
+    task: Brief = BRIEF,
+    *,
+    latency: float = 0.0,
+    **more: Any,
+) -> Made:
     """Return the team of the agents that *replies* names: the lead, and by role one name or several."""
-    model = model_of(setting.log, replies)
+    model = model_of(setting.log, replies, latency)
 
     def agent(name: str) -> Agent[Any]:
         return Agent(name=name, model=model, role=f"You are {name}.")
@@ -86,6 +94,10 @@ def auth_replies(*fixes: Any) -> Replies:
 
 def auth(setting: Setting) -> Made:
     return made(setting, auth_replies(), THREE)
+
+
+def slow(setting: Setting) -> Made:
+    return made(setting, auth_replies(), THREE, latency=0.1)
 
 
 def approved(setting: Setting) -> Made:
@@ -195,6 +207,7 @@ def silent(setting: Setting) -> Made:
 
 TEAMS: dict[str, Callable[[Setting], Made]] = {
     "auth": auth,
+    "slow": slow,
     "approved": approved,
     "dispute": dispute,
     "beside": beside,

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,29 +12,11 @@ import pytest
 
 from shoal import AgentRuntime
 from shoal.kernel.run import RunOptions, RunStatus
-from tests.lifecycle.runs.killing import ROOT
 from tests.lifecycle.runs.lives import model_calls
+from tests.lifecycle.workflow.program import program
 from tests.lifecycle.workflow.teams import TEAMS, Setting
 
 CONFIG = {"lease_seconds": 2, "durability": "normal", "poll_seconds": 0.1}
-
-
-@contextmanager
-def program(folder: Path, name: str) -> Iterator[subprocess.Popen[str]]:
-    """Carry the run of a team out in a process of its own."""
-    names = [str(folder / "runs.db"), str(folder / "calls.log"), name, "r"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.lifecycle.workflow.team_node", *names],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate(timeout=30)
 
 
 async def asked(runtime: AgentRuntime, kind: str) -> Any:

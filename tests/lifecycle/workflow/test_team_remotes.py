@@ -106,7 +106,8 @@ def test_the_recovery_begins_within_a_second_of_a_death(tmp_path: Path, run: Cal
             (recovery,) = report.recoveries
             assert tuple(action.kind for action in recovery.actions) == ACTIONS
             assert "DeadAgentError" in recovery.reason, recovery.reason
-            assert "healthy" not in recovery.actions[0].text.split(": ")[1], recovery.actions[0].text
+            if place == "far":  # the others may have been started again by now
+                assert recovery.actions[0].details["health"] != "healthy"
             assert took < SOON, f"{took:.2f} s"
 
     with node(tmp_path) as other:
