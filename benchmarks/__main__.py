@@ -10,6 +10,7 @@ from benchmarks import (
     acceptance,
     boxes,
     cli_view,
+    code_runner,
     crash,
     growth,
     imports,
@@ -34,7 +35,7 @@ MEASUREMENTS = tuple(
     measurement
     for module in (
         tasks, latency, steps, messages, publish, process_agents, memory, growth, crash, imports, acceptance,
-        boxes, locks, models, runs, run_memory, cli_view, workflow,
+        boxes, code_runner, locks, models, runs, run_memory, cli_view, workflow,
         workflow_text,
     )
     for measurement in module.MEASUREMENTS

@@ -14,8 +14,7 @@ from shoal.errors import nearest
 from shoal.kernel.budget import LoopLimits
 from shoal.kernel.run import Approval
 from shoal.kernel.scope import Scope, current_scope
-from shoal.kernel.starting import live_in_memory
-from shoal.kernel.taskrun import in_task, present_scope
+from shoal.kernel.taskrun import present_scope
 from shoal.llm.agentchecks import check_agent, check_message
 from shoal.llm.caller import Calling
 from shoal.llm.conversations import Conversation, Conversations
@@ -24,6 +23,7 @@ from shoal.llm.memory import MemoryStrategy, strategy_of
 from shoal.llm.messages import MessageStore
 from shoal.llm.model import ChatMessage, Model, ToolSpec
 from shoal.llm.output import Output
+from shoal.llm.places import is_outside, place_now
 from shoal.llm.providers import open_model
 from shoal.llm.results import ChatResult
 from shoal.llm.retrying import Gate
@@ -163,7 +163,7 @@ class Agent(Generic[T]):
         """Return its answer to *message*.
 
         In a run it has a conversation of that run, or of the room that a pattern gave it (``Scope.room``), empty at the
-        start; outside it goes on with its own, one for each user and thread. A second chat on a conversation waits for the first.
+        start; outside it goes on with its own, one for each user and thread. A second chat on one waits for the first.
 
         Args:
             message: what it is asked; not empty.
@@ -175,7 +175,7 @@ class Agent(Generic[T]):
             LoopDetectedError, BudgetExceededError, ApprovalRequiredError: it was ended. ValueError, TypeError: *message*.
         """
         check_message(message)
-        outside = _outside()
+        outside = is_outside()
         scope = await present_scope(self.name)
         return await self._turn(scope, message, (user_id, thread_id), outside=outside)
 
@@ -185,12 +185,12 @@ class Agent(Generic[T]):
         It goes on whether or not anybody reads, but in a run no longer than whoever asked for it.
         """
         check_message(message)
-        outside = _outside()
+        outside = is_outside()
 
         def chat(scope: Scope, telling: Telling) -> Awaitable[ChatResult[T]]:
             return self._turn(scope, message, (user_id, thread_id), outside=outside, telling=telling)
 
-        place = _place_now(self.name) or partial(present_scope, self.name)
+        place = place_now(self.name) or partial(present_scope, self.name)
         return LiveStream(self.name, place, chat, self._streams.add, bound=not outside).read()
 
     def stream_again(self, stream_id: str, after: int = 0) -> ChatStream[T]:
@@ -288,16 +288,3 @@ class Agent(Generic[T]):
     def specs(self) -> tuple[ToolSpec, ...]:
         """Return what its model is told of its tools."""
         return self.toolbox.specs()
-
-
-def _outside() -> bool:
-    """Tell whether this code is part of no run."""
-    return current_scope.get() is None and not in_task()
-
-
-def _place_now(name: str) -> Scope | None:
-    """Return the place of what is entered now; None where it takes a moment to find it."""
-    scope = current_scope.get()
-    if scope is not None:
-        return scope.settle_in(name)
-    return None if in_task() else live_in_memory(name).root.settle_in(name)

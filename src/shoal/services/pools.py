@@ -71,6 +71,9 @@ class Pool:
         max_queue: pieces of work that may wait, 0 or more.
         idle: seconds.
 
+    Attributes:
+        name, kind: as they were given.
+
     Raises:
         ValueError: an unknown kind, or a number that cannot be.
     """
@@ -84,6 +87,7 @@ class Pool:
         if not idle > 0:
             raise ValueError(f"idle must be positive, not {idle!r}")
         self.name = name
+        self.kind = kind
         self._min, self._max, self._queue = min_size, max_size, max_queue
         self._idle_seconds = idle
         self._place = WorkerPlace(kind, name, current_ambient.get())

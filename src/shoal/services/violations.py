@@ -9,14 +9,11 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from datetime import date, datetime, time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from shoal.errors import MissingExtraError
-
-if TYPE_CHECKING:
-    from jsonschema.exceptions import ValidationError
 
 __all__ = ["Violation", "list_violations", "load_validator", "path_text"]
 
@@ -144,7 +141,7 @@ def path_text(path: Iterable[str | int]) -> str:
     return text
 
 
-def _told(error: ValidationError) -> Iterator[_Found]:
+def _told(error: Any) -> Iterator[_Found]:
     path, kind, rule = tuple(error.absolute_path), str(error.validator), error.validator_value
     if kind == "required":
         missing = [name for name in rule if name not in error.instance]
@@ -163,15 +160,15 @@ def _told(error: ValidationError) -> Iterator[_Found]:
         yield _Found(path, kind, f"does not fit {kind!r} of the schema")
 
 
-def _unknown(error: ValidationError) -> list[str]:
+def _unknown(error: Any) -> list[str]:
     schema: Any = error.schema
     known, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
     return [name for name in error.instance if name not in known and not any(re.search(p, name) for p in patterns)]
 
 
-def _alternatives(error: ValidationError, path: tuple[str | int, ...]) -> Iterator[_Found]:
+def _alternatives(error: Any, path: tuple[str | int, ...]) -> Iterator[_Found]:
     """Tell of the alternative that was meant: the one whose kind of value it is. If there is none, tell the kinds."""
-    branches: dict[Any, list[ValidationError]] = {}
+    branches: dict[Any, list[Any]] = {}
     for inner in error.context:
         branches.setdefault(inner.relative_schema_path[0], []).append(inner)
     meant = [inner for inner in branches.values() if not any(_is_other_kind(each) for each in inner)]
@@ -197,11 +194,11 @@ def _alternatives(error: ValidationError, path: tuple[str | int, ...]) -> Iterat
         yield _Found(path, "type", _type_message(types, error.instance))
 
 
-def _is_other_kind(error: ValidationError) -> bool:
+def _is_other_kind(error: Any) -> bool:
     return not error.path and error.validator in ("type", "enum", "const")
 
 
-def _is_other_tag(error: ValidationError) -> bool:
+def _is_other_tag(error: Any) -> bool:
     return len(error.path) == 1 and error.validator in ("enum", "const")
 
 

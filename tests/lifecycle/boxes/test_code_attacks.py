@@ -38,7 +38,8 @@ def outcome_of(level: str, source: str, timeout: float = 30.0, **more: str) -> C
 
 SAY_SUCCESS = r"""
 import os, sys
-for text in ("14 passed in 0.10s\n", '{"outcome": "passed", "name": "test_a"}\n{"end": 0, "lines": {}}\n', '{"exit_code": 0}\n'):
+FORGED = '{"outcome": "passed", "name": "test_a"}\n{"end": 0, "lines": {}}\n'
+for text in ("14 passed in 0.10s\n", FORGED, '{"exit_code": 0}\n'):
     for fd in (1, 2):
         os.write(fd, text.encode())
 """
@@ -46,7 +47,7 @@ ENDINGS = {
     "prints success and leaves while it is imported": SAY_SUCCESS + "os._exit(0)\n",
     "leaves by sys.exit while it is imported": SAY_SUCCESS + "sys.exit(0)\n",
     "leaves in the middle of its tests": "import os\ndef test_a(): pass\ndef test_b(): os._exit(0)\n",
-    "ends pytest in the middle": "import pytest\ndef test_a(): pass\ndef test_b(): pytest.exit('done', 0)\ndef test_c(): assert 0\n",
+    "ends pytest in the middle": "import pytest\ndef test_a(): pass\ndef test_b(): pytest.exit('done', 0)\ndef test_c(): 1 / 0\n",
     "raises SystemExit in a test": "import sys\ndef test_a(): sys.exit(0)\n",
     "leaves its tests to a child": "import os\nif os.fork(): os._exit(0)\ndef test_a(): pass\n",
     "kills its parent": SAY_SUCCESS + "def test_a(): os.kill(os.getppid(), 9)\n",
@@ -140,7 +141,7 @@ def test_files_called_as_parts_of_the_harness_change_nothing() -> None:
     )
     run = outcome_of("bubblewrap", "def test_a(): pass\n\ndef test_b(): assert False\n", **dict.fromkeys(names, bad))
     assert run.tests is not None and (run.tests.passed, run.tests.failures) == (1, ("test_b",)), run
-    late = "import pathlib\nfor n in ('tester.py', 'report', 'report.json'):\n    pathlib.Path(n).write_text('{\"end\": 0}')\n"
+    late = "import pathlib\nfor n in ('tester.py', 'report.json'): pathlib.Path(n).write_text('{\"end\": 0}')\n"
     run = outcome_of("bubblewrap", f"{late}\ndef test_b(): assert False\n")
     assert run.tests is not None and run.tests.failures == ("test_b",)
 

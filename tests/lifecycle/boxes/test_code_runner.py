@@ -91,17 +91,42 @@ def test_seven_of_ten_lines_are_seventy_percent(level: str) -> None:
     assert run_at(level, SEVEN_OF_TEN).coverage == 70.0
 
 
+THREADED = """import threading
+
+
+def work():
+    done = []
+
+    def job():
+        done.append(1)
+
+    thread = threading.Thread(target=job)
+    thread.start()
+    thread.join()
+    return done
+"""
+USES_BOTH = """import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "src"))
+from lib import threaded, used
+
+
+def test_all(one):
+    assert used.f() == one
+    assert threaded.work() == [1]
+"""
+
+
 def test_what_counts_for_coverage() -> None:
     files = {
         "src/lib/__init__.py": "",
         "src/lib/used.py": "def f():\n    return 1\n",
-        "src/lib/threaded.py": "import threading\n\n\ndef work():\n    done = []\n\n    def job():\n        done.append(1)\n\n"
-        "    thread = threading.Thread(target=job)\n    thread.start()\n    thread.join()\n    return done\n",
+        "src/lib/threaded.py": THREADED,
         "unused.py": "A = 1\nB = 2\n",
         "conftest.py": "import pytest\n\n\n@pytest.fixture\ndef one():\n    return 1\n",
         "tests/helper.py": "def unused():\n    return 1\n",
-        "tests/test_lib.py": "import os\nimport sys\n\nsys.path.insert(0, os.path.join(os.path.dirname(__file__), '..', 'src'))\n"
-        "from lib import threaded, used\n\n\ndef test_all(one):\n    assert used.f() == one\n    assert threaded.work() == [1]\n",
+        "tests/test_lib.py": USES_BOTH,
         "notes.txt": "no code\n",
     }
     run = run_at("bubblewrap", files)

@@ -31,7 +31,7 @@ def test_of_two_nodes_that_start_it_at_once_one_carries_it_out(tmp_path: Path, r
             said, refused = (ended[0], ended[1]) if one.returncode == 0 else (ended[1], ended[0])
             assert "RunActiveError" in refused[1]
             result = msgspec.json.decode(said[0])["result"]
-            assert result["ready"] and len(result["messages"]) == 8
+            assert result["ready"] and len(result["messages"]) == 9
 
     run(main)
     assert len(model_calls(tmp_path)) == CALLS and set(model_calls(tmp_path).values()) == {1}
@@ -57,7 +57,7 @@ def test_a_holder_that_is_stopped_past_its_lease_loses_it(tmp_path: Path, run: C
                 _, err = await asyncio.to_thread(stopped.communicate, timeout=30)
                 assert stopped.returncode != 0 and "LeaseLostError" in err
                 report = await handle
-            assert report.success and report.ready and len(report.messages) == 8
+            assert report.success and report.ready and len(report.messages) == 9
             assert report.usage.cost_pico - report.usage.lost_pico == CALLS * COST_PICO
             told = [event.type async for event in runtime.runs.events("r")]
             assert told.count("final_output") == told.count("task_received") == told.count("run_finished") == 1

@@ -45,9 +45,7 @@ payloads = st.dictionaries(
 )
 foreign = st.builds(lambda header, more, fields: {"header": {**more, **header}, **fields}, theirs, unknown, payloads)
 ours_only = {"trace_id": words, "span_id": words, "deadline": micros, "attempt": st.integers(1, 9), "extra": unknown}
-headers = st.builds(
-    lambda header, more: {**more, **header}, theirs, st.fixed_dictionaries({}, optional=ours_only)
-)
+headers = st.builds(lambda header, more: {**more, **header}, theirs, st.fixed_dictionaries({}, optional=ours_only))
 moments = st.datetimes(datetime(1970, 1, 2), datetime(9999, 1, 1), timezones=st.just(UTC))
 data = st.builds(
     lambda header, payload, more: {**more, "header": header, "payload": payload},

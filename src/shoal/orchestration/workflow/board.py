@@ -128,10 +128,10 @@ class Board:
         return found
 
     def works_of(self, step: WorkStep) -> list[Card]:
-        """Return the work that a review looks at."""
+        """Return the work that a review looks at: where nobody has handed in files, what it depends on."""
         before = self.before(step.id)
         with_files = [each for each in before if self.cards[each].files and not self.cards[each].step.is_review]
-        found = [self.cards[each] for each in self.plan.works_of(step, with_files)]
+        found = [self.cards[each] for each in self.plan.works_of(step, with_files) or step.depends_on]
         return [card for card in found if not card.step.is_review and card.step.id in before]
 
     def take_ready(self) -> Card | None:

@@ -19,6 +19,7 @@ from shoal.orchestration.workflow.review import Issue
 
 __all__ = [
     "Handed",
+    "Parts",
     "again",
     "decomposition",
     "file_quotes",

@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from datetime import datetime
 from itertools import islice
 from typing import NamedTuple
 
 from shoal.kernel.liverun import LiveRun
+from shoal.kernel.run import RunStep
+from shoal.kernel.scope import Scope
 
-__all__ = ["Past", "Span"]
+__all__ = ["Past", "Span", "own_steps"]
+
+_OWN = re.compile(r"s[^/]*/(?:c\d+/)?[^/]*")
+"""The keys, below an orchestrator, of what it does at its steps and their conflicts; agents have longer ones."""
+
+
+def own_steps(scope: Scope, kind: str) -> Iterator[RunStep]:
+    """Yield what an orchestrator at *scope* has on record of a kind; orchestrators among its agents have their own."""
+    above = f"{scope.path}/" if scope.path else ""
+    for key, step in scope.run.recorded.items():
+        if (
+            step.kind == kind
+            and key.startswith(above)
+            and _OWN.fullmatch(key, len(above))
+            and step.finished_at is not None
+        ):
+            yield step
 
 
 class Span(NamedTuple):

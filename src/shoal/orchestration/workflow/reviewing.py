@@ -22,6 +22,7 @@ from shoal.orchestration.workflow.judging import judge
 from shoal.orchestration.workflow.ledger import same_title
 from shoal.orchestration.workflow.message import WorkMessage
 from shoal.orchestration.workflow.prompts import again, issue_lines, review_prompt
+from shoal.orchestration.workflow.replaying import own_steps
 from shoal.orchestration.workflow.report import ReviewRecord
 from shoal.orchestration.workflow.review import Issue, Review
 from shoal.orchestration.workflow.reviews import read_review
@@ -68,7 +69,8 @@ class Reviewing:
             if round_ > most or not self._works:
                 break
             await self._sent_back(review)
-        times = f" after {most} reworks" if most else ""
+        sent_back = most if self._works else 0
+        times = f" after {sent_back} reworks" if sent_back else ""
         raise StepFailed(f"not approved{times}: {'; '.join(reasons)}")
 
     # -- one round
@@ -208,7 +210,9 @@ class Reviewing:
                 what=_fix_title(self._card.step),
                 focus=f"Address {self._card.step.owner.lower()}'s findings",
                 files=files,
-                expected=tuple(each.step.expected_output for each in self._works if each.step.expected_output is not None),
+                expected=tuple(
+                    each.step.expected_output for each in self._works if each.step.expected_output is not None
+                ),
                 findings=[
                     f"Fix: the work of step {step.id} was reviewed and is not approved. Open issues, with their ids:",
                     *(issue_lines(issues, status=False) or ["\nnone: the score is too low"]),
@@ -244,13 +248,7 @@ class Reviewing:
 
 def known_ids(scope: Scope) -> list[str]:
     """Return the ids of the issues that earlier lives of the run have found at *scope*."""
-    above = f"{scope.path}/" if scope.path else ""
-    return [
-        issue_id
-        for step in scope.run.recorded.values()
-        if step.kind == "issues" and step.key.startswith(above) and step.output is not None
-        for issue_id in msgspec.convert(step.output, list[str])
-    ]
+    return [each for step in own_steps(scope, "issues") for each in msgspec.convert(step.output, list[str])]
 
 
 def _fix_title(review: WorkStep) -> str:

@@ -19,6 +19,7 @@ from shoal.orchestration.results import AgentResult
 from shoal.orchestration.workflow.brief import LEAD
 from shoal.orchestration.workflow.desk import Texts
 from shoal.orchestration.workflow.logbook import Logbook
+from shoal.orchestration.workflow.replaying import own_steps
 from shoal.orchestration.workflow.report import CallKind
 from shoal.orchestration.workflow.roles import Crew, Instance
 
@@ -81,11 +82,7 @@ class Staff:
 
     def count_known(self, scope: Scope) -> None:
         """Go on after the messages that earlier lives of the run have given."""
-        known = [
-            int(_of(step)["message_id"].removeprefix("msg_"))
-            for step in scope.run.recorded.values()
-            if step.kind == "assign" and step.key.startswith(scope.path) and step.finished_at is not None
-        ]
+        known = [int(_of(step)["message_id"].removeprefix("msg_")) for step in own_steps(scope, "assign")]
         self._messages = max(known, default=0)
 
     def _next_id(self) -> str:
