@@ -14,7 +14,7 @@ from shoal.errors import ConfigError
 from shoal.kernel.env import Env
 from shoal.orchestration.workflow.boxrunner import BoxRunner
 
-__all__ = ["code_runner"]
+__all__ = ["OwnBoxes", "code_runner"]
 
 _SPARE_GUESTS = 1
 _STOP_GRACE = 0.1  # seconds: nothing in a box has anything to save

@@ -31,7 +31,7 @@ AgentStateError: AgentError RuntimeError: agent_id name status operation
 AgentStartError: AgentError RuntimeError: agent_id name
 AgentPauseError: AgentError RuntimeError: agent_id name
 ProcessError: AgentError RuntimeError: agent_id name exit_code stderr_tail
-DeadAgentError: AgentError ConnectionError: agent_id name reason exit_code
+DeadAgentError: AgentError ConnectionError: agent_id name reason exit_code began
 ResourceLimitExceededError: AgentError RuntimeError: agent_id name resource_type current limit
 GroupError: AgentError RuntimeError: agent_id name failures
 TaskError: ShoalError: task_id
@@ -67,8 +67,8 @@ ProtocolError: BoxError:
 BoxStartError: BoxError: level phase exit_code stderr_tail
 BoxExistsError: BoxError ValueError: name
 BoxNotFoundError: AgentNotFoundError: agent_id name
-BoxNotRunningError: DeadAgentError: agent_id name reason exit_code
-BoxStoppedError: DeadAgentError: agent_id name reason exit_code
+BoxNotRunningError: DeadAgentError: agent_id name reason exit_code began
+BoxStoppedError: DeadAgentError: agent_id name reason exit_code began
 BoxSpecError: BoxError ValueError: faults
 BoxStateError: BoxError:
 BoxProgramError: BoxError:
@@ -107,7 +107,7 @@ PoolFullError: QueueFullError: queue_name max_size
 RegistryUnavailableError: ShoalError ConnectionError: attempts
 RequestError: MessageError: code message details retryable
 RequestTimeout: RequestError ResponseTimeoutError: code message details retryable
-AgentDied: RequestError DeadAgentError: code message details retryable reason exit_code agent_id name
+AgentDied: RequestError DeadAgentError: code message details retryable reason exit_code began agent_id name
 NotFound: RequestError AgentNotFoundError: code message details retryable agent_id name
 Deadlock: RequestError DeadlockError: code message details retryable cycle
 ChainTooDeep: RequestError ChainTooDeepError: code message details retryable limit

@@ -82,13 +82,14 @@ class RequestTimeout(RequestError, ResponseTimeoutError):
 class AgentDied(RequestError, DeadAgentError):
     """AGENT_DIED: who was asked died before it answered.
 
-    ``details`` may have reason, exit_code, agent_id and name, which are attributes, too.
+    ``details`` may have reason, exit_code, began (false: it surely had not), agent_id and name: attributes, too.
     """
 
     def __init__(self, message: str = "", details: Any = None, retryable: bool = False) -> None:
         known = _known(details)
         self.reason = str(known.get("reason", "died"))
         self.exit_code = known.get("exit_code")
+        self.began = known.get("began") is not False
         self.agent_id = known.get("agent_id")
         self.name = known.get("name")
         super().__init__("AGENT_DIED", message, details, retryable)

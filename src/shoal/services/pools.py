@@ -59,14 +59,14 @@ class _Job:
 class Pool:
     """Runs functions in threads of its own, or in processes of the runtime in whose context it is made, or else used first.
 
-    A thread is made when work finds none free. One that has had nothing to do for *idle* seconds ends, as long as *min_size*
-    are left. Functions for processes travel by cloudpickle, and what they return must be a JSON value; each piece of work
-    has a process to itself. A pool belongs to the event loop that uses it first.
+    A thread or process is made when work finds none free. One that has had nothing to do for *idle* seconds ends, as long as
+    *min_size* are left. Functions for processes travel by cloudpickle, and what they return must be a JSON value. A pool
+    belongs to the event loop that uses it first.
 
     Args:
         name: for error texts and logs.
         kind: ``thread`` or ``process``.
-        min_size: threads that stay, 0 or more.
+        min_size: threads or processes that stay, 0 or more.
         max_size: threads or processes at most.
         max_queue: pieces of work that may wait, 0 or more.
         idle: seconds.
@@ -95,6 +95,7 @@ class Pool:
         self._idle: deque[tuple[Worker, float]] = deque()  # since when; who came last works next
         self._busy: dict[_Job, None] = {}
         self._waiting: dict[_Job, None] = {}
+        self._leaving: set[asyncio.Future[Any]] = set()  # workers that end
         self._refused = 0
         self._timer: Timer | None = None
         self._closed = False
@@ -129,6 +130,7 @@ class Pool:
             RequestTimeout: its time was over.
             RequestError: CANCELLED, the pool was closed meanwhile.
             RuntimeStateError: the pool is closed, or has no runtime to start processes.
+            ConfigError: the work cannot travel to a process.
             What *fn* raises; in a process a RemoteError stands for it, DeadAgentError for an end of the process.
         """
         if not timeout > 0:
@@ -176,7 +178,7 @@ class Pool:
         if self._timer is not None:
             self._timer.cancel()
         while self._idle:
-            self._idle.pop()[0].end()
+            self._dismiss(self._idle.pop()[0])
         try:
             async with self._clock().timeout(grace):
                 await self._emptied()
@@ -190,6 +192,20 @@ class Pool:
             assert job.worker is not None and job.running is not None
             job.worker.leave(job.running)
         await self._emptied()
+        if self._leaving:
+            await asyncio.wait(self._leaving)
+
+    def _dismiss(self, worker: Worker) -> None:
+        """Let a worker go that has no work any more."""
+        gone = worker.end()
+        if gone is not None:
+            self._leaving.add(gone)
+            gone.add_done_callback(self._left)
+
+    def _left(self, gone: asyncio.Future[Any]) -> None:
+        self._leaving.discard(gone)
+        if not gone.cancelled() and (error := gone.exception()) is not None:
+            log.warning("pool %s: a process that was to end did so with an error: %s", self.name, error)
 
     async def _emptied(self) -> None:
         while running := [job.running for job in self._busy if job.running is not None]:
@@ -223,8 +239,8 @@ class Pool:
             if not following.answer.done():
                 self._begin(following, worker)
                 return
-        if self._closed or not worker.lasting:
-            worker.end()
+        if self._closed:
+            self._dismiss(worker)
         else:
             self._idle.append((worker, self._clock().monotonic()))
             self._watch_idle()
@@ -249,7 +265,7 @@ class Pool:
         self._timer = None
         until = self._clock().monotonic() - self._idle_seconds
         while self._idle and self._idle[0][1] <= until and len(self._idle) + len(self._busy) > self._min:
-            self._idle.popleft()[0].end()
+            self._dismiss(self._idle.popleft()[0])
         if self._idle:
             self._watch_idle()
 

@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
 import inspect
+import os
+import shutil
+import tempfile
 from collections.abc import Callable
 from typing import Any, Literal, Protocol
 
 import msgspec
 
-from shoal.errors import RuntimeStateError
+from shoal.errors import DeadAgentError, RuntimeStateError
 from shoal.kernel.ambient import Ambient
+from shoal.kernel.context import current_invocation
+from shoal.kernel.failure import RemoteError
 from shoal.kernel.threads import DaemonPool
+from shoal.services.packing import pack_call
+from shoal.services.poolchild import LENGTH, Answer, Serve
+from shoal.services.requests import error_of
 
-__all__ = ["Kind", "ProcessWorker", "ThreadWorker", "Worker", "Work", "WorkerPlace"]
+__all__ = ["Kind", "ProcessWorker", "ThreadWorker", "Work", "Worker", "WorkerPlace"]
 
 Kind = Literal["thread", "process"]
 
 UNLIMITED_SECONDS = 365 * 86_400.0
-"""The pool itself looks after the time of its work."""
+"""A child lives as long as its pool wants it."""
+
+_decode = msgspec.json.Decoder(Answer).decode
 
 
 class Work(msgspec.Struct, frozen=True):
-    """A call that somebody wants: ``fn(*args)``. ``context`` runs it among the caller's context variables."""
+    """A call that somebody wants: ``fn(*args)``. ``context`` has the caller's context variables."""
 
     fn: Callable[..., Any]
     args: tuple[Any, ...]
@@ -31,9 +42,7 @@ class Work(msgspec.Struct, frozen=True):
 
 
 class Worker(Protocol):
-    """Carries out one piece of work after the other; one that is not ``lasting`` is made anew each time it was idle."""
-
-    lasting: bool
+    """Carries out one piece of work after the other."""
 
     def begin(self, work: Work) -> asyncio.Future[Any]:
         """Begin, and return what comes of it."""
@@ -44,18 +53,16 @@ class Worker(Protocol):
         ...
 
     def leave(self, running: asyncio.Future[Any]) -> None:
-        """End this work, or leave it behind: ``running`` has ended soon in any case."""
+        """End this work, or leave it behind: ``running`` ends soon in any case."""
         ...
 
-    def end(self) -> None:
-        """There will be no more work."""
+    def end(self) -> asyncio.Future[Any] | None:
+        """There will be no more work. Returns what tells when the worker is gone, if there is something to wait for."""
         ...
 
 
 class ThreadWorker:
     """One daemon thread. What runs in it cannot be ended from outside."""
-
-    lasting = True
 
     def __init__(self) -> None:
         self._thread = DaemonPool(1)
@@ -78,13 +85,11 @@ class ThreadWorker:
 
 
 class ProcessWorker:
-    """A child process of the runtime for each piece of work, of the kind that it keeps ready: nothing of one is left for the
-    next.
+    """One child process of the runtime, started for its first work; one that died or was killed is replaced for the next.
 
-    The work travels by cloudpickle, one way; what comes back is JSON.
+    The runtime starts it as it starts any call in a process of its own (the verb ``run_tool``), and the call is to serve
+    this worker over a socket in a folder that is the user's alone. Work travels there by cloudpickle, answers are JSON.
     """
-
-    lasting = False
 
     def __init__(self, name: str, ambient: Ambient | None) -> None:
         if ambient is None:
@@ -94,15 +99,12 @@ class ProcessWorker:
             )
         self._name = name
         self._ambient = ambient
+        self._child: asyncio.Task[Any] | None = None
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     def begin(self, work: Work) -> asyncio.Future[Any]:
-        """Begin in a child."""
-        program = functools.partial(work.fn, *work.args)
-        order = {"isolation": "process", "program": program, "name": self._name, "timeout": UNLIMITED_SECONDS}
-        return asyncio.get_running_loop().create_task(self._ask(order), name=f"pool {self._name}")
-
-    async def _ask(self, order: dict[str, Any]) -> Any:
-        return await self._ambient.call("run_tool", order)
+        """Begin in the child."""
+        return asyncio.get_running_loop().create_task(self._carry_out(work), name=f"work of pool {self._name}")
 
     def give_up(self, running: asyncio.Future[Any]) -> None:
         """Kill the child."""
@@ -112,8 +114,91 @@ class ProcessWorker:
         """Kill the child."""
         running.cancel()
 
-    def end(self) -> None:
-        """Nothing is kept."""
+    def end(self) -> asyncio.Future[Any] | None:
+        """End the connection, and with it the child."""
+        child, self._child = self._child, None
+        self._hang_up()
+        return child
+
+    async def _carry_out(self, work: Work) -> Any:
+        packed = pack_call(work.fn, work.args)
+        try:
+            answer = await self._ask(packed)
+        except asyncio.CancelledError:
+            await self._kill()
+            raise
+        except (OSError, EOFError):
+            raise await self._death() from None
+        if answer.refused is not None:
+            raise error_of(answer.refused)
+        if answer.failure is not None:
+            told = answer.failure
+            raise RemoteError(told.error_type, told.message, bases=told.bases, traceback_text=told.traceback)
+        return answer.value
+
+    async def _ask(self, packed: bytes) -> Answer:
+        if self._streams is None or self._child is None or self._child.done():
+            self._streams = await self._start()
+        reader, writer = self._streams
+        writer.write(LENGTH.pack(len(packed)) + packed)
+        await writer.drain()
+        (length,) = LENGTH.unpack(await reader.readexactly(LENGTH.size))
+        return _decode(await reader.readexactly(length))
+
+    async def _start(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Start a child and wait until it has called. Raises EOFError when it ends before."""
+        self._hang_up()
+        loop = asyncio.get_running_loop()
+        called: asyncio.Future[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = loop.create_future()
+
+        def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            if called.done():
+                writer.close()
+            else:
+                called.set_result((reader, writer))
+
+        folder = tempfile.mkdtemp(prefix="shoal-pool-")
+        try:
+            path = os.path.join(folder, "work")
+            server = await asyncio.start_unix_server(accept, path)
+            try:
+                # No invocation owns it: it outlives the request for which it is started.
+                context = contextvars.copy_context()
+                context.run(current_invocation.set, None)
+                self._child = loop.create_task(self._live(path), name=f"process of pool {self._name}", context=context)
+                await asyncio.wait([self._child, called], return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                server.close()
+        finally:
+            shutil.rmtree(folder)
+        if not called.done():
+            raise EOFError
+        return called.result()
+
+    async def _live(self, path: str) -> None:
+        order = {"isolation": "process", "program": Serve(path), "name": self._name, "timeout": UNLIMITED_SECONDS}
+        await self._ambient.call("run_tool", order)
+
+    async def _kill(self) -> None:
+        self._hang_up()
+        child, self._child = self._child, None
+        if child is not None:
+            child.cancel()
+            await asyncio.wait([child])
+
+    async def _death(self) -> BaseException:
+        """Return why there is no answer: the child has ended, or has never come to life."""
+        self._hang_up()
+        child, self._child = self._child, None
+        assert child is not None
+        await asyncio.wait([child])
+        error = None if child.cancelled() else child.exception()
+        return error or DeadAgentError(f"A process of pool {self._name!r} ended", reason="died")
+
+    def _hang_up(self) -> None:
+        if self._streams is not None:
+            self._streams[1].close()
+            self._streams = None
 
 
 class WorkerPlace(msgspec.Struct):

@@ -240,6 +240,7 @@ _CODES: tuple[tuple[type[BaseException], str], ...] = (
     (SelfSendError, codes.DEADLOCK),
     (asyncio.CancelledError, codes.CANCELLED),
 )
+_BY_REASON = {"draining": codes.DRAINING, "cancelled": codes.CANCELLED}
 _DETAILS = ("reason", "exit_code", "agent_id", "name", "cycle", "limit", "path", "error_type", "recipients")
 
 
@@ -255,6 +256,9 @@ def as_request_error(error: BaseException) -> RequestError:
         return execution_error(error)
     known = {name: getattr(error, name, None) for name in _DETAILS}
     details = {name: _listed(value) for name, value in known.items() if value is not None}
+    if isinstance(error, DeadAgentError):
+        code = _BY_REASON.get(error.reason, code)
+        details |= {} if error.began else {"began": False}
     return error_of({"code": code, "error": _text(error), "details": details or None})
 
 

@@ -36,6 +36,7 @@ _WORDS = {
     "format": "must be a {}",
 }
 _FORMATS: dict[str, type] = {"date-time": datetime, "date": date, "time": time}
+_REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 _ALLOWED_CHARS = 500
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_\-]*")
 
@@ -80,30 +81,30 @@ def load_validator(schema: dict[str, Any]) -> Any:
 def _check_references(schema: dict[str, Any], kind: Any) -> None:
     """Raise ValueError when a reference leads nowhere, which would else be seen with the first request."""
     from jsonschema_specifications import REGISTRY
-    from referencing.exceptions import Unresolvable
     from referencing.jsonschema import DRAFT202012, specification_with
 
     specification = specification_with(str(kind.META_SCHEMA.get("$schema", "")), default=DRAFT202012)
     resource = specification.create_resource(schema)
     base = resource.id() or ""
-    resolver = REGISTRY.with_resource(base, resource).crawl().resolver(base)
-    for reference in set(_references(schema)):
-        try:
-            resolver.lookup(reference)
-        except Unresolvable:
-            raise ValueError(f"no JSON Schema: $ref {reference!r:.120} leads to nothing in it") from None
+    _follow(schema, specification, REGISTRY.with_resource(base, resource).crawl().resolver(base), set())
 
 
-def _references(schema: Any) -> Iterator[str]:
-    if isinstance(schema, list):
-        for part in schema:
-            yield from _references(part)
-    elif isinstance(schema, dict):
-        for key, part in schema.items():
-            if key == "$ref" and isinstance(part, str):
-                yield part
-            elif key not in ("const", "enum", "default", "examples"):
-                yield from _references(part)
+def _follow(schema: Any, specification: Any, resolver: Any, seen: set[int]) -> None:
+    """Look up all references in a schema and in what they lead to. *seen*: the ids of schemas that were looked at."""
+    from referencing.exceptions import Unresolvable
+
+    if id(schema) in seen or not isinstance(schema, dict):
+        return
+    seen.add(id(schema))
+    for reference in (schema.get(word) for word in _REFERENCES):
+        if isinstance(reference, str):
+            try:
+                found = resolver.lookup(reference)
+            except Unresolvable:
+                raise ValueError(f"no JSON Schema: the reference {reference!r:.120} leads to nothing in it") from None
+            _follow(found.contents, specification, found.resolver, seen)
+    for inner in specification.create_resource(schema).subresources():
+        _follow(inner.contents, specification, resolver.in_subresource(inner), seen)
 
 
 def _format_check(kind: type) -> Callable[[object], bool]:

@@ -31,8 +31,8 @@ def run_all(level: str, *orders: tuple[dict[str, str], list[str] | None], timeou
     return asyncio.run(main())
 
 
-def outcome_of(level: str, source: str, timeout: float = 30.0, **more: str) -> CodeRun:
-    files = {"test_hostile.py": source, **{f"{name}.py": text for name, text in more.items()}}
+def outcome_of(level: str, source: str, timeout: float = 30.0, more: dict[str, str] | None = None) -> CodeRun:
+    files = {"test_hostile.py": source, **(more or {})}
     return run_all(level, (files, None), timeout=timeout)[0]
 
 
@@ -47,7 +47,7 @@ ENDINGS = {
     "prints success and leaves while it is imported": SAY_SUCCESS + "os._exit(0)\n",
     "leaves by sys.exit while it is imported": SAY_SUCCESS + "sys.exit(0)\n",
     "leaves in the middle of its tests": "import os\ndef test_a(): pass\ndef test_b(): os._exit(0)\n",
-    "ends pytest in the middle": "import pytest\ndef test_a(): pass\ndef test_b(): pytest.exit('done', 0)\ndef test_c(): 1 / 0\n",
+    "ends pytest": "import pytest\ndef test_a(): pass\ndef test_b(): pytest.exit('done', 0)\ndef test_c(): 1 / 0\n",
     "raises SystemExit in a test": "import sys\ndef test_a(): sys.exit(0)\n",
     "leaves its tests to a child": "import os\nif os.fork(): os._exit(0)\ndef test_a(): pass\n",
     "kills its parent": SAY_SUCCESS + "def test_a(): os.kill(os.getppid(), 9)\n",
@@ -139,7 +139,9 @@ def test_files_called_as_parts_of_the_harness_change_nothing() -> None:
         "site",
         "shoal_guest",
     )
-    run = outcome_of("bubblewrap", "def test_a(): pass\n\ndef test_b(): assert False\n", **dict.fromkeys(names, bad))
+    run = outcome_of(
+        "bubblewrap", "def test_a(): pass\n\ndef test_b(): assert False\n", more={f"{name}.py": bad for name in names}
+    )
     assert run.tests is not None and (run.tests.passed, run.tests.failures) == (1, ("test_b",)), run
     late = "import pathlib\nfor n in ('tester.py', 'report.json'): pathlib.Path(n).write_text('{\"end\": 0}')\n"
     run = outcome_of("bubblewrap", f"{late}\ndef test_b(): assert False\n")

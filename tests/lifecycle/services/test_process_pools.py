@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import importlib.util
 import os
+import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -12,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from shoal.errors import DeadAgentError, PoolFullError, RequestTimeout, RuntimeStateError
+from shoal.errors import DeadAgentError, PoolFullError, RequestError, RequestTimeout, RuntimeStateError
 from shoal.kernel.failure import RemoteError
 from shoal.kernel.task import Task, TaskStatus
 from shoal.services.pools import Pool
@@ -40,6 +44,10 @@ def say_and_wait(path: str) -> None:
     time.sleep(600)
 
 
+def refuse() -> None:
+    raise RequestError("INSUFFICIENT_FUNDS", "no money", {"missing": 7})
+
+
 def within(tmp_path: Path, work: Callable[[], Any], **options: Any) -> Callable[[], Any]:
     """Return a coroutine function that runs *work* in an agent of a runtime."""
 
@@ -48,6 +56,7 @@ def within(tmp_path: Path, work: Callable[[], Any], **options: Any) -> Callable[
             return await work()
 
     async def main() -> Any:
+        tmp_path.mkdir(exist_ok=True)
         async with running(f"sqlite:///{tmp_path}/shoal.db", {"agent": Agent}, options=options) as runtime:
             task = await runtime.wait_for_task(await runtime.submit_task("pool", agent="agent"))
             assert task.status is TaskStatus.COMPLETED, task.error_message
@@ -61,12 +70,16 @@ def test_four_pieces_of_work_run_in_two_processes_at_once(run: Run, tmp_path: Pa
     async def work() -> Any:
         pool = pool_of()
         done = await asyncio.gather(*(pool.run(spans, str(tmp_path), f"{number}", 0.3) for number in range(4)))
-        assert pool.stats().size == 0, "each piece of work has a process to itself"
+        assert pool.stats().size == 2
         await pool.close()
+        assert pool.stats().size == 0
         return done
 
     done = run(within(tmp_path, work))
-    assert os.getpid() not in {each["pid"] for each in done}
+    pids = {each["pid"] for each in done}
+    assert len(pids) == 2
+    assert os.getpid() not in pids
+    assert all(gone(pid) for pid in pids)
     begins = sorted(each["begun"] for each in done)
     ends = sorted(each["ended"] for each in done)
     assert begins[1] < ends[0], "two at once"
@@ -84,11 +97,14 @@ def test_work_its_errors_and_its_answers_at_every_isolation(run: Run, tmp_path: 
         assert raised.value.error_type == "ZeroDivisionError"
         with pytest.raises(DeadAgentError):
             await pool.run(os._exit, 3)
-        with pytest.raises(Exception, match="dict with str keys"):
+        with pytest.raises(Exception, match="result is a set"):
             await pool.run(lambda: {1, 2})
         lock = threading.Lock()
         with pytest.raises(Exception, match="cannot travel"):
             await pool.run(lambda: lock, timeout=20)
+        with pytest.raises(RequestError) as refused:
+            await pool.run(refuse)
+        assert (refused.value.code, refused.value.details) == ("INSUFFICIENT_FUNDS", {"missing": 7})
         assert await pool.run(os.getppid) > 0
         await pool.close()
         return {"pid": os.getpid()}
@@ -130,3 +146,61 @@ def test_without_a_runtime_there_are_no_processes(run: Run) -> None:
             await pool_of().run(max, 3, 7)
 
     run(main)
+
+
+def test_a_process_is_kept_replaced_when_it_died_and_let_go_when_idle(run: Run, tmp_path: Path) -> None:
+    async def work() -> Any:
+        pool = pool_of(min_size=1, idle=0.3)
+        first = await pool.run(os.getpid)
+        assert [await pool.run(os.getpid) for _ in range(20)] == [first] * 20
+        os.kill(first, signal.SIGKILL)
+        await until(lambda: gone(first))
+        second = await pool.run(os.getpid)
+        assert second != first
+        done = await asyncio.gather(*(pool.run(spans, str(tmp_path), f"{n}", 0.2) for n in range(2)))
+        pids = {each["pid"] for each in done}
+        assert len(pids) == 2
+        await until(lambda: pool.stats().size == 1)
+        await until(lambda: sum(gone(pid) for pid in pids) == 1)
+        assert await pool.run(os.getpid) in pids
+        await pool.close()
+        return {"pids": [first, *pids]}
+
+    assert all(gone(pid) for pid in run(within(tmp_path, work))["pids"])
+
+
+MODULE = """
+WORD = "from nowhere"
+
+def say():
+    return WORD
+"""
+
+
+def test_functions_of_a_module_that_no_import_finds(run: Run, tmp_path: Path) -> None:
+    """As those of a file that was loaded from a folder of agents."""
+    (tmp_path / "loaded.py").write_text(MODULE)
+    spec = importlib.util.spec_from_file_location("loaded_from_nowhere", tmp_path / "loaded.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+
+    async def work() -> Any:
+        sys.modules["loaded_from_nowhere"] = module
+        pool = pool_of()
+        try:
+            return {"said": await pool.run(module.say), "partly": await pool.run(functools.partial(module.say))}
+        finally:
+            await pool.close()
+            del sys.modules["loaded_from_nowhere"]
+
+    assert run(within(tmp_path, work)) == {"said": "from nowhere", "partly": "from nowhere"}
+
+
+def test_no_process_outlives_an_agent_that_did_not_close_its_pool(run: Run, tmp_path: Path) -> None:
+    async def work() -> Any:
+        pool = pool_of(min_size=2)
+        return {"pid": await pool.run(os.getpid), "kept": id(pool)}
+
+    for isolation in ("inline", "process"):
+        assert gone(run(within(tmp_path / isolation, work, isolation=isolation))["pid"])

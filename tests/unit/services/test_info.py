@@ -61,6 +61,20 @@ def test_every_fault_is_told_at_once() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("given_keys", "fault"),
+    [
+        ({"capabilities": ["x"]}, "name: missing"),
+        ({"name": "w"}, "capabilities: missing"),
+        ({"name": "w", "capabilities": ["x"], "colour": 1}, "'colour': unknown key"),
+    ],
+)
+def test_one_fault_is_enough(given_keys: dict[str, Any], fault: str) -> None:
+    with pytest.raises(InfoError) as raised:
+        AgentInfo.of(given_keys)
+    assert raised.value.faults == (fault,)
+
+
 @pytest.mark.parametrize("value", [None, 5, "worker", ["name"], object()])
 def test_something_else_is_no_info(value: object) -> None:
     with pytest.raises(InfoError, match="must return an AgentInfo or a dict"):

@@ -176,6 +176,8 @@ def test_every_error_comes_out_as_it_went_in(code: str, message: str, details: A
 
 KERNEL = [
     (DeadAgentError("'w' died", reason="died", exit_code=-9, name="w"), codes.AGENT_DIED),
+    (DeadAgentError("'w' drains", reason="draining"), codes.DRAINING),
+    (DeadAgentError("its time was over", reason="cancelled"), codes.CANCELLED),
     (AgentNotFoundError("w"), codes.NOT_FOUND),
     (ResponseTimeoutError("late"), codes.TIMEOUT),
     (errors.MessageExpiredError("late"), codes.TIMEOUT),
@@ -208,6 +210,14 @@ def test_a_death_tells_the_exit_code() -> None:
     found = as_request_error(DeadAgentError("'w' died", reason="died", exit_code=-9, agent_id="1", name="w"))
     assert isinstance(found, AgentDied)
     assert (found.exit_code, found.reason, found.agent_id, found.name) == (-9, "died", "1", "w")
+    assert found.began
+
+
+def test_a_death_tells_when_the_request_had_surely_not_begun() -> None:
+    found = as_request_error(DeadAgentError("'w' died", reason="died", began=False))
+    assert isinstance(found, AgentDied)
+    assert not found.began
+    assert found.details == {"reason": "died", "began": False}
 
 
 def test_what_a_service_raises_is_its_answer() -> None:

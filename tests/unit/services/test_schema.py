@@ -322,6 +322,8 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         ({"$ref": "#/$defs/nothing"}, "leads to nothing"),
         ({"properties": {"a": {"items": [{"$ref": "http://127.0.0.1:9/x.json"}]}}}, "no JSON Schema|leads to nothing"),
         ({"$ref": "http://127.0.0.1:9/x.json"}, "leads to nothing"),
+        ({"$dynamicRef": "http://127.0.0.1:9/x.json"}, "leads to nothing"),
+        ({"$ref": "#/own/a", "own": {"a": {"not": {"$ref": "http://127.0.0.1:9/x.json"}}}}, "leads to nothing"),
         ({"$ref": "file:///etc/passwd"}, "leads to nothing"),
         (None, "must be a JSON Schema"),
         ("text", "must be a JSON Schema"),
@@ -333,6 +335,32 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_what_is_no_schema_is_refused_at_once(wrong: Any, text: str) -> None:
     with pytest.raises(ValueError, match=text):
         Schema(wrong)
+
+
+@pytest.mark.usefixtures("no_network")
+def test_references_within_a_schema_are_followed() -> None:
+    """Also by names that parts of it give themselves, and in places that are no schemas but for the reference."""
+    schema = Schema(
+        {
+            "$id": "https://example.org/order",
+            "$defs": {
+                "a": {"$id": "https://example.org/a", "$ref": "#/$defs/b", "$defs": {"b": {"type": "integer"}}},
+                "c": {"$anchor": "word", "type": "string"},
+            },
+            "own": {"d": {"type": "null"}},
+            "properties": {
+                "a": {"$ref": "a"}, "c": {"$ref": "#word"}, "d": {"$ref": "#/own/d"}, "all": {"$ref": "#"},
+                "$ref": {"enum": [{"$ref": "#/nowhere"}]},
+            },
+        }
+    )  # fmt: skip
+    assert schema.violations({"a": 1, "c": "x", "d": None, "all": {"a": 1}, "$ref": {"$ref": "#/nowhere"}}) == []
+    assert [each["path"] for each in schema.violations({"a": "x", "c": 1, "d": 1, "all": {"a": None}})] == [
+        "a",
+        "all.a",
+        "c",
+        "d",
+    ]
 
 
 def test_a_value_deeper_than_the_checks_reach_is_no_crash() -> None:

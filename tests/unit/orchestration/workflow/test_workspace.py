@@ -105,7 +105,7 @@ def _wants(number: int, name: str, **arguments: Any) -> ToolCall:
     return ToolCall(call_id=f"c{number}", name=name, arguments=msgspec.json.encode(arguments).decode())
 
 
-SCRIPT = [
+SCRIPT: list[ToolCall | str] = [
     _wants(1, "write_file", path="a.py", content=WRONG),
     _wants(2, "write_file", path="test_a.py", content=TEST),
     _wants(3, "run_tests"),

@@ -26,7 +26,7 @@ from typing import Any
 from shoal.orchestration.workflow.codeguest.heard import Heard
 from shoal.orchestration.workflow.codeguest.lines import Statements
 
-__all__ = ["watch"]
+__all__ = ["Run", "watch"]
 
 _OUTPUT_BYTES = 1 << 20
 _PIECE = 1 << 16

@@ -1,0 +1,265 @@
+"""Who is there: the services of all nodes on one store, as views of the agents that they are.
+
+There is no second truth: what a service says of itself stands in its agent's ``metadata["service"]``, the rest is the
+agent's. Agents of this node are looked at directly; those of other nodes in a copy that bells keep up to date and that is
+read anew after LOOK_SECONDS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from shoal.errors import AgentNotFoundError, RegistryUnavailableError, RequestError, StoreError
+from shoal.kernel.agent import AgentInstance, AgentStatus
+from shoal.services import codes
+from shoal.services.info import AgentRecord, AgentType
+from shoal.services.targets import Capability
+
+if TYPE_CHECKING:
+    from shoal.kernel.node import Node
+    from shoal.kernel.registration import Registration
+
+__all__ = ["SERVICE", "Directory", "Known"]
+
+SERVICE = "service"
+"""The key of an agent's metadata under which a service's info stands."""
+LOOK_SECONDS = 1.0
+WELL = 100
+_STARTING = (AgentStatus.STARTING, AgentStatus.QUEUED)
+
+
+class Known:
+    """One instance of a service."""
+
+    __slots__ = ("_read", "_read_at", "_stored", "concurrency", "health", "info", "registration", "type", "words")
+
+    def __init__(self, instance: AgentInstance, registration: Registration | None) -> None:
+        info: Any = instance.metadata[SERVICE]
+        self._stored = instance
+        self.registration = registration
+        self.info: dict[str, Any] = info
+        self.type = AgentType(info["type"])
+        self.words: Collection[str] = frozenset(info["capabilities"])
+        self.concurrency: int = info.get("concurrency", 1)
+        self.health = WELL
+        self._read: AgentRecord | None = None
+        self._read_at = 0.0
+
+    @property
+    def instance(self) -> AgentInstance:
+        """What the store knows of the agent."""
+        return self._stored if self.registration is None else self.registration.instance
+
+    def look(self, instance: AgentInstance) -> None:
+        """Take in what the store says now."""
+        self._stored = instance
+
+    @property
+    def state(self) -> str:
+        """The agent's status; ``draining`` while it is stopping with requests still to finish."""
+        status = self.instance.status
+        if status is AgentStatus.STOPPING:
+            cell = None if self.registration is None else self.registration.cell
+            return "stopping" if cell is not None and cell.closing else "draining"
+        return str(status)
+
+    def load(self) -> float:
+        """Requests waiting or running, over how many run at once; 0 for those of other nodes."""
+        cell = None if self.registration is None else self.registration.cell
+        if cell is None:
+            return 0.0
+        running = sum(entry.message is not None for entry in cell.entries.values()) if cell.entries else 0
+        return (running + len(cell.attempts) + len(cell.inbox.mailbox) + cell.inbox.parked) / self.concurrency
+
+    def record(self, node: Node, now: float) -> AgentRecord:
+        """Return it as a record, at most LOOK_SECONDS old where nothing but times has changed."""
+        read, state, load = self._read, self.state, self.load()
+        if (
+            read is not None
+            and read.state == state
+            and read.load == load
+            and read.health == self.health
+            and now - self._read_at < LOOK_SECONDS
+        ):
+            return read
+        instance, info, env = self.instance, self.info, node.env
+        cell = None if self.registration is None else self.registration.cell
+        self._read_at = now
+        self._read = AgentRecord(
+            uuid=instance.agent_id,
+            name=info["name"],
+            instance=instance.name,
+            type=self.type,
+            capabilities=tuple(info["capabilities"]),
+            version=info["version"],
+            node=instance.node_id,
+            pid=instance.process_id if cell is None else cell.handle.process_id,
+            state=state,
+            load=load,
+            health=self.health,
+            request_schema=info["request_schema"],
+            metadata=info["metadata"],
+            registered_at=instance.created_at,
+            last_seen=instance.updated_at if cell is None else env.clock.now(),
+            lease_expires_at=env.lease_until if cell is not None else None,
+        )
+        return self._read
+
+
+class Directory:
+    """Finds services. Every look-up is answered from memory."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._env = node.env
+        self._known: dict[str, Known] = {}  # by agent id
+        self._names: dict[str, dict[str, Known]] = {}  # by the service's name, then by agent id
+        self._instances: dict[str, Known] = {}  # by the agent's name
+        self._looked_at: float | None = None
+
+    # -- keeping up to date
+
+    def refresh(self) -> None:
+        """Read the copy anew when it is older than LOOK_SECONDS. Raises RegistryUnavailableError."""
+        now = self._env.clock.monotonic()
+        if self._looked_at is not None and now - self._looked_at < LOOK_SECONDS:
+            return
+        try:
+            found = self._env.store.agents.search()
+        except StoreError as error:
+            raise RegistryUnavailableError(f"the store cannot be read: {error}") from error
+        self._looked_at = now
+        there = {instance.agent_id for instance in found}
+        for agent_id in [each for each in self._known if each not in there]:
+            self.drop(agent_id)
+        for instance in found:
+            self._take(instance)
+
+    def look(self, agent_id: str) -> Known | None:
+        """Read one agent anew: a bell has told of it, or a request there has failed."""
+        try:
+            instance = self._env.store.agents.get(agent_id)
+        except (AgentNotFoundError, StoreError):
+            self.drop(agent_id)
+            return None
+        return self._take(instance)
+
+    def _take(self, instance: AgentInstance) -> Known | None:
+        if SERVICE not in instance.metadata:
+            return None
+        registration = self._node.registrations.get(instance.agent_id)
+        known = self._known.get(instance.agent_id)
+        if known is None or known.registration is not registration:
+            if known is not None:
+                self.drop(instance.agent_id)
+            known = Known(instance, registration)
+            self._known[instance.agent_id] = self._instances[instance.name] = known
+            self._names.setdefault(known.info["name"], {})[instance.agent_id] = known
+        known.look(instance)
+        return known
+
+    def drop(self, agent_id: str) -> None:
+        """Forget an agent."""
+        known = self._known.pop(agent_id, None)
+        if known is None:
+            return
+        if self._instances.get(known.instance.name) is known:
+            del self._instances[known.instance.name]
+        named = self._names.get(known.info["name"], {})
+        named.pop(agent_id, None)
+        if not named:
+            self._names.pop(known.info["name"], None)
+
+    # -- looking up
+
+    def get(self, address: str) -> Known | None:
+        """Return the instance with this id or name."""
+        known = self._known.get(address) or self._instances.get(address)
+        if known is None:
+            self.refresh()
+            known = self._known.get(address) or self._instances.get(address)
+        return known
+
+    def all(self) -> list[Known]:
+        """Return every instance, by registration."""
+        self.refresh()
+        return sorted(self._known.values(), key=_by_registration)
+
+    def reachable(self, known: Known) -> bool:
+        """Tell whether some node has the agent now."""
+        if known.registration is not None:
+            return known.registration.cell is not None
+        return self._env.bus.has(known.instance.agent_id)
+
+    def serves(self, known: Known, *, healthy: bool = True) -> bool:
+        """Tell whether a new request may go there."""
+        if not known.type.answers or (healthy and not known.health):
+            return False
+        if known.registration is not None:
+            cell = known.registration.cell
+            status = known.registration.instance.status
+            return cell is not None and status is AgentStatus.RUNNING and not cell.closing
+        return known.instance.status is AgentStatus.RUNNING and self._env.bus.has(known.instance.agent_id)
+
+    def discover(
+        self, words: Sequence[str], *, type: str | None = None, version: str | None = None, healthy: bool = True
+    ) -> list[AgentRecord]:
+        """Return those that serve and have all *words*, by registration."""
+        self.refresh()
+        wanted = {word.strip().casefold() for word in words}
+        found = [
+            known
+            for known in self._known.values()
+            if wanted <= known.words
+            and (type is None or known.type == type)
+            and (version is None or known.info["version"] == version)
+            and self.serves(known, healthy=healthy)
+        ]
+        return self._records(sorted(found, key=_by_registration))
+
+    def find(self, target: str | Capability) -> list[AgentRecord]:
+        """Return the instances that a request to *target* may go to.
+
+        Raises RequestError: NOT_FOUND, NOT_A_SERVER. A capability that nobody has is an empty list.
+        """
+        if isinstance(target, Capability):
+            return self.discover([target.word])
+        known = self.get(target)
+        if known is not None:
+            return self._records([_server(known)])
+        self.refresh()
+        named = [_server(each) for each in self._names.get(target, {}).values()]
+        if not named:
+            raise RequestError(codes.NOT_FOUND, f"nobody is called {target[:80]!r}")
+        return self._records(self._best(named))
+
+    def _best(self, named: list[Known]) -> list[Known]:
+        """Return those that serve; else those that keep requests for later; else all, whose state the sender will hear."""
+        return (
+            [known for known in named if self.serves(known)]
+            or [known for known in named if known.instance.status is AgentStatus.PAUSED and self.reachable(known)]
+            or [known for known in named if self.reachable(known)]
+            or named
+        )
+
+    def living(self, name: str) -> Iterator[Known]:
+        """Yield the instances of a service that are alive or about to be."""
+        self.refresh()
+        for known in self._names.get(name, {}).values():
+            if known.instance.status.live and (self.reachable(known) or known.instance.status in _STARTING):
+                yield known
+
+    def _records(self, found: Sequence[Known]) -> list[AgentRecord]:
+        now = self._env.clock.monotonic()
+        return [known.record(self._node, now) for known in found]
+
+
+def _by_registration(known: Known) -> tuple[Any, str]:
+    return known.instance.created_at, known.instance.agent_id
+
+
+def _server(known: Known) -> Known:
+    if not known.type.answers:
+        raise RequestError(codes.NOT_A_SERVER, f"{known.info['name']} is a client: it answers no requests")
+    return known

@@ -1,0 +1,62 @@
+"""What runs in a process of a pool: it carries out one piece of work after the other, until its pool leaves it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from typing import Any
+
+import cloudpickle  # type: ignore[import-untyped]
+import msgspec
+
+from shoal.errors import RequestError
+from shoal.kernel.failure import Failure
+from shoal.kernel.payload import checked
+from shoal.services.requests import error_payload
+
+__all__ = ["LENGTH", "Answer", "Serve"]
+
+LENGTH = struct.Struct("!Q")
+"""Before each piece of work and each answer stands how many bytes it has."""
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What came of a piece of work: ``refused`` is a RequestError as a payload, ``failure`` any other error."""
+
+    value: Any = None
+    refused: dict[str, Any] | None = None
+    failure: Failure | None = None
+
+
+class Serve:
+    """Serves the pool that listens at *path*, as the program of a child.
+
+    What it unpickles comes from the pool, whose folder nobody else may enter; what it answers is JSON.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    async def __call__(self) -> None:
+        """Serve until the pool ends the connection; the loop stays free for the runtime's words."""
+        await asyncio.to_thread(self._serve)
+
+    def _serve(self) -> None:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(self._path)
+            with connection.makefile("rb") as stream:
+                while len(head := stream.read(LENGTH.size)) == LENGTH.size:
+                    answer = msgspec.json.encode(_answer(stream.read(LENGTH.unpack(head)[0])))
+                    connection.sendall(LENGTH.pack(len(answer)) + answer)
+
+
+def _answer(work: bytes) -> Answer:
+    try:
+        fn, args = cloudpickle.loads(work)
+        value, _ = checked(fn(*args), "result")
+    except RequestError as error:
+        return Answer(refused=error_payload(error))
+    except BaseException as error:  # noqa: BLE001  the work's own code: the caller is told
+        return Answer(failure=Failure.of(error))
+    return Answer(value=value)

@@ -1,0 +1,340 @@
+"""``runtime.services``: services are started, found, asked and controlled here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from shoal.errors import (
+    AgentNameTakenError,
+    AgentNotFoundError,
+    AgentStateError,
+    InfoError,
+    RegistryUnavailableError,
+    RequestError,
+    StoreError,
+)
+from shoal.kernel.agent import RestartPolicy
+from shoal.kernel.ambient import current_ambient
+from shoal.kernel.running import NodeAmbient
+from shoal.services import asking, codes
+from shoal.services.agent import ServiceAgent
+from shoal.services.balancer import Attempt, LoadBalancer, Reply
+from shoal.services.checkup import Checkup
+from shoal.services.control import Control, Controller, control_address
+from shoal.services.directory import SERVICE, Directory, Known
+from shoal.services.info import AgentInfo, AgentRecord, AgentType
+from shoal.services.retrying import Outcome
+from shoal.services.schema import json_schema
+from shoal.services.targets import Capability, plain_target, read_target
+
+if TYPE_CHECKING:
+    from shoal.kernel.cell import Cell
+    from shoal.kernel.entry import Entry
+    from shoal.kernel.message import AgentMessage
+    from shoal.kernel.node import Node
+
+__all__ = ["Services", "services_of"]
+
+ROOM = "services"
+TRIES = 3
+TRY_SECONDS = 1.0
+LONGEST_TRY_SECONDS = 30.0
+GRACE_SECONDS = 10.0
+NAME_DIGITS = 8
+
+Isolation = Literal["inline", "thread", "process", "bubblewrap", "gvisor", "microvm", "auto"]
+
+
+def services_of(node: Node) -> Services:
+    """Return the services of a node, which has them from the first time on that somebody asks."""
+    found = node.rooms.get(ROOM)
+    if found is None:
+        found = node.rooms[ROOM] = Services(node)
+    assert isinstance(found, Services)
+    return found
+
+
+class Services:
+    """The services of one runtime, and through it those of all nodes on its store."""
+
+    request_timeout = 30.0
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._env = env = node.env
+        self.directory = Directory(node)
+        self.control_of = Control(node, self.directory, self._end)
+        self._checkup = Checkup(node, self.directory, self.control_of)
+        self._balancer = LoadBalancer(self)
+        self._ambient = NodeAmbient(env)
+        self._gone: dict[str, list[asyncio.Future[None]]] = {}
+        env.verbs |= {
+            "services.discover": self._discover_for,
+            "services.find": self._find_for,
+            "services.control": self._control_for,
+        }
+        address = control_address(env.node_id)
+        env.bus.attach(address, self.control_of)
+        node.at_end(lambda: env.bus.detach(address))
+        node.at_end(env.bus.hear("agents", self._changed))
+        node.at_end(self._checkup.listen())
+
+    # -- life
+
+    async def start(
+        self,
+        agent: type[ServiceAgent] | ServiceAgent,
+        config: Mapping[str, Any] | None = None,
+        isolation: Isolation = "inline",
+        *,
+        instance: str | None = None,
+        restart: RestartPolicy | None = None,
+    ) -> AgentRecord:
+        """Start a service and return its record.
+
+        Args:
+            agent: a class, made with *config*, or an object.
+            config: a JSON object.
+            isolation: where its code runs.
+            instance: its unique name; default made up of the service's name.
+            restart: what happens after a death; default ``RestartPolicy()``.
+
+        Raises:
+            InfoError: what is wrong with its ``info()``; nothing was started.
+            AgentNameTakenError: it is exclusive, and an instance is alive.
+            AgentStartError, ProcessError, ConfigError, AgentLimitError: it could not be started, and is not known.
+        """
+        given = dict(config or {})
+        described = _describe(agent, given)
+        info = described.inner.info
+        if info.exclusive and (other := next(self.directory.living(info.name), None)) is not None:
+            raise _taken(other)
+        agents = self._node.agents
+        agent_id = await agents.register(
+            instance or (info.name if info.exclusive else f"{info.name}/{self._env.clock.new_id()[-NAME_DIGITS:]}"),
+            agent,
+            given or described.config,
+            isolation=isolation,
+            capabilities=info.capabilities if info.type.answers else (),
+            metadata={SERVICE: _plain(info, described.concurrency)},
+            max_concurrent_tasks=described.concurrency,
+            max_concurrent_messages=described.concurrency,
+            limits=msgspec.structs.replace(self._env.limits, message_queue_max_size=described.mailbox),
+            restart=restart or RestartPolicy(),
+        )
+        try:
+            await agents.start(agent_id)
+        except BaseException:
+            await self._env.see_through(self._end(agent_id, 0.0), "a service that did not start")
+            raise
+        known = self.directory.look(agent_id)
+        if known is None:
+            raise AgentNotFoundError(agent_id)
+        self._checkup.begin()
+        return known.record(self._node, self._env.clock.monotonic())
+
+    async def stop(self, instance: str, grace: float = GRACE_SECONDS) -> None:
+        """Drain a service of this node: what it has accepted is done within *grace* seconds, or CANCELLED; then it is gone.
+
+        One that is not there is no error. Raises ValueError: *grace* is negative.
+        """
+        if not grace >= 0:
+            raise ValueError(f"grace must be seconds from 0, not {grace!r}")
+        known = self.directory.get(instance)
+        if known is not None:
+            await self._end(known.instance.agent_id, grace)
+
+    async def _end(self, agent_id: str, grace: float) -> None:
+        agents = self._node.agents
+        try:
+            if grace > 0:
+                await agents.drain(agent_id, grace)
+            else:
+                await agents.stop(agent_id, graceful=False)
+            await agents.unregister(agent_id)
+        except (AgentNotFoundError, AgentStateError) as error:
+            if agent_id in self._node.registrations:
+                raise
+            _ = error  # somebody else has ended it meanwhile
+        self._forget(agent_id)
+
+    async def run(self, agent: ServiceAgent, register: str = "wait") -> None:
+        """Register a service, return when it is gone. See ``ServiceAgent.run``."""
+        if register not in ("wait", "background"):
+            raise ValueError(f"register must be wait or background, not {register!r:.80}")
+        record = await self._registered(agent, always=register == "background")
+        gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._gone.setdefault(record.uuid, []).append(gone)
+        if record.uuid not in self._node.registrations:
+            return
+        try:
+            await gone
+        except asyncio.CancelledError:
+            await self._env.see_through(self._end(record.uuid, GRACE_SECONDS), f"end {record.instance}")
+            raise
+
+    async def _registered(self, agent: ServiceAgent, *, always: bool) -> AgentRecord:
+        attempt = 1
+        while True:
+            try:
+                return await self.start(agent)
+            except StoreError as error:
+                if attempt >= TRIES and not always:
+                    raise RegistryUnavailableError(str(error), attempts=attempt) from error
+                pause = min(TRY_SECONDS * 2 ** (attempt - 1), LONGEST_TRY_SECONDS) if always else TRY_SECONDS
+                await self._env.clock.sleep(pause)
+                attempt += 1
+
+    # -- who is there
+
+    def records(self) -> list[AgentRecord]:
+        """Return all services of all nodes, clients and those that do not run among them, by registration."""
+        now = self._env.clock.monotonic()
+        return [known.record(self._node, now) for known in self.directory.all()]
+
+    async def discover(
+        self,
+        capabilities: str | Sequence[str],
+        *,
+        type: str | None = None,
+        version: str | None = None,
+        healthy: bool = True,
+    ) -> list[AgentRecord]:
+        """Return the running services that have all these capabilities. See ``ServiceAgent.discover_agents``."""
+        words = [capabilities] if isinstance(capabilities, str) else list(capabilities)
+        return self.directory.discover(words, type=type, version=version, healthy=healthy)
+
+    # -- asking and controlling
+
+    async def request(
+        self,
+        target: Any,
+        payload: dict[str, Any],
+        *,
+        timeout: float | None = None,
+        key: Any = None,
+        idempotent: bool = False,
+    ) -> dict[str, Any]:
+        """Ask a service and return its answer. See ``ServiceAgent.send_request``."""
+        reply = await self.call(target, payload, timeout=timeout, key=key, idempotent=idempotent)
+        return reply.data
+
+    async def call(
+        self,
+        target: Any,
+        payload: dict[str, Any],
+        *,
+        timeout: float | None = None,
+        key: Any = None,
+        idempotent: bool = False,
+    ) -> Reply:
+        """Ask a service and return its answer with who gave it. See ``LoadBalancer.call``."""
+        self._env.check_running()
+        asking.check_payload(payload)
+        plain_target(target)
+        token = current_ambient.set(self._ambient)
+        try:
+            return await self._balancer.call(target, payload, timeout=timeout, key=key, idempotent=idempotent)
+        finally:
+            current_ambient.reset(token)
+
+    async def find_instances(self, target: Any) -> Sequence[AgentRecord]:
+        """Return the instances that *target* means, for a LoadBalancer of this runtime."""
+        return self.directory.find(read_target(plain_target(target)))
+
+    async def ask_instance(self, record: AgentRecord, payload: Any, attempt: Attempt) -> Outcome:
+        """Send one request to one instance, for a LoadBalancer of this runtime."""
+        env = self._env
+        outcome = await asking.ask(self._send, env.clock, env.runtime_id, record, payload, attempt)
+        if outcome.error is not None and not outcome.own:
+            self.directory.look(record.uuid)
+        return outcome
+
+    async def _send(self, recipient: str, message_type: str, data: Any, seconds: float) -> AgentMessage:
+        return await self._node.post.asking.request(None, recipient, message_type, data, seconds)
+
+    async def control(self, target: Any, action: str, data: Any = None) -> Any:
+        """Carry out a control action on a service and return its answer.
+
+        Args:
+            target: an id, an instance, a service's name, a record or a Capability.
+            action: pause, resume, status, update_config, shutdown, drain, health, or one of its own.
+            data: of the action; ``update_config`` takes ``{"config": {...}}``.
+
+        Raises:
+            RequestError: NOT_FOUND, INVALID_ACTION, VALIDATION_ERROR, or what the service's code raises.
+        """
+        self._env.check_running()
+        return await self.control_of.order(read_target(plain_target(target)), action, data, None)
+
+    # -- verbs of agents
+
+    async def _discover_for(
+        self, cell: Cell, entry: Entry | None, capabilities: list[str], healthy: bool, **like: str | None
+    ) -> list[AgentRecord]:
+        return self.directory.discover(capabilities, healthy=healthy, **like)
+
+    async def _find_for(self, cell: Cell, entry: Entry | None, target: Any) -> list[AgentRecord]:
+        return self.directory.find(read_target(target))
+
+    async def _control_for(self, cell: Cell, entry: Entry | None, target: Any, action: str, data: Any) -> Any:
+        info: Any = cell.registration.options.metadata.get(SERVICE) or {}
+        by = Controller(cell.agent_id, cell.name, str(info.get("name", cell.name)))
+        return await self.control_of.order(read_target(target), action, data, by)
+
+    # -- news
+
+    def _changed(self, agent_id: str) -> None:
+        if agent_id in self._gone and agent_id not in self._node.registrations:
+            self._forget(agent_id)
+        self.directory.look(agent_id)
+
+    def _forget(self, agent_id: str) -> None:
+        self.directory.drop(agent_id)
+        for gone in self._gone.pop(agent_id, ()):
+            if not gone.done():
+                gone.set_result(None)
+
+
+def _describe(agent: Any, config: dict[str, Any]) -> ServiceAgent:
+    """Return a service that says what it is: *agent*, or an object of it. Raises InfoError, what its constructor raises."""
+    if isinstance(agent, type):
+        if not issubclass(agent, ServiceAgent):
+            raise InfoError(f"{agent.__qualname__} is no ServiceAgent")
+        agent = agent(dict(config))
+    if not isinstance(agent, ServiceAgent):
+        raise InfoError(f"{agent!r:.80} is no ServiceAgent")
+    for name in ("concurrency", "mailbox"):
+        number = getattr(agent, name)
+        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+            raise InfoError(f"{name} must be a whole number from 1, not {number!r:.80}")
+    _ = agent.inner
+    return agent
+
+
+def _plain(info: AgentInfo, concurrency: int) -> dict[str, Any]:
+    """Return an info as JSON, for other nodes to read."""
+    schema = None if info.request_schema is None else json_schema(info.request_schema)
+    return {
+        "name": info.name,
+        "capabilities": list(info.capabilities),
+        "type": str(AgentType(info.type)),
+        "version": info.version,
+        "request_schema": schema,
+        "metadata": info.metadata,
+        "control_from": list(info.control_from),
+        "exclusive": info.exclusive,
+        "concurrency": concurrency,
+    }
+
+
+def _taken(other: Known) -> AgentNameTakenError:
+    found = other.instance
+    since = found.created_at.isoformat(timespec="seconds")
+    return AgentNameTakenError(found.name, node_id=found.node_id or "", since=since, agent_id=found.agent_id)
+
+
