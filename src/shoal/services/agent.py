@@ -303,5 +303,3 @@ def _bridge(awaitable: Awaitable[T], loop: asyncio.AbstractEventLoop, context: A
 
 async def _as_coroutine(awaitable: Awaitable[T]) -> T:
     return await awaitable
-
-

@@ -6,7 +6,7 @@ Only what the service's own code must answer enters it (``orders.py``), beside i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from fnmatch import fnmatchcase
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -39,7 +39,7 @@ CONTROL_SECONDS = 30.0
 PATIENCE_SECONDS = 2.0
 GRACE_SECONDS = 10.0
 
-Stop = Callable[[str, float], Awaitable[None]]
+Stop = Callable[[str, float], Coroutine[Any, Any, None]]
 
 
 class Controller(msgspec.Struct, frozen=True):
@@ -206,7 +206,8 @@ class Control:
     async def _status(self, known: Known, data: Any) -> dict[str, Any]:
         instance, registration = known.instance, known.registration
         cell = None if registration is None else registration.cell
-        own: dict[str, Any] = {"config": masked(registration.config if registration else {}), "requests": None, "errors": None}
+        config = {} if registration is None else masked(registration.config)
+        own: dict[str, Any] = {"config": config, "requests": None, "errors": None}
         if cell is not None and not cell.frozen:
             try:
                 own = await self._enter(known, "status", None, PATIENCE_SECONDS)

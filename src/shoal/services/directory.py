@@ -7,7 +7,7 @@ read anew after LOOK_SECONDS.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from shoal.errors import AgentNotFoundError, RegistryUnavailableError, RequestError, StoreError
@@ -40,7 +40,7 @@ class Known:
         self.registration = registration
         self.info: dict[str, Any] = info
         self.type = AgentType(info["type"])
-        self.words: Collection[str] = frozenset(info["capabilities"])
+        self.words: frozenset[str] = frozenset(info["capabilities"])
         self.concurrency: int = info.get("concurrency", 1)
         self.health = WELL
         self._read: AgentRecord | None = None

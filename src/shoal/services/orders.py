@@ -81,7 +81,9 @@ async def _own(agent: ServiceAgent, action: str, data: Any) -> Any:
         known = ", ".join((*COMMON, *own_actions(type(agent))))
         raise RequestError(codes.INVALID_ACTION, f"no control action {action[:80]!r}: there are {known}")
     fn = getattr(agent, method)
-    takes = any(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in inspect.signature(fn).parameters.values())
+    takes = any(
+        p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in inspect.signature(fn).parameters.values()
+    )
     return await run_own(fn, *((data,) if takes else ()))
 
 

@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import functools
 import inspect
+import logging
 import os
 import shutil
 import tempfile
@@ -30,6 +31,7 @@ Kind = Literal["thread", "process"]
 UNLIMITED_SECONDS = 365 * 86_400.0
 """A child lives as long as its pool wants it."""
 
+log = logging.getLogger("shoal.services")
 _decode = msgspec.json.Decoder(Answer).decode
 
 
@@ -166,6 +168,7 @@ class ProcessWorker:
                 context = contextvars.copy_context()
                 context.run(current_invocation.set, None)
                 self._child = loop.create_task(self._live(path), name=f"process of pool {self._name}", context=context)
+                self._child.add_done_callback(self._noted)
                 await asyncio.wait([self._child, called], return_when=asyncio.FIRST_COMPLETED)
             finally:
                 server.close()
@@ -178,6 +181,10 @@ class ProcessWorker:
     async def _live(self, path: str) -> None:
         order = {"isolation": "process", "program": Serve(path), "name": self._name, "timeout": UNLIMITED_SECONDS}
         await self._ambient.call("run_tool", order)
+
+    def _noted(self, child: asyncio.Task[Any]) -> None:
+        if not child.cancelled() and (error := child.exception()) is not None:
+            log.info("a process of pool %s ended: %s", self._name, error)
 
     async def _kill(self) -> None:
         self._hang_up()

@@ -14,13 +14,12 @@ from shoal.errors import (
     AgentStateError,
     InfoError,
     RegistryUnavailableError,
-    RequestError,
     StoreError,
 )
 from shoal.kernel.agent import RestartPolicy
 from shoal.kernel.ambient import current_ambient
 from shoal.kernel.running import NodeAmbient
-from shoal.services import asking, codes
+from shoal.services import asking
 from shoal.services.agent import ServiceAgent
 from shoal.services.balancer import Attempt, LoadBalancer, Reply
 from shoal.services.checkup import Checkup
@@ -29,7 +28,7 @@ from shoal.services.directory import SERVICE, Directory, Known
 from shoal.services.info import AgentInfo, AgentRecord, AgentType
 from shoal.services.retrying import Outcome
 from shoal.services.schema import json_schema
-from shoal.services.targets import Capability, plain_target, read_target
+from shoal.services.targets import plain_target, read_target
 
 if TYPE_CHECKING:
     from shoal.kernel.cell import Cell
@@ -336,5 +335,3 @@ def _taken(other: Known) -> AgentNameTakenError:
     found = other.instance
     since = found.created_at.isoformat(timespec="seconds")
     return AgentNameTakenError(found.name, node_id=found.node_id or "", since=since, agent_id=found.agent_id)
-
-

@@ -151,48 +151,51 @@ def run_pytest(pytest: Any, tests: list[str], report: Report) -> int:
     return int(pytest.main([*options, *tests], plugins=[PytestNews(report)]))
 
 
-def run_unittest(unittest: Any, tests: list[str], report: Report) -> int:
-    """Run the tests; returns the exit code, as pytest would."""
+UNITTEST_OUTCOMES = {
+    "addSuccess": "passed",
+    "addFailure": "failed",
+    "addSkip": "skipped",
+    "addExpectedFailure": "skipped",
+    "addUnexpectedSuccess": "failed",
+}
 
-    class News(unittest.TextTestResult):  # type: ignore[misc]
+
+def reporting(result: Any, report: Report) -> Any:
+    """Return a subclass of a result class of unittest that reports, and prints as ever."""
+
+    def tell(outcome: str, test: Any) -> None:
+        report.outcome(outcome, test.id().rpartition(".")[2])
+
+    class News(result):  # type: ignore[misc]
         """Reports, and prints as ever."""
-
-        def _tell(self, outcome: str, test: Any) -> None:
-            report.outcome(outcome, test.id().rpartition(".")[2])
 
         def stopTest(self, test: Any) -> None:  # noqa: N802
             super().stopTest(test)
             report.send(ran=1)
 
-        def addSuccess(self, test: Any) -> None:  # noqa: N802
-            super().addSuccess(test)
-            self._tell("passed", test)
-
-        def addFailure(self, test: Any, err: Any) -> None:  # noqa: N802
-            super().addFailure(test, err)
-            self._tell("failed", test)
-
         def addError(self, test: Any, err: Any) -> None:  # noqa: N802
             super().addError(test, err)
-            self._tell("failed" if hasattr(test, "_testMethodName") else "error", test)
-
-        def addSkip(self, test: Any, reason: str) -> None:  # noqa: N802
-            super().addSkip(test, reason)
-            self._tell("skipped", test)
-
-        def addExpectedFailure(self, test: Any, err: Any) -> None:  # noqa: N802
-            super().addExpectedFailure(test, err)
-            self._tell("skipped", test)
-
-        def addUnexpectedSuccess(self, test: Any) -> None:  # noqa: N802
-            super().addUnexpectedSuccess(test)
-            self._tell("failed", test)
+            tell("failed" if hasattr(test, "_testMethodName") else "error", test)  # error: of a whole class or module
 
         def addSubTest(self, test: Any, subtest: Any, err: Any) -> None:  # noqa: N802
             super().addSubTest(test, subtest, err)
             if err is not None:
-                self._tell("failed", test)
+                tell("failed", test)
 
+    def verb(name: str, outcome: str) -> Callable[..., None]:
+        def add(self: Any, test: Any, *about: Any) -> None:
+            getattr(result, name)(self, test, *about)
+            tell(outcome, test)
+
+        return add
+
+    for name, outcome in UNITTEST_OUTCOMES.items():
+        setattr(News, name, verb(name, outcome))
+    return News
+
+
+def run_unittest(unittest: Any, tests: list[str], report: Report) -> int:
+    """Run the tests; returns the exit code, as pytest would."""
     suite, broken = unittest.TestSuite(), 0
     for path in tests:
         try:
@@ -202,7 +205,8 @@ def run_unittest(unittest: Any, tests: list[str], report: Report) -> int:
             traceback.print_exc()
             report.outcome("error", path)
     report.send(collected=suite.countTestCases())
-    done = unittest.TextTestRunner(stream=sys.stderr, resultclass=News).run(suite)
+    result = reporting(unittest.TextTestResult, report)
+    done = unittest.TextTestRunner(stream=sys.stderr, resultclass=result).run(suite)
     if broken or not done.wasSuccessful():
         return 1
     return 0 if done.testsRun else 5
