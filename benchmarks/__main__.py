@@ -23,6 +23,7 @@ from benchmarks import (
     publish,
     run_memory,
     runs,
+    services_pick,
     steps,
     tasks,
     workflow,

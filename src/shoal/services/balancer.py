@@ -166,7 +166,7 @@ class LoadBalancer:
             raise ValueError(f"timeout must be positive, not {timeout!r}")
         call = _Call(self, present_clock(), payload, seconds)
         call.key = payload if key is None and self._by_payload else key
-        call.group = target if isinstance(target, str) else repr(target)
+        call.group = target if isinstance(target, str) else f"capability {getattr(target, 'word', '')}"
         record = self.pick(await self._agent.find_instances(target), call.key, group=call.group)
         while True:
             outcome = await call.ask(record)

@@ -7,16 +7,14 @@ import inspect
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any
 
 from shoal.errors import CircuitOpen, RequestError
 from shoal.kernel.ports import Clock
 from shoal.kernel.starting import present_clock
 from shoal.services import codes
 
-__all__ = ["CircuitBreaker", "Permit", "State", "verdict"]
-
-State = Literal["closed", "open", "half_open"]
+__all__ = ["CircuitBreaker", "Permit", "verdict"]
 
 FAILURES = frozenset({codes.AGENT_DIED, codes.TIMEOUT, codes.EXECUTION_ERROR})
 """What shows that whoever was asked is not well."""
@@ -116,7 +114,7 @@ class CircuitBreaker:
         self._entered: dict[asyncio.Task[Any] | None, list[Permit]] = {}  # of blocks; many are within at a time
 
     @property
-    def state(self) -> State:
+    def state(self) -> str:
         """closed, open or half_open."""
         if self._opened_at is None:
             return "closed"

@@ -18,6 +18,7 @@ from shoal.errors import (
     AgentPauseError,
     AgentStateError,
     NoHandlerError,
+    NotFound,
     RequestError,
     RequestTimeout,
     ShoalError,
@@ -97,7 +98,7 @@ class Control:
         else:
             known = self._directory.get(target) or next(self._directory.living(target), None)
         if known is None:
-            raise RequestError(codes.NOT_FOUND, f"nobody is called {target!r:.80}")
+            raise NotFound(f"nobody is called {target!r:.80}")
         return known
 
     # -- from other nodes
@@ -118,7 +119,7 @@ class Control:
             by = None if order["by"] is None else msgspec.convert(order["by"], Controller)
             known = self._directory.get(order["target"])
             if known is None or known.registration is None:
-                raise RequestError(codes.NOT_FOUND, f"{order['target']!r:.80} is not here")
+                raise NotFound(f"{order['target']!r:.80} is not here")
             data: dict[str, Any] = {"data": await self._carry_out(known, order["action"], order["data"], by)}
         except Exception as error:  # noqa: BLE001  belongs to who gave the order
             data = {"error": error_payload(as_request_error(error))}

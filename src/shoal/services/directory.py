@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from shoal.errors import AgentNotFoundError, RegistryUnavailableError, RequestError, StoreError
+from shoal.errors import AgentNotFoundError, NotFound, RegistryUnavailableError, RequestError, StoreError
 from shoal.kernel.agent import AgentInstance, AgentStatus
 from shoal.services import codes
 from shoal.services.info import AgentRecord, AgentType
@@ -231,7 +231,7 @@ class Directory:
         self.refresh()
         named = [_server(each) for each in self._names.get(target, {}).values()]
         if not named:
-            raise RequestError(codes.NOT_FOUND, f"nobody is called {target[:80]!r}")
+            raise NotFound(f"nobody is called {target[:80]!r}")
         return self._records(self._best(named))
 
     def _best(self, named: list[Known]) -> list[Known]:

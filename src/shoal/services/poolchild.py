@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import socket
 import struct
+from collections.abc import Callable
 from typing import Any
 
 import cloudpickle  # type: ignore[import-untyped]
@@ -15,7 +17,7 @@ from shoal.kernel.failure import Failure
 from shoal.kernel.payload import checked
 from shoal.services.requests import error_payload
 
-__all__ = ["LENGTH", "Answer", "Serve"]
+__all__ = ["LENGTH", "Answer", "Serve", "call_now"]
 
 LENGTH = struct.Struct("!Q")
 """Before each piece of work and each answer stands how many bytes it has."""
@@ -51,10 +53,19 @@ class Serve:
                     connection.sendall(LENGTH.pack(len(answer)) + answer)
 
 
+def call_now(fn: Callable[..., Any], *args: Any) -> Any:
+    """Return ``fn(*args)``. Raises TypeError: *fn* is asynchronous."""
+    value = fn(*args)
+    if inspect.iscoroutine(value):
+        value.close()
+        raise TypeError(f"{getattr(fn, '__qualname__', fn)!s:.80} is asynchronous: await it, it needs no pool")
+    return value
+
+
 def _answer(work: bytes) -> Answer:
     try:
         fn, args = cloudpickle.loads(work)
-        value, _ = checked(fn(*args), "result")
+        value, _ = checked(call_now(fn, *args), "result")
     except RequestError as error:
         return Answer(refused=error_payload(error))
     except BaseException as error:  # noqa: BLE001  the work's own code: the caller is told

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
-import inspect
 import logging
 import os
 import shutil
@@ -21,7 +20,7 @@ from shoal.kernel.context import current_invocation
 from shoal.kernel.failure import RemoteError
 from shoal.kernel.threads import DaemonPool
 from shoal.services.packing import pack_call
-from shoal.services.poolchild import LENGTH, Answer, Serve
+from shoal.services.poolchild import LENGTH, Answer, Serve, call_now
 from shoal.services.requests import error_of
 
 __all__ = ["Kind", "ProcessWorker", "ThreadWorker", "Work", "Worker", "WorkerPlace"]
@@ -71,7 +70,7 @@ class ThreadWorker:
 
     def begin(self, work: Work) -> asyncio.Future[Any]:
         """Begin in the thread, with the caller's context variables."""
-        call = functools.partial(work.context.run, _synchronous, work.fn, *work.args)
+        call = functools.partial(work.context.run, call_now, work.fn, *work.args)
         return asyncio.get_running_loop().run_in_executor(self._thread, call)
 
     def give_up(self, running: asyncio.Future[Any]) -> None:
@@ -218,11 +217,3 @@ class WorkerPlace(msgspec.Struct):
     def worker(self) -> Worker:
         """Return a new worker. Raises RuntimeStateError: there is no runtime to start its process."""
         return ThreadWorker() if self.kind == "thread" else ProcessWorker(self.name, self.ambient)
-
-
-def _synchronous(fn: Callable[..., Any], *args: Any) -> Any:
-    value = fn(*args)
-    if inspect.iscoroutine(value):
-        value.close()
-        raise TypeError(f"{getattr(fn, '__qualname__', fn)!s:.80} is asynchronous: await it, it needs no thread")
-    return value

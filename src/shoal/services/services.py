@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from shoal.errors import (
-    AgentNameTakenError,
     AgentNotFoundError,
     AgentStateError,
-    InfoError,
     RegistryUnavailableError,
     StoreError,
 )
@@ -24,10 +22,10 @@ from shoal.services.agent import ServiceAgent
 from shoal.services.balancer import Attempt, LoadBalancer, Reply
 from shoal.services.checkup import Checkup
 from shoal.services.control import Control, Controller, control_address
-from shoal.services.directory import SERVICE, Directory, Known
-from shoal.services.info import AgentInfo, AgentRecord, AgentType
+from shoal.services.directory import SERVICE, Directory
+from shoal.services.info import AgentRecord
+from shoal.services.introducing import described_by, plain_info, taken_by
 from shoal.services.retrying import Outcome
-from shoal.services.schema import json_schema
 from shoal.services.targets import plain_target, read_target
 
 if TYPE_CHECKING:
@@ -108,10 +106,10 @@ class Services:
             AgentStartError, ProcessError, ConfigError, AgentLimitError: it could not be started, and is not known.
         """
         given = dict(config or {})
-        described = _describe(agent, given)
+        described = described_by(agent, given)
         info = described.inner.info
         if info.exclusive and (other := next(self.directory.living(info.name), None)) is not None:
-            raise _taken(other)
+            raise taken_by(other)
         agents = self._node.agents
         agent_id = await agents.register(
             instance or (info.name if info.exclusive else f"{info.name}/{self._env.clock.new_id()[-NAME_DIGITS:]}"),
@@ -119,7 +117,7 @@ class Services:
             given or described.config,
             isolation=isolation,
             capabilities=info.capabilities if info.type.answers else (),
-            metadata={SERVICE: _plain(info, described.concurrency)},
+            metadata={SERVICE: plain_info(info, described.concurrency)},
             max_concurrent_tasks=described.concurrency,
             max_concurrent_messages=described.concurrency,
             limits=msgspec.structs.replace(self._env.limits, message_queue_max_size=described.mailbox),
@@ -297,41 +295,3 @@ class Services:
         for gone in self._gone.pop(agent_id, ()):
             if not gone.done():
                 gone.set_result(None)
-
-
-def _describe(agent: Any, config: dict[str, Any]) -> ServiceAgent:
-    """Return a service that says what it is: *agent*, or an object of it. Raises InfoError, what its constructor raises."""
-    if isinstance(agent, type):
-        if not issubclass(agent, ServiceAgent):
-            raise InfoError(f"{agent.__qualname__} is no ServiceAgent")
-        agent = agent(dict(config))
-    if not isinstance(agent, ServiceAgent):
-        raise InfoError(f"{agent!r:.80} is no ServiceAgent")
-    for name in ("concurrency", "mailbox"):
-        number = getattr(agent, name)
-        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-            raise InfoError(f"{name} must be a whole number from 1, not {number!r:.80}")
-    _ = agent.inner
-    return agent
-
-
-def _plain(info: AgentInfo, concurrency: int) -> dict[str, Any]:
-    """Return an info as JSON, for other nodes to read."""
-    schema = None if info.request_schema is None else json_schema(info.request_schema)
-    return {
-        "name": info.name,
-        "capabilities": list(info.capabilities),
-        "type": str(AgentType(info.type)),
-        "version": info.version,
-        "request_schema": schema,
-        "metadata": info.metadata,
-        "control_from": list(info.control_from),
-        "exclusive": info.exclusive,
-        "concurrency": concurrency,
-    }
-
-
-def _taken(other: Known) -> AgentNameTakenError:
-    found = other.instance
-    since = found.created_at.isoformat(timespec="seconds")
-    return AgentNameTakenError(found.name, node_id=found.node_id or "", since=since, agent_id=found.agent_id)

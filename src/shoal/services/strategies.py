@@ -83,6 +83,8 @@ class _Turns:
 
     def next(self, records: Sequence[AgentRecord], admitted: Callable[[int], bool] | None = None) -> AgentRecord | None:
         """Return the next record whose place in *records* is admitted."""
+        if len(records) == 1:
+            return records[0] if admitted is None or admitted(0) else None
         names = [record.instance for record in records]
         if names != self._names:
             self._names = names

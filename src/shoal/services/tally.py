@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from shoal.services.breaker import CircuitBreaker, State
+from shoal.services.breaker import CircuitBreaker
 from shoal.services.bulkhead import Bulkhead
 from shoal.services.info import AgentRecord
 
@@ -37,7 +37,7 @@ class WorkerStats(msgspec.Struct, frozen=True, kw_only=True):
     in_flight: int = 0
     p50_ms: float | None = None
     p95_ms: float | None = None
-    breaker: State | None = None
+    breaker: str | None = None
 
 
 class Reply(msgspec.Struct, frozen=True):

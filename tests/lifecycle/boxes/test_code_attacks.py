@@ -98,7 +98,7 @@ def test_a():
         if int(pid) == os.getpid():
             continue
         try:
-            with open(f"/proc/{pid}/mem", "r+b", buffering=0):
+            with open(f"/proc/{pid}/mem", "rb", buffering=0):
                 reached.append(f"memory of {pid}")
         except OSError:
             pass

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from shoal.errors import InfoError, RequestError
 from shoal.services.poolagents import ThreadPoolAgent
-from tests.support.runtimes import until
+from tests.support.processes import gone
+from tests.support.runtimes import running, until
 
 Run = Callable[..., Any]
 
@@ -116,7 +119,7 @@ def test_config_changes_sizes_and_kind() -> None:
     "config", [{"cpu": {"max_size": 0}}, {"io": {"kind": "fibre"}}, {"cpu": {"size": 3}}, {"io": 7}]
 )
 def test_bad_config_is_refused(config: dict[str, Any]) -> None:
-    with pytest.raises(InfoError, match="config '(cpu|io)'"):
+    with pytest.raises(InfoError, match=r"config '(cpu|io)'"):
         Worker(config)
 
 
@@ -124,3 +127,63 @@ def test_no_thread_is_made_before_the_first_request() -> None:
     before = threading.active_count()
     Worker()
     assert threading.active_count() == before
+
+
+class Square(ThreadPoolAgent):
+    """Works with the processor, and says where."""
+
+    def info(self) -> dict[str, Any]:
+        return {"name": "square", "capabilities": ["math"], "type": "server"}
+
+    def perform_task(self, payload: dict[str, Any]) -> Any:
+        if payload["value"] < 0:
+            raise RequestError("NEGATIVE", "no such square")
+        return {"square": payload["value"] ** 2 + self.config.get("offset", 0), "pid": os.getpid()}
+
+
+@pytest.mark.parametrize("kind", ["thread", "process"])
+@pytest.mark.parametrize("isolation", ["inline", "thread", "process"])
+def test_on_a_runtime_with_threads_and_with_processes(run: Run, tmp_path: Path, kind: str, isolation: Any) -> None:
+    async def main() -> set[int]:
+        config = {"cpu": {"kind": kind, "min_size": 0, "max_size": 2}, "offset": 1}
+        async with running(f"sqlite:///{tmp_path}/shoal.db") as runtime:
+            services = runtime.services
+            record = await services.start(Square, config, isolation=isolation)
+            answers = await asyncio.gather(*(services.request("square", {"value": n}) for n in range(20)))
+            assert [answer["square"] for answer in answers] == [n**2 + 1 for n in range(20)]
+            with pytest.raises(RequestError, match="NEGATIVE: no such square"):
+                await services.request("square", {"value": -1})
+            with pytest.raises(RequestError, match="EXECUTION_ERROR: Task failed"):
+                await services.request("square", {"value": "x"})
+            await services.stop(record.instance)
+            return {answer["pid"] for answer in answers}
+
+    pids = run(main)
+    assert (os.getpid() in pids) is (kind == "thread" and isolation != "process")
+    assert len(pids) == (2 if kind == "process" else 1)
+    assert all(gone(pid) for pid in pids - {os.getpid()})
+
+
+@pytest.mark.spec("S24")
+def test_all_of_them_through_the_runtime(run: Run, tmp_path: Path) -> None:
+    async def main() -> None:
+        agent = Worker()
+        async with running(f"sqlite:///{tmp_path}/shoal.db") as runtime:
+            services = runtime.services
+            await services.start(agent)
+
+            async def end(task_type: str) -> str:
+                try:
+                    await services.request("worker", {"do": "wait", "task_type": task_type}, timeout=90)
+                except RequestError as error:
+                    return error.code
+                return "answered"
+
+            cpu = [asyncio.ensure_future(end("cpu_intensive")) for _ in range(200)]
+            io = [asyncio.ensure_future(end("io_intensive")) for _ in range(1500)]
+            await until(lambda: sum(each.done() for each in cpu) == 96 and sum(each.done() for each in io) == 480, 60)
+            agent.go_on.set()
+            assert Counter(await asyncio.gather(*cpu)) == {"answered": 104, "POOL_FULL": 96}
+            assert Counter(await asyncio.gather(*io)) == {"answered": 1020, "POOL_FULL": 480}
+
+    run(main)

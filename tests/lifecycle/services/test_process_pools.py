@@ -44,6 +44,10 @@ def say_and_wait(path: str) -> None:
     time.sleep(600)
 
 
+async def wait() -> None:
+    raise AssertionError
+
+
 def refuse() -> None:
     raise RequestError("INSUFFICIENT_FUNDS", "no money", {"missing": 7})
 
@@ -95,6 +99,8 @@ def test_work_its_errors_and_its_answers_at_every_isolation(run: Run, tmp_path: 
         with pytest.raises(RemoteError, match="division by zero") as raised:
             await pool.run(lambda: 1 / 0)
         assert raised.value.error_type == "ZeroDivisionError"
+        with pytest.raises(RemoteError, match="asynchronous"):
+            await pool.run(wait)
         with pytest.raises(DeadAgentError):
             await pool.run(os._exit, 3)
         with pytest.raises(Exception, match="result is a set"):
@@ -158,7 +164,7 @@ def test_a_process_is_kept_replaced_when_it_died_and_let_go_when_idle(run: Run, 
         second = await pool.run(os.getpid)
         assert second != first
         done = await asyncio.gather(*(pool.run(spans, str(tmp_path), f"{n}", 0.2) for n in range(2)))
-        pids = {each["pid"] for each in done}
+        pids = {int(each["pid"]) for each in done}
         assert len(pids) == 2
         await until(lambda: pool.stats().size == 1)
         await until(lambda: sum(gone(pid) for pid in pids) == 1)

@@ -138,7 +138,7 @@ def test_a_stuck_thread_keeps_its_place_until_it_ends(run: Run, caplog: pytest.L
 
         with pytest.raises(RequestTimeout):
             await pool.run(fails_in_the_end, timeout=0.02)
-        ran = []
+        ran: list[int] = []
         with pytest.raises(RequestTimeout):
             await pool.run(ran.append, 1, timeout=0.02)
         assert pool.stats() == stats(1, 1, stuck=1), "what waited was withdrawn"
@@ -259,7 +259,8 @@ from shoal.services.pools import Pool
 
 async def main():
     pool = Pool("cpu", min_size=0, max_size=1, max_queue=0)
-    asyncio.ensure_future(pool.run(threading.Event().wait, timeout=0.01)).add_done_callback(lambda end: print(end.exception()))
+    late = asyncio.ensure_future(pool.run(threading.Event().wait, timeout=0.01))
+    late.add_done_callback(lambda end: print(end.exception()))
     await asyncio.sleep(0.1)
     await pool.close(grace=0.1)
 
@@ -317,10 +318,12 @@ def test_an_asynchronous_function_is_refused(run: Run) -> None:
     async def work() -> None:
         raise AssertionError
 
+    fn: Any = work
+
     async def main() -> None:
         pool = cpu()
         with pytest.raises(TypeError, match="asynchronous"):
-            await pool.run(work)
+            await pool.run(fn)
         await pool.close()
 
     run(main)

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from shoal.llm.model import ModelRequest
 from shoal.orchestration import Brief, OrchestratorConfig
 from shoal.orchestration.workflow.delivery import CodeRun, CodeRunner
 from tests.lifecycle.workflow.teams import Made, Replies, Setting, made, planned, tool
@@ -93,15 +92,6 @@ def measured(setting: Setting, level: str = "bubblewrap") -> Made:
     return made(setting, replies, ROLES, TASK, runner=runner_of(setting, level=level))
 
 
-def _work_and_fix(work: Sequence[Any], fix: Sequence[Any]) -> list[Any]:
-    """Return replies to both: whoever has a workspace is another agent in each step, whose replies begin anew."""
-
-    def of(number: int) -> Callable[[ModelRequest], Any]:
-        return lambda request: (fix if "was reviewed" in request.messages[0].content else work)[number]
-
-    return [of(number) for number in range(max(len(work), len(fix)))]
-
-
 def workspace(setting: Setting) -> Made:
     """The developer writes, runs, fixes and runs; is sent back by the checks, and once more by the reviewer."""
     work = [
@@ -120,7 +110,7 @@ def workspace(setting: Setting) -> Made:
     ]
     replies: Replies = {
         "Lead": planned(PLAN),
-        "Developer": _work_and_fix(work, fix),
+        "Developer": [*work, *fix],
         "Reviewer": [
             json.dumps({"score": 80, "issues": [{"severity": "LOW", "title": "No comment", "file": "sign.py"}]}),
             json.dumps({"score": 95, "approved": True, "resolved": ["R1"]}),
@@ -139,21 +129,13 @@ def too_many(setting: Setting) -> Made:
     test = "def test_it():\n    assert True\n"
     replies: Replies = {
         "Lead": planned(plan),
-        "Developer": _second_begins_anew(
+        "Developer": [
             files_reply({f"data{number}.txt": "x\n" for number in range(199)}),
-            [files_reply({"test_a.py": test, "test_b.py": test}), files_reply({"test_a.py": test})],
-        ),
+            files_reply({"test_a.py": test, "test_b.py": test}),
+            files_reply({"test_a.py": test}),
+        ],
     }
     return made(setting, replies, {"Developer": "Developer"}, TASK, runner=runner_of(setting))
-
-
-def _second_begins_anew(first: str, second: Sequence[str]) -> list[Any]:
-    """Return replies of an agent without a workspace in its first step, and with one in its second."""
-
-    def of(number: int) -> Callable[[ModelRequest], Any]:
-        return lambda request: first if '"description": "Data"' in request.messages[0].content else second[number]
-
-    return [of(number) for number in range(len(second))]
 
 
 def _attack(name: str) -> Callable[[Setting], Made]:
@@ -167,7 +149,7 @@ def _attack(name: str) -> Callable[[Setting], Made]:
                 files_reply({"test_it.py": "def test_it():\n    assert True\n"}),
             ],
         }
-        runner = runner_of(setting, seconds=4.0, memory_mib=128)
+        runner = runner_of(setting, seconds=2.5, memory_mib=128)
         return made(setting, replies, {"Developer": "Developer"}, TASK, runner=runner, config=OrchestratorConfig())
 
     return team

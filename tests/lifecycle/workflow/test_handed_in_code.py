@@ -59,7 +59,7 @@ def listening() -> Iterator[socket.socket]:
 
 FACTS = {
     "loops": "did not end in time",
-    "forks": "it was killed",
+    "forks": "1 errors",
     "eats": "memory limit 128 MiB",
     "prints": "memory limit 128 MiB",
     "reads": "0 passed, 1 failed",

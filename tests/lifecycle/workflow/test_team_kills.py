@@ -19,7 +19,7 @@ from tests.lifecycle.workflow.teams import COST_PICO
 from tests.support.levels import need
 from tests.support.replay import without_times
 
-SAMPLE = 6
+SAMPLE = 3
 MOMENTS = ("before", "called", "recorded")
 AT_ONCE = ("beside",)
 PROGRAM = "tests.lifecycle.workflow.team_node"
@@ -170,7 +170,7 @@ def test_files_that_were_written_before_a_kill_are_there_again(
     undisturbed = undisturbed_run(start, tmp_path, "workspace")
     runs = len(code_runs(tmp_path / "undisturbed-workspace"))
     assert runs == 6, "three by the developer, and three of what was handed in"
-    stride, struck, again = rounds(1, 6), 0, 0
+    stride, struck, again = rounds(1, 9), 0, 0
     while True:
         before, known = len(code_runs(tmp_path)), recorded_code_runs(tmp_path)
         died = live(start, tmp_path, "workspace", (stride, MOMENTS[struck % 3])) is None

@@ -35,6 +35,7 @@ async def callers(
     await asyncio.gather(*(one() for _ in range(count)))
 
 
+@pytest.mark.spec("S13")
 def test_three_workers_get_a_hundred_requests_each_and_the_numbers_add_up() -> None:
     async def main(clock: VirtualClock) -> None:
         crowd = Crowd(clock, *(Instance(f"w{n}", 0.01 + 0.01 * n) for n in range(3)))
@@ -46,9 +47,8 @@ def test_three_workers_get_a_hundred_requests_each_and_the_numbers_add_up() -> N
         )
         stats = balancer.stats
         assert sum(each.requests for each in stats.values()) == 300
-        assert {name: (s.requests, s.successes, s.failures, s.retried, s.in_flight) for name, s in stats.items()} == {
-            name: (100, 100, 0, 0, 0) for name in ("w0", "w1", "w2")
-        }
+        for each in stats.values():
+            assert (each.requests, each.successes, each.failures, each.retried, each.in_flight) == (100, 100, 0, 0, 0)
         assert all(each.breaker == "closed" for each in stats.values())
         slow = stats["w2"]
         assert slow.p50_ms is not None and slow.p95_ms is not None
@@ -57,6 +57,7 @@ def test_three_workers_get_a_hundred_requests_each_and_the_numbers_add_up() -> N
     in_virtual_time(main)
 
 
+@pytest.mark.spec("S13")
 def test_one_that_takes_nothing_is_made_up_for_by_the_others() -> None:
     async def main(clock: VirtualClock) -> None:
         crowd = Crowd(clock, *(Instance(name) for name in "abc"))
@@ -139,6 +140,7 @@ def test_a_time_out_takes_all_the_time_there_is() -> None:
     in_virtual_time(main)
 
 
+@pytest.mark.spec("S13")
 def test_nobody_there_and_nobody_left() -> None:
     async def main(clock: VirtualClock) -> None:
         crowd = Crowd(clock)
@@ -188,6 +190,20 @@ def test_five_failures_open_an_instance_and_all_open_is_circuit_open() -> None:
         ]  # fmt: skip
         assert balancer.stats["a"].breaker == "closed"
         assert balancer.stats["b"].breaker == "open"
+
+    in_virtual_time(main)
+
+
+def test_an_open_instance_costs_no_attempt() -> None:
+    async def main(clock: VirtualClock) -> None:
+        crowd = Crowd(clock, Instance("a"), Instance("b"))
+        balancer = LoadBalancer(crowd, retries=0, breaker=lambda: CircuitBreaker(failure_threshold=1))
+        crowd.instances["a"].delayed_failure = Outcome(error=AgentDied("gone"), began=True)
+        with pytest.raises(AgentDied):
+            await balancer.call("worker", {})
+        assert {(await balancer.call("worker", {})).attempts for _ in range(10)} == {1}
+        assert crowd.asked == {"a": 1, "b": 10}
+        assert balancer.pick(records("a", "b")).instance == "b"
 
     in_virtual_time(main)
 
@@ -314,7 +330,7 @@ def test_what_is_wrong_with_the_request_passes_and_counts_against_nobody() -> No
         async def ask(*_: Any) -> Outcome:
             raise TypeError("no JSON")
 
-        crowd.ask_instance = ask  # type: ignore[method-assign]
+        crowd.ask_instance = ask  # type: ignore[assignment]
         balancer = LoadBalancer(crowd)
         for _ in range(6):
             with pytest.raises(TypeError, match="no JSON"):

@@ -39,8 +39,13 @@ class Adder(MemoryAwareAgent):
 def test_memory_is_checked_at_every_hundredth_request(monkeypatch: pytest.MonkeyPatch) -> None:
     agent = Adder()
     checked: list[int] = []
-    monkeypatch.setattr(agent, "memory_mb", lambda: checked.append(number) or 1.0)
-    for number in range(1, 351):
+
+    def read() -> float:
+        checked.append(len(agent.given) + 1)
+        return 1.0
+
+    monkeypatch.setattr(agent, "memory_mb", read)
+    for _ in range(350):
         agent.process_request({"data": [1]})
     assert checked == [100, 200, 300]
 
@@ -84,7 +89,7 @@ def test_what_is_too_large_is_taken_in_chunks() -> None:
     assert agent.process_request({"data": list(range(10_001))}) == {"sum": sum(range(10_001))}
     assert agent.given == [1_000] * 10 + [1]
     agent.given.clear()
-    assert agent.process({number for number in range(3)}) == {"sum": 3}
+    assert agent.process(set(range(3))) == {"sum": 3}
     assert agent.process(iter(range(1_500))) == {"sum": sum(range(1_500))}, "what has no length is streamed"
     assert agent.process_request({}) == {"sum": 0}
     assert agent.given == [3, 1_000, 500, -1]

@@ -22,8 +22,8 @@ def made(strategy: Any, in_flight: dict[str, int] | None = None, seed: int = 1) 
     return strategy_of(strategy, in_flight if in_flight is not None else {}, lambda: clock)
 
 
-def chosen(choose: Choose, among: list[AgentRecord], wish: Wish = Wish()) -> str:
-    found = choose(among, wish)
+def chosen(choose: Choose, among: list[AgentRecord], wish: Wish | None = None) -> str:
+    found = choose(among, wish or Wish())
     assert found is not None
     return found.instance
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
@@ -10,6 +11,9 @@ import msgspec
 from shoal.orchestration.workflow.review import Issue, Review, Severity
 
 __all__ = ["Ledger", "same_title"]
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,19}")
+"""What a reviewer may call an issue by; it stands in prompts, so it must be no sentence."""
 
 
 def same_title(title: str) -> str:
@@ -133,7 +137,7 @@ class Ledger:
 
     def _new_id(self, issue: Issue, asked: Collection[str]) -> str:
         given = issue.id.strip()
-        return given if given and not self._in_use(given) else self._next(asked)
+        return given if _ID.fullmatch(given) and not self._in_use(given) else self._next(asked)
 
     def _open(self, issue: Issue, issue_id: str, *, message_id: str, role: str) -> None:
         self._ids[issue_id.casefold()] = issue_id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -59,6 +60,9 @@ As JSON: [{"id": "1", "title": "...", "owner": "a role", "task": "what is to be 
 As a list, each step after the one before:
 1. Analyze requirements → Need Researcher
 2. Design architecture → Orchestrator (self)"""
+
+
+_PLAIN_PATH = re.compile(r"[\w.+@=~/-]+")
 
 
 class Handed(msgspec.Struct, frozen=True, kw_only=True):
@@ -178,17 +182,24 @@ def file_quotes(author: str, files: Mapping[str, str]) -> list[str | Quote]:
     """Return files, each within a fence under its path."""
     parts: list[str | Quote] = []
     for path, text in files.items():
-        parts += [f"\n\nFILE: {path}\n", Quote(author, text)]
+        parts += ["\n\nFILE: ", _named(author, path), "\n", Quote(author, text)]
     return parts
+
+
+def _named(author: str, path: str) -> str | Quote:
+    """Return the path of a file; what could be a sentence is fenced, as all words of others."""
+    return path if _PLAIN_PATH.fullmatch(path) else Quote(author, path)
 
 
 def issue_lines(issues: Iterable[Issue], *, status: bool) -> list[str | Quote]:
     """Return issues, each by id and severity; the words of whoever found them are fenced."""
     parts: list[str | Quote] = []
     for issue in issues:
-        where = f" in {issue.file}" + (f", line {issue.line}" if issue.line else "") if issue.file else ""
-        state = f" [{issue.status}]" if status else ""
-        parts += [f"\n- {issue.id} {issue.severity}{state}{where}: ", Quote(issue.opened_by or "reviewer", issue.title)]
+        author = issue.opened_by or "reviewer"
+        parts.append(f"\n- {issue.id} {issue.severity}" + (f" [{issue.status}]" if status else ""))
+        if issue.file:
+            parts += [" in ", _named(author, issue.file), f", line {issue.line}" if issue.line else ""]
+        parts += [": ", Quote(author, issue.title)]
     return parts
 
 

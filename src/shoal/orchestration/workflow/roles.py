@@ -15,15 +15,17 @@ _TAKEN = ("orchestrator", "self")
 
 
 class Instance:
-    """One agent that takes a role. ``name`` differs from that of all others."""
+    """One agent that takes a role. ``name`` differs from that of all others; ``late``: how many questions it still works
+    on though its time for them was up."""
 
-    __slots__ = ("agent", "busy", "name", "role")
+    __slots__ = ("agent", "busy", "late", "name", "role")
 
     def __init__(self, role: str, name: str, agent: Any) -> None:
         self.role = role
         self.name = name
         self.agent = agent
         self.busy = False
+        self.late = 0
 
 
 def check_roles(lead: Any, roles: Any) -> tuple[Any, dict[str, tuple[Any, ...]]]:
@@ -97,11 +99,15 @@ class Crew:
         return next((each for each in self._instances[role] if each.name == name), None)
 
     def free(self, role: str, without: Collection[str] = ()) -> Instance | None:
-        """Return the first free instance of *role* that is not among *without*. Raises NoInstance: there is no other."""
+        """Return the first free instance of *role* that is not among *without*, one that is late only if all are.
+
+        Raises NoInstance: there is no other.
+        """
         fit = [each for each in self._instances[role] if each.name not in without]
         if not fit:
             raise NoInstance
-        return next((each for each in fit if not each.busy), None)
+        on_time = [each for each in fit if not each.late] or fit
+        return next((each for each in on_time if not each.busy), None)
 
     async def take(self, role: str, name: str | None = None, without: Collection[str] = ()) -> Instance:
         """Return a free instance, who is busy now: the one called *name*, else the first. Raises NoInstance."""
@@ -127,6 +133,14 @@ class Crew:
     def give_back(self, instance: Instance) -> None:
         """Let the next one have it."""
         instance.busy = False
+        self._wake()
+
+    def caught_up(self, instance: Instance) -> None:
+        """Say that it no longer works on a question for which its time was up."""
+        instance.late -= 1
+        self._wake()
+
+    def _wake(self) -> None:
         for freed in self._line:
             if not freed.done():
                 freed.set_result(None)

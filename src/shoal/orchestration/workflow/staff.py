@@ -148,6 +148,8 @@ class Staff:
             if not work.done() and not late:
                 await end([work], clock)
         if late:
+            instance.late += 1
+            work.add_done_callback(lambda _: self.crew.caught_up(instance))
             self._listen(work, call.place, instance, question)
         elif said.error == TIMEOUT and (step := call.place.recorded("late")) is not None:
             self._tell_late(call.place, instance, question, str(step.output))

@@ -87,6 +87,7 @@ def test_tests_that_passed() -> None:
             False,
             "the test process ended before its tests were over: with exit code 0",
         ),
+        (heard(*PASSED, END, word=""), 0, False, "the test process ended before its tests were over: with exit code 0"),
         (heard(*PASSED, {"outcome": "splendid"}, END), 0, False, "what the test process reports cannot be read"),
         (heard(*PASSED, [], END), 0, False, "what the test process reports cannot be read"),
     ],

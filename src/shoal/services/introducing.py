@@ -1,0 +1,52 @@
+"""What a service says of itself before it is started: asked of an object of it, checked, and written down for others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from shoal.errors import AgentNameTakenError, InfoError
+from shoal.services.agent import ServiceAgent
+from shoal.services.directory import Known
+from shoal.services.info import AgentInfo, AgentType
+from shoal.services.schema import json_schema
+
+__all__ = ["described_by", "plain_info", "taken_by"]
+
+
+def described_by(agent: Any, config: dict[str, Any]) -> ServiceAgent:
+    """Return a service that says what it is: *agent*, or an object of it. Raises InfoError, what its constructor raises."""
+    if isinstance(agent, type):
+        if not issubclass(agent, ServiceAgent):
+            raise InfoError(f"{agent.__qualname__} is no ServiceAgent")
+        agent = agent(dict(config))
+    if not isinstance(agent, ServiceAgent):
+        raise InfoError(f"{agent!r:.80} is no ServiceAgent")
+    for name in ("concurrency", "mailbox"):
+        number = getattr(agent, name)
+        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+            raise InfoError(f"{name} must be a whole number from 1, not {number!r:.80}")
+    _ = agent.inner
+    return agent
+
+
+def plain_info(info: AgentInfo, concurrency: int) -> dict[str, Any]:
+    """Return an info as JSON, for other nodes to read."""
+    schema = None if info.request_schema is None else json_schema(info.request_schema)
+    return {
+        "name": info.name,
+        "capabilities": list(info.capabilities),
+        "type": str(AgentType(info.type)),
+        "version": info.version,
+        "request_schema": schema,
+        "metadata": info.metadata,
+        "control_from": list(info.control_from),
+        "exclusive": info.exclusive,
+        "concurrency": concurrency,
+    }
+
+
+def taken_by(other: Known) -> AgentNameTakenError:
+    """Return the error for a service of which one living instance is all there may be."""
+    found = other.instance
+    since = found.created_at.isoformat(timespec="seconds")
+    return AgentNameTakenError(found.name, node_id=found.node_id or "", since=since, agent_id=found.agent_id)
