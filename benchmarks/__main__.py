@@ -37,7 +37,7 @@ MEASUREMENTS = tuple(
     for module in (
         tasks, latency, steps, messages, publish, process_agents, memory, growth, crash, imports, acceptance,
         boxes, code_runner, locks, models, runs, run_memory, cli_view, workflow,
-        workflow_text,
+        workflow_text, services_pick,
     )
     for measurement in module.MEASUREMENTS
 )  # fmt: skip

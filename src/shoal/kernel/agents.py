@@ -149,6 +149,7 @@ class Agents:
         registration = self._registrations.pop(agent_id, None)
         if registration is not None:
             self._cells.restarts.forget(registration)
+            self._cells.restarts.given_up(agent_id)
             self._cells.places.fill_soon()
         await self._tasks.stop_cancelled(cancelled)
         self._env.bus.ring("agents", agent_id)
@@ -200,6 +201,8 @@ class Agents:
 
     async def _stop(self, registration: Registration, timeout: float) -> None:
         async with registration.lock:
+            if registration.cell is None:
+                self._cells.restarts.given_up(registration.agent_id)
             if registration.cell is not None:
                 await self._cells.shut(registration, timeout)
             elif registration.instance.status not in (AgentStatus.STOPPED, AgentStatus.FAILED):

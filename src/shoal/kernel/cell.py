@@ -62,6 +62,7 @@ class Cell:
         "frozen",
         "handle",
         "inbox",
+        "kept",
         "lane",
         "name",
         "paused",
@@ -91,6 +92,7 @@ class Cell:
         self.dead = False
         self.drained: asyncio.Future[None] | None = None  # it takes no new requests; ends when it has none left
         self.frozen = False
+        self.kept = False  # it died in a pause: what it was asked is in the store, and its next life answers
         self.starting = True
         self.consecutive_errors = 0
         self.void: Collection[str] = ()  # invocations that were given up while their code still runs

@@ -51,10 +51,11 @@ class Cells:
         gate: LaunchGate,
     ) -> None:
         self._env = env
+        self._post = post
         self._scheduler = scheduler
         self.hosts = hosts
         self.places = Places(env, gate, self.launch)
-        self.restarts = Restarts(env, self.places, self.launch)
+        self.restarts = Restarts(env, self.places, self.launch, post.lapse)
         self._launching = Launching(env, post, hosts, link, self.places.fill_soon)
         self._departures = Departures(env, post, scheduler, self.places)
         self._holding = Holding(env, scheduler, self._departures)
@@ -162,6 +163,7 @@ class Cells:
         self, cell: Cell, text: str, *, details: dict[str, object] | None = None, facts: tuple[Fact, ...] = ()
     ) -> None:
         registration = cell.registration
+        cell.kept = cell.paused
         self._departures.close(cell, code_gone=True)
         await self._departures.finish_work(cell, 0.0)  # whoever holds the lock: its tasks hear of the death at once
         async with registration.lock:
@@ -170,6 +172,8 @@ class Cells:
             )
             if await self._departures.depart(registration, cell, died):
                 self.restarts.by_policy(registration)
+            elif cell.kept:
+                self._post.lapse(cell.agent_id)
 
     def rebuild(self, cell: Cell) -> None:
         """Build an agent anew whose code did not end when it was told to."""

@@ -40,6 +40,7 @@ class Inbox:
         "_wanted",
         "_withdrawn",
         "asks",
+        "heir",
         "limit",
         "mailbox",
         "parked",
@@ -53,6 +54,7 @@ class Inbox:
         self.limit = self._env.limits.message_queue_max_size if own is None else own
         self.mailbox = Mailbox(cell.name, self.limit, self._env.clock.now, self._expired)
         self.asks: dict[str, Answer] = {}  # by message id: who waits for this agent's answer
+        self.heir: Inbox | None = None  # of the agent's next life, which answers now
         self.parked = 0  # plain messages that wait in the store
         self._direct = False  # nothing is in the store or on its way there: plain mail goes into the mailbox
         self._coming = 0  # messages on their way to the disk
@@ -123,6 +125,9 @@ class Inbox:
 
     def close_question(self, message: AgentMessage, answer: Answer) -> None:
         """Forget a question that was answered; when its asker waits no longer, its handler has no more time either."""
+        if self.heir is not None:
+            self.heir.close_question(message, answer)
+            return
         self.asks.pop(message.message_id, None)
         if not answer.done():
             answer.cancel()
@@ -288,12 +293,25 @@ class Inbox:
     def _begun(self) -> set[str]:
         return {entry.message.message_id for entry in self._cell.entries.values() if entry.message is not None}
 
-    def fail_asks(self, error: Callable[[bool], BaseException]) -> None:
-        """Tell all who wait for an answer that there will be none; *error* is told whether a handler has begun."""
+    def fail_asks(self, error: Callable[[bool], BaseException], *, all_of_them: bool = True) -> None:
+        """Tell all who wait for an answer, or those of begun handlers, that there will be none.
+
+        *error* is told whether a handler has begun.
+        """
         begun = self._begun()
         for message_id, future in list(self.asks.items()):
-            if not future.done():
+            if not future.done() and (all_of_them or message_id in begun):
                 future.set_exception(error(message_id in begun))
+
+    def inherit(self, other: Inbox) -> None:
+        """Answer what the agent was asked in its last life."""
+        self.asks, self._withdrawn = other.asks, other._withdrawn
+        other.heir, other.asks = self, {}
+
+    @property
+    def cell(self) -> Cell:
+        """Whose mail it is."""
+        return self._cell
 
 
 def _refuse(future: Answer, parked: asyncio.Future[None]) -> None:

@@ -11,6 +11,7 @@ from shoal.errors import AgentNotFoundError, DeadAgentError, MailboxFullError
 from shoal.kernel.agent import AgentStatus
 from shoal.kernel.asking import Asking
 from shoal.kernel.cell import Cell
+from shoal.kernel.door import Door
 from shoal.kernel.event import EventType, Fact
 from shoal.kernel.failure import Failure
 from shoal.kernel.message import AgentMessage, about, check_message_type, check_seconds, check_topic
@@ -34,6 +35,7 @@ class Post:
         self.asking = Asking(self)
         self.undelivered = Undelivered(self)
         self.writing = Writing(env)
+        self._doors: dict[str, Door] = {}  # by agent id: those whose address is attached
         self._ids: dict[str, str] = {}  # by name: those in cells
         self._behind: set[str] = set()  # agents for which this node has stored mail that theirs has perhaps not taken
 
@@ -43,18 +45,36 @@ class Post:
         """Let a cell be reached."""
         self.cells[cell.agent_id] = cell
         self._ids[cell.name] = cell.agent_id
-        self.env.bus.attach(cell.agent_id, cell.inbox)
+        door = self._doors.get(cell.agent_id)
+        if door is not None:
+            door.pass_on(cell.inbox)
+            return
+        self._doors[cell.agent_id] = door = Door(cell.inbox)
+        self.env.bus.attach(cell.agent_id, door)
 
     def remove(self, cell: Cell, error: DeadAgentError) -> None:
-        """Let a cell be reached no more; whoever waits for it hears *error*."""
+        """Let a cell be reached no more; whoever waits for it hears *error*, unless the next cell will answer."""
         if self.cells.get(cell.agent_id) is cell:
             del self.cells[cell.agent_id]
             self._ids.pop(cell.name, None)
-        cell.inbox.fail_asks(lambda began: error if began else _unbegun(error))
-        self.env.bus.detach(cell.agent_id, error)
-        self.asking.gone(cell.agent_id, error)
+        cell.inbox.fail_asks(lambda began: error if began else _unbegun(error), all_of_them=not cell.kept)
+        if not cell.kept:
+            self._close(cell.agent_id, error)
+
+    def _close(self, agent_id: str, error: DeadAgentError) -> None:
+        self._doors.pop(agent_id, None)
+        self.env.bus.detach(agent_id, error)
+        self.asking.gone(agent_id, error)
         code = "" if error.exit_code is None else str(error.exit_code)
-        self.env.bus.ring("gone", f"{cell.agent_id} {error.reason} {code}")
+        self.env.bus.ring("gone", f"{agent_id} {error.reason} {code}")
+
+    def lapse(self, agent_id: str) -> None:
+        """Hear that an agent that died in a pause is not started again: who waits for it waits in vain."""
+        door = self._doors.get(agent_id)
+        if door is not None and agent_id not in self.cells:
+            error = _unbegun(self.dead(door.inbox.cell))
+            door.inbox.fail_asks(lambda _: error)
+            self._close(agent_id, error)
 
     def resolve(self, address: str) -> str:
         """Return the id of the agent with this id or name. Raises AgentNotFoundError."""

@@ -23,10 +23,18 @@ __all__ = ["Restarts"]
 class Restarts:
     """Restarts failed agents as their policy says."""
 
-    def __init__(self, env: Env, places: Places, launch: Callable[[Registration], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        env: Env,
+        places: Places,
+        launch: Callable[[Registration], Awaitable[None]],
+        given_up: Callable[[str], object],
+    ) -> None:
+        """*given_up* hears the id of an agent that is not started again."""
         self._env = env
         self._places = places
         self._launch = launch
+        self.given_up = given_up
         self._windows: dict[str, RestartWindow] = {}
         self._waiting: dict[str, asyncio.Task[Any]] = {}  # by agent id
 
@@ -35,6 +43,7 @@ class Restarts:
         window = self._windows.setdefault(registration.agent_id, RestartWindow(registration.options.restart))
         delay = window.next_delay(self._env.clock.monotonic()) if window.wanted(failed=True) else None
         if delay is None or self._env.status != "running":
+            self.given_up(registration.agent_id)
             self._places.fill_soon()
             return
         self._places.due.add(registration.agent_id)

@@ -44,8 +44,9 @@ class MemoryAwareAgent(ServiceAgent):
         super().__init__(config)
         for name in ("memory_check_interval", "memory_limit_mb", "stream_threshold", "chunk"):
             value = self.config.get(name, getattr(self, name))
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-                raise ValueError(f"{name} must be a positive number, not {value!r:.80}")
+            kinds = (int, float) if name == "memory_limit_mb" else int
+            if isinstance(value, bool) or not isinstance(value, kinds) or not value > 0:
+                raise ValueError(f"{name} must be a positive {'whole ' * (kinds is int)}number, not {value!r:.80}")
             setattr(self, name, value)
         self._requests = 0
 

@@ -16,7 +16,6 @@ import msgspec
 
 from shoal.errors import DeadAgentError, RuntimeStateError
 from shoal.kernel.ambient import Ambient
-from shoal.kernel.context import current_invocation
 from shoal.kernel.failure import RemoteError
 from shoal.kernel.threads import DaemonPool
 from shoal.services.packing import pack_call
@@ -128,8 +127,8 @@ class ProcessWorker:
         except asyncio.CancelledError:
             await self._kill()
             raise
-        except (OSError, EOFError):
-            raise await self._death() from None
+        except (OSError, EOFError) as error:
+            raise await self._death(error) from None
         if answer.refused is not None:
             raise error_of(answer.refused)
         if answer.failure is not None:
@@ -163,10 +162,10 @@ class ProcessWorker:
             path = os.path.join(folder, "work")
             server = await asyncio.start_unix_server(accept, path)
             try:
-                # No invocation owns it: it outlives the request for which it is started.
-                context = contextvars.copy_context()
-                context.run(current_invocation.set, None)
-                self._child = loop.create_task(self._live(path), name=f"process of pool {self._name}", context=context)
+                # It outlives the request for which it is started, so it has nothing of that one's context.
+                self._child = loop.create_task(
+                    self._live(path), name=f"process of pool {self._name}", context=contextvars.Context()
+                )
                 self._child.add_done_callback(self._noted)
                 await asyncio.wait([self._child, called], return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -192,11 +191,12 @@ class ProcessWorker:
             child.cancel()
             await asyncio.wait([child])
 
-    async def _death(self) -> BaseException:
-        """Return why there is no answer: the child has ended, or has never come to life."""
+    async def _death(self, found: Exception) -> BaseException:
+        """Return why there is no answer: the child has ended, or never came to life, or could not even be started."""
         self._hang_up()
         child, self._child = self._child, None
-        assert child is not None
+        if child is None:
+            return found
         await asyncio.wait([child])
         error = None if child.cancelled() else child.exception()
         return error or DeadAgentError(f"A process of pool {self._name!r} ended", reason="died")

@@ -12,8 +12,7 @@ import pytest
 from shoal.kernel.agent import RestartPolicy
 from shoal.runtime import AgentRuntime
 from shoal.services import AgentInfo, RequestError, ServiceAgent
-from shoal.testing.clock import VirtualClock
-from shoal.testing.loop import run_virtual
+from shoal.testing.clock import VirtualClock, run_virtual
 from tests.support.runtimes import running
 from tests.support.servers import Asker, Echo, Sick, SyncEcho
 
@@ -173,8 +172,8 @@ def test_the_end_of_one_leaves_the_others(store_url: str, run: Any, how: str) ->
 
 
 @pytest.mark.spec("S40")
-def test_who_is_not_well_is_left_out_until_it_is(clock: VirtualClock) -> None:
-    async def main() -> None:
+def test_who_is_not_well_is_left_out_until_it_is() -> None:
+    async def main(clock: VirtualClock) -> None:
         async with AgentRuntime(store="sqlite://:memory:", clock=clock) as runtime:
             services = runtime.services
             sick = await services.start(Sick)
@@ -189,7 +188,7 @@ def test_who_is_not_well_is_left_out_until_it_is(clock: VirtualClock) -> None:
             await clock.sleep(10)
             assert [record.health for record in await services.discover("echo")] == [100]
 
-    run_virtual(clock, main)
+    run_virtual(main)
 
 
 @pytest.mark.spec("S38")

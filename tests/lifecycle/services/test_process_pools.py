@@ -8,6 +8,7 @@ import importlib.util
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -46,6 +47,9 @@ def say_and_wait(path: str) -> None:
 
 async def wait() -> None:
     raise AssertionError
+
+
+in_vain: Any = wait
 
 
 def refuse() -> None:
@@ -100,7 +104,7 @@ def test_work_its_errors_and_its_answers_at_every_isolation(run: Run, tmp_path: 
             await pool.run(lambda: 1 / 0)
         assert raised.value.error_type == "ZeroDivisionError"
         with pytest.raises(RemoteError, match="asynchronous"):
-            await pool.run(wait)
+            await pool.run(in_vain)
         with pytest.raises(DeadAgentError):
             await pool.run(os._exit, 3)
         with pytest.raises(Exception, match="result is a set"):
@@ -209,3 +213,22 @@ def test_no_process_outlives_an_agents_own_process(run: Run, tmp_path: Path) -> 
         return {"pid": await pool.run(os.getpid), "kept": id(pool)}
 
     assert gone(run(within(tmp_path, work, isolation="process"))["pid"])
+
+
+def test_a_folder_that_cannot_be_made_is_told(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deep = tmp_path / ("deep" * 30)
+    deep.mkdir()
+
+    async def work() -> Any:
+        monkeypatch.setattr(tempfile, "tempdir", str(deep))
+        pool = pool_of()
+        with pytest.raises(OSError, match="too long"):
+            await pool.run(max, 3, 7)
+        assert pool.stats().busy == 0
+        monkeypatch.undo()
+        assert await pool.run(max, 3, 7) == 7
+        await pool.close()
+        return {}
+
+    run(within(tmp_path, work))
+    assert list(deep.iterdir()) == []

@@ -261,15 +261,23 @@ class Deaf:
 
 @pytest.mark.spec("W15")
 def test_who_still_works_on_something_is_given_nothing_else_while_there_is_somebody() -> None:
+    alone = [{"id": f"p{number}", "title": f"Part {number}", "owner": "Worker"} for number in range(4)]
+    chain = [{**step, "depends_on": [f"p{number - 1}"] if number else []} for number, step in enumerate(alone)]
+    config = OrchestratorConfig(on_failure="continue")
+
+    def report_of(plan: Any, *workers: Any) -> WorkflowReport:
+        async def main(clock: Any) -> WorkflowReport:
+            report = await team_of(plan, {"Worker": list(workers)}, config=config).run(AUTH)
+            await clock.sleep(20_000)  # until those who were given up have answered
+            return report
+
+        return virtual(main)
+
     deaf = Deaf("Worker", 10_000.0)
-    plan = [{"id": f"p{number}", "title": f"Part {number}", "owner": "Worker"} for number in range(4)]
-    team = team_of(plan, {"Worker": [deaf, Speaker("Worker", "- done", seconds=10.0)]})
-    report: WorkflowReport = virtual(lambda clock: team.run(AUTH))
+    report = report_of(chain, deaf, Speaker("Worker", "- done", seconds=10.0))
     assert report.success and {record.instance for record in report.steps} == {"Worker-2"}
-    assert deaf.most == 1
-    alone = Deaf("Worker", 10_000.0)
-    team = team_of(plan, {"Worker": alone}, config=OrchestratorConfig(on_failure="continue"))
-    report = virtual(lambda clock: team.run(AUTH))
+    assert deaf.most == 1 and len(report.recoveries) == 1
+    report = report_of(alone, Deaf("Worker", 10_000.0))
     assert [record.status for record in report.steps] == ["failed"] * 4, "nothing hangs where there is nobody else"
 
 

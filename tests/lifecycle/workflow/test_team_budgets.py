@@ -75,7 +75,7 @@ def test_the_costs_of_the_roles_add_up_to_the_total(tmp_path: Path, run: Callabl
             team, task = TEAMS["auth"](Setting(runtime, tmp_path / "calls.log"))
             report = await runtime.run(team, task, run_id="r")
             for by in ("role", "instance"):
-                numbers = team.metrics(by, numbers=True)  # type: ignore[arg-type]
+                numbers = team.metrics(by, numbers=True)
                 picos = [round(part["cost"] * 1e12) for part in numbers.values()]
                 assert sum(picos) == report.usage.cost_pico == CALLS * COST_PICO
                 assert sum(part["calls"] for part in numbers.values()) == CALLS

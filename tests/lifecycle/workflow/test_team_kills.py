@@ -142,7 +142,10 @@ def test_a_team_killed_again_and_again(
 
 
 @pytest.mark.spec("W11")
-@pytest.mark.parametrize(("step", "when"), [("w1:health", "before"), ("w1:health", "recorded"), ("w2:to", "called")])
+@pytest.mark.parametrize(
+    ("step", "when"),
+    [("w1:health", "before"), ("w1:health", "recorded"), ("w2:to", "called"), ("s2/w1:to", "recorded")],
+)
 def test_killed_between_time_out_and_re_assignment_there_is_one_re_assignment(
     start: Lives, tmp_path: Path, step: str, when: str
 ) -> None:

@@ -76,7 +76,7 @@ def test_agents_wherever_they_are_take_roles(tmp_path: Path, run: Callable[..., 
             report = await runtime.run(team_of(runtime), "the task", run_id="r")
             assert report.success and report.recoveries == ()
             assert [record.instance for record in report.steps] == list(PLACES)
-            assert {record.delivery.outputs for record in report.steps} == {("done by Worker",)}
+            assert {record.delivery.outputs for record in report.steps if record.delivery} == {("done by Worker",)}
             again = await runtime.run(team_of(runtime), "the task", run_id="r")
             assert again == report
 

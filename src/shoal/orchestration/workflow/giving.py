@@ -86,9 +86,12 @@ class Giving:
                 )
             except NoInstance:
                 raise self._nobody(order, len(failed), last, recovery) from None
-            if recovery is not None:
-                recovery.reassign(instance, message_id)
-            said = await self._asked(order, instance, message_id, key)
+            try:
+                if recovery is not None:
+                    recovery.reassign(instance, message_id)
+                said = await self._asked(order, instance, message_id, key)
+            finally:
+                job.staff.crew.give_back(instance)
             if isinstance(said, Answered):
                 return said
             failed.append(instance.name)
@@ -140,10 +143,7 @@ class Giving:
             message_id=message_id,
         )
         agent = None if order.agent is None else order.agent(instance, place)
-        try:
-            said = await staff.call(self._place, instance, question, agent)
-        finally:
-            staff.crew.give_back(instance)
+        said = await staff.call(self._place, instance, question, agent)
         if not said.success:
             return reason_of(said, job.config.task_timeout)
         ended = job.logbook.past.ended(place.path, self._place.run.clock.now())

@@ -55,6 +55,7 @@ class Reviewing:
         Raises StepFailed: nobody answered, or the work is not approved after ``max_rework`` reworks.
         """
         most = self._job.config.max_rework
+        reasons: tuple[str, ...] = ()
         for round_ in range(1, most + 2):
             given, review, reasons = await self._round(round_)
             delivery = Delivery(
