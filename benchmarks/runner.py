@@ -58,7 +58,7 @@ def _median(rounds: list[dict[str, float]], reason: str) -> Result:
 
 
 def _run(entry: Entry, measurement: Measurement, peers: Path, quick: bool) -> dict[str, float]:
-    python = Path(sys.executable) if entry.ours else peers
+    python = Path(sys.executable) if entry.ours else _python_of(entry, peers)
     if not python.exists():
         raise RuntimeError("not installed: `make bench` makes the environment of the peers")
     arguments = dict(entry.arguments)
@@ -87,6 +87,11 @@ def _run(entry: Entry, measurement: Measurement, peers: Path, quick: bool) -> di
             return {str(name): float(value) for name, value in json.loads(line.removeprefix(MARK)).items()}
     last = (err.strip().splitlines() or ["it printed nothing"])[-1]
     raise RuntimeError(f"failed: {last[:200]}")
+
+
+def _python_of(entry: Entry, peers: Path) -> Path:
+    """Return the interpreter of a peer. CrewAI wants other versions of what all share: it has one of its own below."""
+    return peers.parent.parent / "crewai/bin/python" if "crewai" in entry.function else peers
 
 
 def _smaller(value: object, present: object) -> bool:

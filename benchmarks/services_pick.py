@@ -24,7 +24,9 @@ def pick(count: int, instances: int) -> dict[str, float]:
 
     now = datetime(2026, 1, 1, tzinfo=UTC)
     records = [
-        AgentRecord(uuid=str(n), name="worker", instance=f"worker/{n:08x}", load=n % 7, registered_at=now, last_seen=now)
+        AgentRecord(
+            uuid=str(n), name="worker", instance=f"worker/{n:08x}", load=n % 7, registered_at=now, last_seen=now
+        )
         for n in range(instances)
     ]
     breaker = CircuitBreaker()

@@ -66,7 +66,7 @@ async def _whole(count: int, journaled: bool) -> dict[str, float]:
             report = await (here.run(work, TASK, run_id=f"w{number}") if journaled else work.run(TASK))
             taken.append((time.perf_counter() - begun) * 1e3)
             assert report.success and len(report.calls) == CALLS, report.error
-    return {"whole_p50_ms": percentile(taken[1:], 0.5)}
+    return {"whole_p50_ms": percentile(taken[1:], 0.5), "calls": CALLS}
 
 
 def step(count: int, journaled: bool) -> dict[str, float]:
@@ -121,7 +121,8 @@ def _chain(count: int) -> Orchestrator:
     from shoal.orchestration import Orchestrator, OrchestratorConfig, Plan, WorkStep
 
     steps = [
-        WorkStep(id=str(n), title=f"Part {n}", owner="Worker", depends_on=(str(n - 1),) if n else ()) for n in range(count)
+        WorkStep(id=str(n), title=f"Part {n}", owner="Worker", depends_on=(str(n - 1),) if n else ())
+        for n in range(count)
     ]
     config = OrchestratorConfig(max_steps=count)
     return Orchestrator(_Worker("Lead"), {"Worker": _Worker("Worker")}, plan=Plan(tuple(steps)), config=config)
@@ -156,11 +157,14 @@ MEASUREMENTS = (
     Measurement(
         name="workflow-whole",
         what="the team of the document: 11 scripted model calls, one round of corrections, from start to report",
-        figures={"whole_p50_ms": "p50 ms"},
+        figures={"whole_p50_ms": "p50 ms", "calls": "calls of models"},
         entries=(
             Entry("shoal", "benchmarks.workflow:whole", {"count": 30, "journaled": False}, "in memory"),
             Entry("shoal, journaled", "benchmarks.workflow:whole", {"count": 30, "journaled": True}, "durability full"),
-            Entry("pydantic-ai", "benchmarks.peers.pydantic_ai_:row", {"count": 30, "calls": CALLS}, "11 agents in a row"),
+            Entry(
+                "pydantic-ai", "benchmarks.peers.pydantic_ai_:row", {"count": 30, "calls": CALLS}, "11 agents in a row"
+            ),
+            Entry("crewai", "benchmarks.peers.crewai_:whole", {"count": 10}, "hierarchical, 7 tasks, no journal"),
         ),
         bounds=(
             Bound("whole_p50_ms", "goal", most=20),

@@ -12,10 +12,15 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Make the environment, unless it has what the group asks for."""
+    """Make the environments, unless they have what their groups ask for."""
     root = Path(__file__).parent.parent.parent
     folder = Path(sys.argv[1])
-    needs = tomllib.loads((root / "pyproject.toml").read_text())["dependency-groups"]["bench"]
+    groups = tomllib.loads((root / "pyproject.toml").read_text())["dependency-groups"]
+    _install(folder, groups["bench"])
+    _install(folder / "crewai", groups["bench-crewai"])
+
+
+def _install(folder: Path, needs: list[str]) -> None:
     done = folder / ".installed"
     if done.exists() and done.read_text() == "\n".join(needs):
         return

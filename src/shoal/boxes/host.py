@@ -211,6 +211,7 @@ class ChildHost:
             max_message=self._settings.max_message,
             in_flight=self._settings.in_flight,
             cwd=box.cwd if walled else _directory(),
+            title=spec.title,
         )
 
     def _warner(self, spec: LaunchSpec) -> Callable[[str, float, float], None]:

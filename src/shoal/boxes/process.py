@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from shoal.boxes.agentguest.title import ROOM_FOR_TITLE
 from shoal.boxes.holding import Holding
 from shoal.boxes.launch import BOX_PATH, Launch, LaunchOrder, Walls
 from shoal.boxes.spec import BoxSpec
@@ -17,6 +18,7 @@ from shoal.errors import BoxSpecError
 __all__ = ["ProcessLauncher"]
 
 GUEST = Path(__file__).parent / "guest"
+CHANNEL = "0"
 
 
 class ProcessLauncher:
@@ -43,6 +45,7 @@ class ProcessLauncher:
         command: tuple[str, ...] = (python, "-I", "-S", str(GUEST / "main.py"), str(os.getpid()))
         setpriv = _setpriv()
         command = (*command, "unset") if setpriv is None else (setpriv, "--pdeathsig", "KILL", *command, "set")
+        command = (*command, CHANNEL, ROOM_FOR_TITLE)
         if not self._for_boxes:
             return Walls(Launch(command=command))
         home = order.directory / "work"

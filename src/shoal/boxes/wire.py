@@ -153,7 +153,8 @@ class Preload(WireRecord, frozen=True, kw_only=True):
 
 
 class Assign(WireRecord, frozen=True, kw_only=True):
-    """Who the child is from now on. ``rlimits`` maps names as ``nofile`` to numbers; ``max_message`` is in bytes."""
+    """Who the child is from now on. ``rlimits`` maps names as ``nofile`` to numbers; ``max_message`` is in bytes.
+    ``title`` is what its process is called in lists of processes."""
 
     agent_id: str
     name: str
@@ -166,6 +167,7 @@ class Assign(WireRecord, frozen=True, kw_only=True):
     max_message: int = 10 * 1024 * 1024
     in_flight: int = 256
     cwd: str | None = None
+    title: str = ""
 
 
 class Program(WireRecord, frozen=True, kw_only=True):

@@ -22,7 +22,7 @@ from shoal.kernel.cells import Cells
 from shoal.kernel.hooks import hand_over
 from shoal.kernel.limits import ResourceLimit
 from shoal.kernel.payload import checked
-from shoal.kernel.registration import Options, Registration, check_name, restart_policy, words
+from shoal.kernel.registration import Options, Registration, check_name, restart_policy, title_text, words
 from shoal.kernel.status import advance
 from shoal.kernel.tasks import Tasks, check_options
 
@@ -36,6 +36,7 @@ class AgentOptions(TypedDict, total=False):
     """Options of ``register_agent``. Without ``isolation`` an agent is inline, or a process when it has hard limits.
 
     ``box`` is a ``BoxSpec``: more about the walls of an agent at level bubblewrap, gvisor or microvm.
+    ``title`` is what a process of its own is called in lists of processes.
     """
 
     isolation: Literal["inline", "thread", "process", "bubblewrap", "gvisor", "microvm", "auto"] | None
@@ -48,6 +49,7 @@ class AgentOptions(TypedDict, total=False):
     limits: ResourceLimit | None
     error_threshold: int | None
     box: Any
+    title: str
 
 
 class Agents:
@@ -139,6 +141,7 @@ class Agents:
             limits=limits,
             error_threshold=threshold,
             box=given.get("box"),
+            title=title_text(given.get("title", "")),
         )
 
     async def unregister(self, address: str) -> str:

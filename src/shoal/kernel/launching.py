@@ -85,6 +85,7 @@ class Launching:
             max_concurrent_tasks=options.max_concurrent_tasks,
             hook_timeout_seconds=self._env.settings.hook_timeout_seconds,
             box=options.box,
+            title=options.title,
         )
 
     async def _failed(

@@ -15,7 +15,7 @@ from shoal.kernel.limits import ResourceLimit
 if TYPE_CHECKING:
     from shoal.kernel.cell import Cell
 
-__all__ = ["Options", "Registration", "check_name", "restart_policy", "words"]
+__all__ = ["Options", "Registration", "check_name", "restart_policy", "title_text", "words"]
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 
@@ -37,6 +37,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     limits: ResourceLimit = ResourceLimit()
     error_threshold: int | None = None
     box: Any = None
+    title: str = ""
 
 
 class Registration:
@@ -109,6 +110,13 @@ def restart_policy(given: object) -> RestartPolicy:
             faults.append(f"restart.{field} must be a number from {least}, not {value!r:.80}")
     if faults:
         raise ConfigError(faults)
+    return given
+
+
+def title_text(given: object) -> str:
+    """Return the title that was given. Raises ConfigError for what cannot be one."""
+    if not isinstance(given, str) or len(given) > 120:
+        raise ConfigError(f"title must be text of at most 120 characters, not {given!r:.80}")
     return given
 
 

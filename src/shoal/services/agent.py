@@ -7,7 +7,7 @@ import concurrent.futures
 import logging
 import threading
 from collections.abc import Awaitable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import msgspec
 
@@ -56,7 +56,7 @@ class ServiceAgent:
     config: dict[str, Any]
     _inner: serving.Inner | None = None
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> ServiceAgent:
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Make a service; its ``config`` is there also when a constructor does not call this class's."""
         agent = super().__new__(cls)
         config = kwargs.get("config", args[0] if args else None)
@@ -179,12 +179,22 @@ class ServiceAgent:
     async def find_instances(self, target: Any) -> Sequence[AgentRecord]:
         """Return the instances that *target* means, for a LoadBalancer of this agent."""
         self.check_asks()
-        return _records(await self.context._call("services.find", {"target": plain_target(target)}))
+        plain, copies, clock = plain_target(target), self.inner.copies, present_clock()
+        kept = copies.get(str(plain), clock.monotonic())
+        if kept is None:
+            found = await self.context._call("services.find", {"target": plain})
+            kept = _records(found)
+            if kept is not found:  # they came over a wire, and are not asked for each time
+                copies.keep(str(plain), clock.monotonic(), kept)
+        return kept
 
     async def ask_instance(self, record: AgentRecord, payload: Any, attempt: Attempt) -> Outcome:
         """Send one request to one instance, for a LoadBalancer of this agent."""
         context = self.context
-        return await asking.ask(context.request, present_clock(), context.agent_id, record, payload, attempt)
+        outcome = await asking.ask(context.request, present_clock(), context.agent_id, record, payload, attempt)
+        if outcome.error is not None and not outcome.own:
+            self.inner.copies.forget()
+        return outcome
 
     def check_asks(self) -> None:
         """Raise RequestError (TYPE_NOT_ALLOWED) when it is a server: these ask nobody."""
@@ -280,8 +290,9 @@ def _words(capabilities: str | Sequence[str]) -> list[str]:
 
 def _records(found: Any) -> list[AgentRecord]:
     """Return records that came as such, or as JSON."""
-    if all(isinstance(each, AgentRecord) for each in found):
-        return list(found)
+    if not found or isinstance(found[0], AgentRecord):
+        records: list[AgentRecord] = found
+        return records
     return msgspec.convert(found, list[AgentRecord])
 
 

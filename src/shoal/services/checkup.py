@@ -46,6 +46,7 @@ class Checkup:
         known = self._directory.get(agent_id)
         if known is not None and known.registration is None and health.isdecimal():
             known.health = min(WELL, int(health))
+            self._directory.touch()
 
     async def look(self) -> None:
         """Ask all running services of this node once, all at the same time."""
@@ -67,4 +68,5 @@ class Checkup:
         health = 0 if failures >= FAILURES else WELL - failures * (WELL // FAILURES)
         if health != known.health or not health:
             known.health = health
+            self._directory.touch()
             self._env.bus.ring(BELL, f"{agent_id} {health}")

@@ -144,7 +144,9 @@ class Control:
         if carry_out is None:
             return await self._enter(known, action, data)
         try:
-            return await carry_out(known, data)
+            answer = await carry_out(known, data)
+            self._directory.touch()
+            return answer
         except (AgentStateError, AgentPauseError) as error:
             raise RequestError(codes.SERVICE_ERROR, str(error)) from error
 

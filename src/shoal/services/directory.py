@@ -25,6 +25,8 @@ __all__ = ["SERVICE", "Directory", "Known"]
 SERVICE = "service"
 """The key of an agent's metadata under which a service's info stands."""
 LOOK_SECONDS = 1.0
+KEPT_SECONDS = 0.1
+MOST_KEPT = 100
 WELL = 100
 _STARTING = (AgentStatus.STARTING, AgentStatus.QUEUED)
 
@@ -117,6 +119,7 @@ class Directory:
         self._names: dict[str, dict[str, Known]] = {}  # by the service's name, then by agent id
         self._instances: dict[str, Known] = {}  # by the agent's name
         self._looked_at: float | None = None
+        self._found: dict[Any, tuple[float, list[AgentRecord]]] = {}  # what was just asked for
 
     # -- keeping up to date
 
@@ -126,6 +129,9 @@ class Directory:
         if self._looked_at is not None and now - self._looked_at < LOOK_SECONDS:
             return
         try:
+            if self._looked_at is not None and len(self._env.store.leases.nodes()) < 2:
+                self._looked_at = now  # nobody else changes anything
+                return
             found = self._env.store.agents.search()
         except StoreError as error:
             raise RegistryUnavailableError(f"the store cannot be read: {error}") from error
@@ -157,10 +163,16 @@ class Directory:
             self._known[instance.agent_id] = self._instances[instance.name] = known
             self._names.setdefault(known.info["name"], {})[instance.agent_id] = known
         known.look(instance)
+        self.touch()
         return known
+
+    def touch(self) -> None:
+        """Hear that something has changed: what was found before may be another now."""
+        self._found.clear()
 
     def drop(self, agent_id: str) -> None:
         """Forget an agent."""
+        self.touch()
         known = self._known.pop(agent_id, None)
         if known is None:
             return
@@ -205,9 +217,15 @@ class Directory:
     def discover(
         self, words: Sequence[str], *, type: str | None = None, version: str | None = None, healthy: bool = True
     ) -> list[AgentRecord]:
-        """Return those that serve and have all *words*, by registration."""
+        """Return those that serve and have all *words*, by registration. Loads are at most KEPT_SECONDS old."""
         self.refresh()
-        wanted = {word.strip().casefold() for word in words}
+        wanted = frozenset(word.strip().casefold() for word in words)
+        asked, now = (wanted, type, version, healthy), self._env.clock.monotonic()
+        kept = self._found.get(asked)
+        if kept is not None and now - kept[0] < KEPT_SECONDS:
+            return list(kept[1])
+        if len(self._found) >= MOST_KEPT:
+            self._found.clear()
         found = [
             known
             for known in self._known.values()
@@ -216,7 +234,9 @@ class Directory:
             and (version is None or known.info["version"] == version)
             and self.serves(known, healthy=healthy)
         ]
-        return self._records(sorted(found, key=_by_registration))
+        records = self._records(sorted(found, key=_by_registration))
+        self._found[asked] = (now, records)
+        return list(records)
 
     def find(self, target: str | Capability) -> list[AgentRecord]:
         """Return the instances that a request to *target* may go to.

@@ -17,10 +17,13 @@ from shoal.kernel.failure import Failure
 from shoal.kernel.payload import checked
 from shoal.services.requests import error_payload
 
-__all__ = ["LENGTH", "Answer", "Serve", "call_now"]
+__all__ = ["LENGTH", "TAKEN", "Answer", "Serve", "call_now"]
 
 LENGTH = struct.Struct("!Q")
 """Before each piece of work and each answer stands how many bytes it has."""
+
+TAKEN = b"\x01"
+"""Is said before work begins: what was not taken has surely not run."""
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -49,7 +52,9 @@ class Serve:
             connection.connect(self._path)
             with connection.makefile("rb") as stream:
                 while len(head := stream.read(LENGTH.size)) == LENGTH.size:
-                    answer = msgspec.json.encode(_answer(stream.read(LENGTH.unpack(head)[0])))
+                    work = stream.read(LENGTH.unpack(head)[0])
+                    connection.sendall(TAKEN)
+                    answer = msgspec.json.encode(_answer(work))
                     connection.sendall(LENGTH.pack(len(answer)) + answer)
 
 

@@ -61,7 +61,7 @@ class Pool:
 
     A thread or process is made when work finds none free. One that has had nothing to do for *idle* seconds ends, as long as
     *min_size* are left. Functions for processes travel by cloudpickle, and what they return must be a JSON value. A pool
-    belongs to the event loop that uses it first.
+    belongs to the event loop that uses it first. Close it when its agent stops: its processes live until then.
 
     Args:
         name: for error texts and logs.

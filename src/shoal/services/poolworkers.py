@@ -19,7 +19,7 @@ from shoal.kernel.ambient import Ambient
 from shoal.kernel.failure import RemoteError
 from shoal.kernel.threads import DaemonPool
 from shoal.services.packing import pack_call
-from shoal.services.poolchild import LENGTH, Answer, Serve, call_now
+from shoal.services.poolchild import LENGTH, TAKEN, Answer, Serve, call_now
 from shoal.services.requests import error_of
 
 __all__ = ["Kind", "ProcessWorker", "ThreadWorker", "Work", "Worker", "WorkerPlace"]
@@ -137,13 +137,26 @@ class ProcessWorker:
         return answer.value
 
     async def _ask(self, packed: bytes) -> Answer:
+        reader = await self._hand_over(packed)
+        if reader is None:  # the child died while it was idle, and nothing has begun
+            await self._death(EOFError())
+            reader = await self._hand_over(packed)
+        if reader is None:
+            raise EOFError
+        (length,) = LENGTH.unpack(await reader.readexactly(LENGTH.size))
+        return _decode(await reader.readexactly(length))
+
+    async def _hand_over(self, packed: bytes) -> asyncio.StreamReader | None:
+        """Give work to the child, a new one if need be; None when it has surely not begun with it."""
         if self._streams is None or self._child is None or self._child.done():
             self._streams = await self._start()
         reader, writer = self._streams
-        writer.write(LENGTH.pack(len(packed)) + packed)
-        await writer.drain()
-        (length,) = LENGTH.unpack(await reader.readexactly(LENGTH.size))
-        return _decode(await reader.readexactly(length))
+        try:
+            writer.write(LENGTH.pack(len(packed)) + packed)
+            await writer.drain()
+            return reader if await reader.readexactly(len(TAKEN)) == TAKEN else None
+        except (OSError, EOFError):
+            return None
 
     async def _start(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Start a child and wait until it has called. Raises EOFError when it ends before."""

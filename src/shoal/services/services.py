@@ -80,6 +80,11 @@ class Services:
         node.at_end(env.bus.hear("agents", self._changed))
         node.at_end(self._checkup.listen())
 
+    @property
+    def node(self) -> Node:
+        """The node whose services these are."""
+        return self._node
+
     # -- life
 
     async def start(
@@ -90,6 +95,7 @@ class Services:
         *,
         instance: str | None = None,
         restart: RestartPolicy | None = None,
+        title: str = "",
     ) -> AgentRecord:
         """Start a service and return its record.
 
@@ -99,6 +105,7 @@ class Services:
             isolation: where its code runs.
             instance: its unique name; default made up of the service's name.
             restart: what happens after a death; default ``RestartPolicy()``.
+            title: what a process of its own is called in lists of processes.
 
         Raises:
             InfoError: what is wrong with its ``info()``; nothing was started.
@@ -122,6 +129,7 @@ class Services:
             max_concurrent_messages=described.concurrency,
             limits=msgspec.structs.replace(self._env.limits, message_queue_max_size=described.mailbox),
             restart=restart or RestartPolicy(),
+            title=title,
         )
         try:
             await agents.start(agent_id)

@@ -19,7 +19,7 @@ from shoal.services import codes
 from shoal.services.asking import REFUSED, deadline_passed
 from shoal.services.balancer import LoadBalancer
 from shoal.services.current import Current, current_request
-from shoal.services.info import AgentInfo
+from shoal.services.info import AgentInfo, AgentRecord
 from shoal.services.requests import Envelope, RequestHeader, error_payload, execution_error, open_envelope
 from shoal.services.schema import Schema
 
@@ -30,8 +30,33 @@ if TYPE_CHECKING:
 __all__ = ["Inner", "call_hook", "execute_task", "on_message"]
 
 logger = logging.getLogger("shoal.services")
+COPY_SECONDS = 0.25
+MOST_COPIES = 1000
 LAST = 20
 """Of so many of the last requests the default ``health`` counts the failures."""
+
+
+class Copies:
+    """Who was found for a target, as far as it is young: an agent in a process of its own does not ask each time."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, tuple[float, list[AgentRecord]]] = {}
+
+    def get(self, target: str, now: float) -> list[AgentRecord] | None:
+        """Return what was found, if it may still be used."""
+        kept = self._kept.get(target)
+        return kept[1] if kept is not None and now - kept[0] < COPY_SECONDS else None
+
+    def keep(self, target: str, now: float, found: list[AgentRecord]) -> None:
+        """Keep what was found; none is not kept."""
+        if len(self._kept) >= MOST_COPIES:
+            self._kept.clear()
+        if found:
+            self._kept[target] = (now, found)
+
+    def forget(self) -> None:
+        """Use none of it any more: a request has failed."""
+        self._kept.clear()
 
 
 class Inner:
@@ -47,6 +72,7 @@ class Inner:
         if faults:
             raise InfoError(faults)
         self.balancer = LoadBalancer(agent)
+        self.copies = Copies()
         self.requests = 0
         self.errors = 0
         self.malformed = 0

@@ -78,7 +78,9 @@ def test_a_paused_mailbox_is_bounded(store_url: str, run: Any) -> None:
             assert [getattr(each.exception(), "code", None) for each in refused] == ["MAILBOX_FULL"]
             await runtime.services.control(record, "resume")
             answers = await asyncio.gather(*asked, return_exceptions=True)
-            assert [answer for answer in answers if not isinstance(answer, RequestError)] == [{"n": n} for n in range(20)]
+            assert [answer for answer in answers if not isinstance(answer, RequestError)] == [
+                {"n": n} for n in range(20)
+            ]
 
     run(main)
 

@@ -129,7 +129,7 @@ def test_chains_circles_and_an_agent_that_asks_itself(store_url: str, run: Any, 
             assert await ask("a", {"ring": ["b", "a"]}) == {"via": ["a", "b", "a"]}
             assert await ask("a", {"ring": ["a"]}) == {"via": ["a", "a"]}
             both = (ask("a", {"ring": ["b"], "pause": 0.1}), ask("b", {"ring": ["a"], "pause": 0.1}))
-            one, other = await asyncio.gather(*both, return_exceptions=True)
+            one, other = tuple(await asyncio.gather(*both, return_exceptions=True))
             error, answer = (one, other) if isinstance(one, RequestError) else (other, one)
             assert isinstance(error, RequestError)
             assert error.code == "DEADLOCK"

@@ -136,6 +136,13 @@ def test_bad_numbers_are_refused(name: str, value: Any) -> None:
         Adder({name: value})
 
 
+@pytest.mark.parametrize("name", ["memory_check_interval", "stream_threshold", "chunk"])
+def test_what_is_counted_is_whole(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be a positive whole number"):
+        Adder({name: 2.5})
+    assert Adder({"memory_limit_mb": 2.5}).memory_limit_mb == 2.5
+
+
 def test_an_iterator_is_consumed_piece_by_piece() -> None:
     agent = Adder({"chunk": 2})
     taken: list[int] = []

@@ -18,6 +18,7 @@ import msgspec
 
 from shoal.boxes import wire
 from shoal.boxes.agentguest.link import WireLink
+from shoal.boxes.agentguest.title import show_title
 from shoal.boxes.faults import rebuild_error, to_record
 from shoal.boxes.guest.channel import Channel
 from shoal.boxes.guest.frames import JSON, FrameError, Splitter
@@ -97,6 +98,8 @@ class Guest:
         os.environ.update(record.env)
         if record.cwd is not None:
             os.chdir(record.cwd)
+        if record.title:
+            show_title(record.title)
         for name, value in record.rlimits.items():
             limit = getattr(resource, f"RLIMIT_{name.upper()}")
             hard = resource.getrlimit(limit)[1]

@@ -16,7 +16,7 @@ __all__ = ["Abilities", "Exit", "Handle", "Host", "Invocation", "LaunchSpec", "L
 
 
 class LaunchSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """What a host needs to bring an agent to life."""
+    """What a host needs to bring an agent to life. ``title`` is what its own process is called in lists of processes."""
 
     agent_id: str
     name: str
@@ -29,6 +29,7 @@ class LaunchSpec(msgspec.Struct, frozen=True, kw_only=True):
     max_concurrent_tasks: int = 1
     hook_timeout_seconds: float = 30.0
     box: Any = None
+    title: str = ""
 
 
 class Exit(msgspec.Struct, frozen=True, kw_only=True):

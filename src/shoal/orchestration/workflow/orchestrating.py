@@ -160,6 +160,9 @@ class Orchestrating:
             raise
         finally:
             await end_all(running)
+            for task in running:
+                if not task.cancelled():
+                    task.exception()  # of those that stop at once, one says why
         if first is not None:
             job.board.skip_rest(first)
         return first
