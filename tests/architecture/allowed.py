@@ -6,7 +6,7 @@ REASONS: dict[str, str] = {}
 
 ALLOWED: dict[str, dict[str, int]] = {
     "file": {
-        "runtime.py": 473,
+        "runtime.py": 481,
         "testing/bus_suite.py": 442,
         "testing/store_agents.py": 326,
     },
@@ -24,10 +24,10 @@ ALLOWED: dict[str, dict[str, int]] = {
     },
     "public methods": {
         "kernel/context.py:AgentContext": 21,
-        "kernel/inbox.py:Inbox": 16,
         "kernel/ports/tasks.py:TaskStore": 16,
         "kernel/verbs.py:Verbs": 22,
-        "runtime.py:AgentRuntime": 32,
+        "runtime.py:AgentRuntime": 33,
+        "services/agent.py:ServiceAgent": 22,
         "store/sqlite/tasks.py:SqliteTasks": 16,
         "testing/bus_suite.py:BusSuite": 27,
         "testing/store_agents.py:AgentsContract": 18,

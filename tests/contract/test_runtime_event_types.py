@@ -18,6 +18,7 @@ from shoal.kernel.ports import Node
 from shoal.testing import store_run_life
 from shoal.testing.clock import VirtualClock, run_virtual
 from tests.support.runtimes import running
+from tests.support.servers import Echo
 
 ELSEWHERE = {
     EventType.LOOP_BLOCKED: "lifecycle/test_runtime_endings.py",
@@ -202,6 +203,16 @@ async def lost_node(stage: Stage) -> None:
     await stage.clock.sleep(5)
 
 
+async def service(stage: Stage) -> None:
+    services = stage.runtime.services
+    echo = await services.start(Echo)
+    await services.control(echo, "pause")
+    await stage.clock.sleep(1)
+    await services.control(echo, "resume")
+    await services.stop(echo.instance)
+    await stage.clock.sleep(1)
+
+
 SCENARIOS: dict[Callable[[Stage], Awaitable[None]], str] = {
     life_of_an_agent: "agent_registered agent_started agent_checkpointed agent_paused agent_resumed agent_stopped "
     "agent_unregistered",
@@ -216,6 +227,7 @@ SCENARIOS: dict[Callable[[Stage], Awaitable[None]], str] = {
     groups: "group_changed",
     deadlock: "deadlock_detected",
     lost_node: "node_lost",
+    service: "service_joined service_changed service_left",
 }
 LIMITS = ResourceLimit(max_concurrent_agents=3, max_task_queue_size=100, message_queue_max_size=2)
 AGENT = {kind for kind in EventType if kind.startswith("agent_")}

@@ -13,16 +13,14 @@ from shoal.errors import (
     AgentNameTakenError,
     AgentNotFoundError,
     AgentStateError,
-    ConfigError,
-    IsolationUnavailableError,
 )
-from shoal.kernel.agent import AgentInstance, AgentStatus, AgentVerb, Isolation, RestartPolicy
+from shoal.kernel.agent import AgentInstance, AgentStatus, AgentVerb, RestartPolicy
 from shoal.kernel.behaviour import check_source
 from shoal.kernel.cells import Cells
 from shoal.kernel.hooks import hand_over
 from shoal.kernel.limits import ResourceLimit
 from shoal.kernel.payload import checked
-from shoal.kernel.registration import Options, Registration, check_name, restart_policy, title_text, words
+from shoal.kernel.registration import Registration, check_name, read_options
 from shoal.kernel.status import advance
 from shoal.kernel.tasks import Tasks, check_options
 
@@ -73,7 +71,7 @@ class Agents:
         check_options(options, AgentOptions, "register_agent")
         check_name(name)
         check_source(source)
-        chosen = self._options(options)
+        chosen = read_options(options, env.limits, self._cells.hosts, env.settings.max_payload_bytes)
         level = await self._cells.hosts[chosen.isolation].check(source, chosen.box)
         chosen = msgspec.structs.replace(chosen, isolation=sys.intern(level))
         copy, _ = checked(dict(config or {}), "config", env.settings.max_payload_bytes)
@@ -106,43 +104,6 @@ class Agents:
         instance = msgspec.structs.replace(earlier.instance, status=AgentStatus.STOPPED, node_id=self._env.node_id)
         stored = await self._env.store.agents.register(instance, now=self._env.clock.now())
         self._registrations[stored.agent_id] = Registration(earlier.source, earlier.config, earlier.options, stored)
-
-    def _options(self, given: Mapping[str, Any]) -> Options:
-        limits = given.get("limits") or self._env.limits
-        if not isinstance(limits, ResourceLimit):
-            raise ConfigError(f"limits must be a ResourceLimit, not {type(limits).__name__}")
-        limits.validate()
-        isolation = given.get("isolation") or (Isolation.PROCESS if limits.needs_process() else Isolation.INLINE)
-        if isolation not in tuple(Isolation):
-            raise ConfigError(f"isolation must be one of {', '.join(Isolation)}, not {isolation!r:.80}")
-        if limits.needs_process() and isolation in (Isolation.INLINE, Isolation.THREAD):
-            raise ConfigError(f"a memory or CPU limit needs a process: it cannot be held with isolation={isolation!r}")
-        if str(isolation) not in self._cells.hosts:
-            raise IsolationUnavailableError(
-                f"isolation {isolation!r} is not available here: this runtime has {', '.join(self._cells.hosts)}",
-                note="Ask for one of these by name; a weaker one is never taken instead.",
-            )
-        most = {name: given.get(name, 1) for name in ("max_concurrent_tasks", "max_concurrent_messages")}
-        for name, number in most.items():
-            if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-                raise ConfigError(f"{name} must be a whole number from 1, not {number!r:.80}")
-        threshold = given.get("error_threshold", limits.error_threshold)
-        if threshold is not None and (isinstance(threshold, bool) or not isinstance(threshold, int) or threshold < 1):
-            raise ConfigError(f"error_threshold must be a whole number from 1, or None, not {threshold!r:.80}")
-        metadata, _ = checked(dict(given.get("metadata") or {}), "metadata", self._env.settings.max_payload_bytes)
-        assert isinstance(metadata, dict)
-        return Options(
-            isolation=sys.intern(str(isolation)),
-            capabilities=words(given.get("capabilities"), "capabilities"),
-            groups=words(given.get("group"), "group"),
-            restart=restart_policy(given.get("restart")),
-            metadata=metadata,
-            **most,
-            limits=limits,
-            error_threshold=threshold,
-            box=given.get("box"),
-            title=title_text(given.get("title", "")),
-        )
 
     async def unregister(self, address: str) -> str:
         """Forget a stopped or failed agent; its tasks are cancelled, its mail becomes dead letters. Returns its id."""
@@ -204,11 +165,11 @@ class Agents:
 
     async def _stop(self, registration: Registration, timeout: float) -> None:
         async with registration.lock:
-            if registration.cell is None:
-                self._cells.restarts.given_up(registration.agent_id)
             if registration.cell is not None:
                 await self._cells.shut(registration, timeout)
-            elif registration.instance.status not in (AgentStatus.STOPPED, AgentStatus.FAILED):
+                return
+            self._cells.restarts.given_up(registration.agent_id)
+            if registration.instance.status not in (AgentStatus.STOPPED, AgentStatus.FAILED):
                 if registration.instance.status is not AgentStatus.STOPPING:
                     await advance(self._env, registration, AgentVerb.STOP)
                 self._cells.places.unqueue(registration)

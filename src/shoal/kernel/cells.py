@@ -114,7 +114,7 @@ class Cells:
             async with self._env.clock.timeout(self._env.within(grace)):
                 await asyncio.shield(cell.drained)
         except TimeoutError:
-            cell.inbox.fail_asks(partial(_cut_short, cell))
+            cell.inbox.asks.fail(partial(_cut_short, cell))
 
     async def shut(self, registration: Registration, timeout: float = 0.0) -> None:
         """End a living agent: its attempts have *timeout* seconds, then the grace to clean up, and go back to

@@ -295,8 +295,6 @@ class AgentContext:
 
 
 def convert_result(verb: str, value: Any) -> Any:
-    """Turn the JSON form of a verb's result back into its type."""
-    if "." in verb:
-        return value  # of a wing, which knows its own records
-    kind = RESULTS.get(verb)
+    """Turn the JSON form of a verb's result back into its type; that of a wing's verb (``wing.verb``) stays JSON."""
+    kind = Any if "." in verb else RESULTS.get(verb)
     return None if kind is None else msgspec.convert(value, kind)

@@ -84,7 +84,7 @@ class Departures:
         if code_gone:
             self._post.remove(cell, self._post.dead(cell))
         else:
-            cell.inbox.refuse_waiting(self._post.dead(cell, began=False))
+            cell.inbox.asks.refuse_waiting(self._post.dead(cell, began=False))
 
     async def _announce(self, registration: Registration, cell: Cell) -> None:
         """Tell the store that an agent is stopping; while it does not hear, nothing has begun."""

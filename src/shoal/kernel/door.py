@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from shoal.kernel.message import AgentMessage
 
 if TYPE_CHECKING:
-    from shoal.kernel.inbox import Inbox
+    from shoal.kernel.cell import Cell
 
 __all__ = ["Door"]
 
@@ -21,20 +21,21 @@ class Door:
     is in the store, and the next cell answers it. Between the two it refuses what comes.
     """
 
-    __slots__ = ("inbox",)
+    __slots__ = ("_inbox", "cell")
 
-    def __init__(self, inbox: Inbox) -> None:
-        self.inbox = inbox
+    def __init__(self, cell: Cell) -> None:
+        self.cell = cell
+        self._inbox = cell.inbox
 
     def offer(self, message: AgentMessage) -> Awaitable[None] | None:
         """Take a message."""
-        return self.inbox.offer(message)
+        return self._inbox.offer(message)
 
     def ask(self, message: AgentMessage) -> asyncio.Future[AgentMessage]:
         """Take a message that expects a reply."""
-        return self.inbox.ask(message)
+        return self._inbox.ask(message)
 
-    def pass_on(self, inbox: Inbox) -> None:
-        """Let the next cell's inbox answer what the last one was asked."""
-        inbox.inherit(self.inbox)
-        self.inbox = inbox
+    def pass_on(self, cell: Cell) -> None:
+        """Let the next cell answer what the last one was asked."""
+        cell.inbox.inherit(self._inbox)
+        self.cell, self._inbox = cell, cell.inbox

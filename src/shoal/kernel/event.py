@@ -71,6 +71,9 @@ class EventType(StrEnum):
     APPROVAL_GIVEN = "approval_given"
     BUDGET_EXHAUSTED = "budget_exhausted"
     LOOP_DETECTED = "loop_detected"
+    SERVICE_JOINED = "service_joined"
+    SERVICE_CHANGED = "service_changed"
+    SERVICE_LEFT = "service_left"
 
 
 _ERRORS = {

@@ -9,21 +9,20 @@ because the very handler that holds up the line may wait for it; and a question 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 from shoal.errors import DeadAgentError, DeadlockError, MailboxFullError, NoHandlerError, ShoalError
 from shoal.kernel.handler import too_late
 from shoal.kernel.mailbox import Mailbox
 from shoal.kernel.message import AgentMessage
+from shoal.kernel.questions import Answer, Questions
 from shoal.kernel.waits import find_cycle
 
 if TYPE_CHECKING:
     from shoal.kernel.cell import Cell
 
 __all__ = ["Inbox"]
-
-Answer = asyncio.Future[AgentMessage]
 
 
 class Inbox:
@@ -53,7 +52,7 @@ class Inbox:
         own = cell.registration.options.limits.message_queue_max_size
         self.limit = self._env.limits.message_queue_max_size if own is None else own
         self.mailbox = Mailbox(cell.name, self.limit, self._env.clock.now, self._expired)
-        self.asks: dict[str, Answer] = {}  # by message id: who waits for this agent's answer
+        self.asks = Questions(cell)
         self.heir: Inbox | None = None  # of the agent's next life, which answers now
         self.parked = 0  # plain messages that wait in the store
         self._direct = False  # nothing is in the store or on its way there: plain mail goes into the mailbox
@@ -283,35 +282,12 @@ class Inbox:
             self.mailbox.put(message, taken=True)
         self.open()
 
-    def refuse_waiting(self, error: BaseException) -> None:
-        """Tell those whose question no handler has begun that none will."""
-        begun = self._begun()
-        for message_id, future in list(self.asks.items()):
-            if message_id not in begun and not future.done():
-                future.set_exception(error)
-
-    def _begun(self) -> set[str]:
-        return {entry.message.message_id for entry in self._cell.entries.values() if entry.message is not None}
-
-    def fail_asks(self, error: Callable[[bool], BaseException], *, all_of_them: bool = True) -> None:
-        """Tell all who wait for an answer, or those of begun handlers, that there will be none.
-
-        *error* is told whether a handler has begun.
-        """
-        begun = self._begun()
-        for message_id, future in list(self.asks.items()):
-            if not future.done() and (all_of_them or message_id in begun):
-                future.set_exception(error(message_id in begun))
-
     def inherit(self, other: Inbox) -> None:
         """Answer what the agent was asked in its last life."""
-        self.asks, self._withdrawn = other.asks, other._withdrawn
-        other.heir, other.asks = self, {}
-
-    @property
-    def cell(self) -> Cell:
-        """Whose mail it is."""
-        return self._cell
+        self.asks.update(other.asks)
+        self._withdrawn = other._withdrawn
+        other.asks.clear()
+        other.heir = self
 
 
 def _refuse(future: Answer, parked: asyncio.Future[None]) -> None:

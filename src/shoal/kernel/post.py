@@ -47,9 +47,9 @@ class Post:
         self._ids[cell.name] = cell.agent_id
         door = self._doors.get(cell.agent_id)
         if door is not None:
-            door.pass_on(cell.inbox)
+            door.pass_on(cell)
             return
-        self._doors[cell.agent_id] = door = Door(cell.inbox)
+        self._doors[cell.agent_id] = door = Door(cell)
         self.env.bus.attach(cell.agent_id, door)
 
     def remove(self, cell: Cell, error: DeadAgentError) -> None:
@@ -57,7 +57,7 @@ class Post:
         if self.cells.get(cell.agent_id) is cell:
             del self.cells[cell.agent_id]
             self._ids.pop(cell.name, None)
-        cell.inbox.fail_asks(lambda began: error if began else _unbegun(error), all_of_them=not cell.kept)
+        cell.inbox.asks.fail(lambda began: error if began else _unbegun(error), all_of_them=not cell.kept)
         if not cell.kept:
             self._close(cell.agent_id, error)
 
@@ -72,8 +72,8 @@ class Post:
         """Hear that an agent that died in a pause is not started again: who waits for it waits in vain."""
         door = self._doors.get(agent_id)
         if door is not None and agent_id not in self.cells:
-            error = _unbegun(self.dead(door.inbox.cell))
-            door.inbox.fail_asks(lambda _: error)
+            error = _unbegun(self.dead(door.cell))
+            door.cell.inbox.asks.fail(lambda _: error)
             self._close(agent_id, error)
 
     def resolve(self, address: str) -> str:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sys
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from shoal.errors import ConfigError
-from shoal.kernel.agent import AgentInstance, RestartPolicy
+from shoal.errors import ConfigError, IsolationUnavailableError
+from shoal.kernel.agent import AgentInstance, Isolation, RestartPolicy
 from shoal.kernel.limits import ResourceLimit
+from shoal.kernel.payload import checked
 
 if TYPE_CHECKING:
     from shoal.kernel.cell import Cell
 
-__all__ = ["Options", "Registration", "check_name", "restart_policy", "title_text", "words"]
+__all__ = ["Options", "Registration", "check_name", "read_options", "restart_policy", "title_text", "words"]
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 
@@ -85,6 +88,45 @@ class Registration:
             *(f"capability:{word.casefold()}" for word in self.options.capabilities),
             *(f"group:{group}" for group in self.groups),
         )
+
+
+def read_options(given: Mapping[str, Any], default: ResourceLimit, hosts: Collection[str], most_bytes: int) -> Options:
+    """Return how an agent is to be run. Raises ConfigError, IsolationUnavailableError."""
+    limits = given.get("limits") or default
+    if not isinstance(limits, ResourceLimit):
+        raise ConfigError(f"limits must be a ResourceLimit, not {type(limits).__name__}")
+    limits.validate()
+    isolation = given.get("isolation") or (Isolation.PROCESS if limits.needs_process() else Isolation.INLINE)
+    if isolation not in tuple(Isolation):
+        raise ConfigError(f"isolation must be one of {', '.join(Isolation)}, not {isolation!r:.80}")
+    if limits.needs_process() and isolation in (Isolation.INLINE, Isolation.THREAD):
+        raise ConfigError(f"a memory or CPU limit needs a process: it cannot be held with isolation={isolation!r}")
+    if str(isolation) not in hosts:
+        raise IsolationUnavailableError(
+            f"isolation {isolation!r} is not available here: this runtime has {', '.join(hosts)}",
+            note="Ask for one of these by name; a weaker one is never taken instead.",
+        )
+    most = {name: given.get(name, 1) for name in ("max_concurrent_tasks", "max_concurrent_messages")}
+    for name, number in most.items():
+        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+            raise ConfigError(f"{name} must be a whole number from 1, not {number!r:.80}")
+    threshold = given.get("error_threshold", limits.error_threshold)
+    if threshold is not None and (isinstance(threshold, bool) or not isinstance(threshold, int) or threshold < 1):
+        raise ConfigError(f"error_threshold must be a whole number from 1, or None, not {threshold!r:.80}")
+    metadata, _ = checked(dict(given.get("metadata") or {}), "metadata", most_bytes)
+    assert isinstance(metadata, dict)
+    return Options(
+        isolation=sys.intern(str(isolation)),
+        capabilities=words(given.get("capabilities"), "capabilities"),
+        groups=words(given.get("group"), "group"),
+        restart=restart_policy(given.get("restart")),
+        metadata=metadata,
+        **most,
+        limits=limits,
+        error_threshold=threshold,
+        box=given.get("box"),
+        title=title_text(given.get("title", "")),
+    )
 
 
 def check_name(name: object) -> None:

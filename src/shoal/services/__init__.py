@@ -29,10 +29,13 @@ if TYPE_CHECKING:
     from shoal.services.breaker import CircuitBreaker
     from shoal.services.bulkhead import Bulkhead
     from shoal.services.info import AgentInfo, AgentRecord, AgentType
+    from shoal.services.manager import AgentProcessManager
     from shoal.services.memory import MemoryAwareAgent
+    from shoal.services.multi import MultiAgentProcess
     from shoal.services.orders import control_action
     from shoal.services.poolagents import ThreadPoolAgent
     from shoal.services.pools import Pool, PoolStats
+    from shoal.services.processes import ProcessInfo
     from shoal.services.proxy import LoadBalancerAgent
     from shoal.services.requests import RequestHeader
     from shoal.services.services import Services
@@ -60,10 +63,13 @@ _MODULES = {
     "shoal.services.breaker": ("CircuitBreaker",),
     "shoal.services.bulkhead": ("Bulkhead",),
     "shoal.services.info": ("AgentInfo", "AgentRecord", "AgentType"),
+    "shoal.services.manager": ("AgentProcessManager",),
     "shoal.services.memory": ("MemoryAwareAgent",),
+    "shoal.services.multi": ("MultiAgentProcess",),
     "shoal.services.orders": ("control_action",),
     "shoal.services.poolagents": ("ThreadPoolAgent",),
     "shoal.services.pools": ("Pool", "PoolStats"),
+    "shoal.services.processes": ("ProcessInfo",),
     "shoal.services.proxy": ("LoadBalancerAgent",),
     "shoal.services.requests": ("RequestHeader",),
     "shoal.services.services": ("Services",),
@@ -76,6 +82,7 @@ _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = [
     "AgentDied",
     "AgentInfo",
+    "AgentProcessManager",
     "AgentRecord",
     "AgentType",
     "AlreadyAnsweredError",
@@ -88,10 +95,12 @@ __all__ = [
     "LoadBalancer",
     "LoadBalancerAgent",
     "MemoryAwareAgent",
+    "MultiAgentProcess",
     "NotFound",
     "Pool",
     "PoolFullError",
     "PoolStats",
+    "ProcessInfo",
     "RegistryUnavailableError",
     "Reply",
     "RequestError",

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import logging
-import threading
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self, TypeVar
-
-import msgspec
 
 from shoal.errors import InfoError, RequestError
 from shoal.kernel.context import AgentContext
 from shoal.kernel.starting import present_clock
-from shoal.kernel.threads import lent_thread
 from shoal.services import asking, codes, orders, serving
 from shoal.services.balancer import Attempt
-from shoal.services.current import Current, current_request
+from shoal.services.current import Current, current_request, wait_in_thread
 from shoal.services.info import AgentInfo, AgentRecord
 from shoal.services.requests import RequestHeader
 from shoal.services.retrying import Outcome
-from shoal.services.targets import plain_target
+from shoal.services.targets import plain_target, read_records
 
 if TYPE_CHECKING:
     from shoal.runtime import AgentRuntime
@@ -29,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["ServiceAgent"]
 
 T = TypeVar("T")
-LOOK_SECONDS = 0.05
 
 
 class ServiceAgent:
@@ -119,7 +113,7 @@ class ServiceAgent:
         try:
             asyncio.get_running_loop()
         except RuntimeError:
-            return _bridge(awaitable, current.loop, self.context)
+            return wait_in_thread(awaitable, current.loop, self.context)
         if asyncio.iscoroutine(awaitable):
             awaitable.close()
         raise RuntimeError("wait_for is for synchronous code: use await here")
@@ -168,7 +162,7 @@ class ServiceAgent:
         Raises RegistryUnavailableError: the directory cannot be asked.
         """
         args = {"capabilities": _words(capabilities), "type": type, "version": version, "healthy": healthy}
-        found = _records(await self.context._call("services.discover", args))
+        found = read_records(await self.context._call("services.discover", args))
         return [each for each in found if include_self or each.uuid != self.context.agent_id]
 
     async def send_control(self, target: Any, action: str, data: Any = None) -> Any:
@@ -183,7 +177,7 @@ class ServiceAgent:
         kept = copies.get(str(plain), clock.monotonic())
         if kept is None:
             found = await self.context._call("services.find", {"target": plain})
-            kept = _records(found)
+            kept = read_records(found)
             if kept is not found:  # they came over a wire, and are not asked for each time
                 copies.keep(str(plain), clock.monotonic(), kept)
         return kept
@@ -286,31 +280,3 @@ class ServiceAgent:
 
 def _words(capabilities: str | Sequence[str]) -> list[str]:
     return [capabilities] if isinstance(capabilities, str) else list(capabilities)
-
-
-def _records(found: Any) -> list[AgentRecord]:
-    """Return records that came as such, or as JSON."""
-    if not found or isinstance(found[0], AgentRecord):
-        records: list[AgentRecord] = found
-        return records
-    return msgspec.convert(found, list[AgentRecord])
-
-
-def _bridge(awaitable: Awaitable[T], loop: asyncio.AbstractEventLoop, context: AgentContext) -> T:
-    """Wait in a thread for what *loop* does; a cancelled request cancels it."""
-    waiting = asyncio.run_coroutine_threadsafe(_as_coroutine(awaitable), loop)
-    over = threading.Event()
-    waiting.add_done_callback(lambda _: over.set())
-    with lent_thread():
-        while not over.wait(LOOK_SECONDS):
-            if context.is_stopping():
-                waiting.cancel()
-                raise RequestError(codes.CANCELLED, "who asked waits no longer, or the agent ends")
-    try:
-        return waiting.result()
-    except concurrent.futures.CancelledError:
-        raise RequestError(codes.CANCELLED, "what it waited for was cancelled") from None
-
-
-async def _as_coroutine(awaitable: Awaitable[T]) -> T:
-    return await awaitable

@@ -29,7 +29,7 @@ from shoal.services.info import AgentRecord
 from shoal.services.requests import Envelope, RequestHeader, as_request_error, error_of, open_envelope
 from shoal.services.retrying import Outcome
 
-__all__ = ["REFUSED", "ask", "check_payload"]
+__all__ = ["REFUSED", "ask", "check_payload", "deadline_passed"]
 
 REFUSED = "refused"
 """A key in the payload of an error: the request was not begun."""

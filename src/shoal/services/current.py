@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import concurrent.futures
+import threading
+from collections.abc import Awaitable, Mapping
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from shoal.errors import AlreadyAnsweredError, RequestError
 from shoal.kernel.message import AgentMessage
 from shoal.kernel.payload import checked
+from shoal.kernel.threads import lent_thread
+from shoal.services import codes
 from shoal.services.requests import Envelope, RequestHeader, error_payload
 
 if TYPE_CHECKING:
     from shoal.kernel.context import AgentContext
     from shoal.kernel.ports import Clock
 
-__all__ = ["Current", "current_request"]
+__all__ = ["Current", "current_request", "wait_in_thread"]
+
+T = TypeVar("T")
+LOOK_SECONDS = 0.05
 
 
 class Current:
@@ -92,3 +99,23 @@ class Current:
 
 current_request: ContextVar[Current | None] = ContextVar("shoal_request", default=None)
 """The request that this asyncio task or thread answers."""
+
+
+def wait_in_thread(awaitable: Awaitable[T], loop: asyncio.AbstractEventLoop, context: AgentContext) -> T:
+    """Wait in a thread for what *loop* does; a cancelled request cancels it."""
+    waiting = asyncio.run_coroutine_threadsafe(_as_coroutine(awaitable), loop)
+    over = threading.Event()
+    waiting.add_done_callback(lambda _: over.set())
+    with lent_thread():
+        while not over.wait(LOOK_SECONDS):
+            if context.is_stopping():
+                waiting.cancel()
+                raise RequestError(codes.CANCELLED, "who asked waits no longer, or the agent ends")
+    try:
+        return waiting.result()
+    except concurrent.futures.CancelledError:
+        raise RequestError(codes.CANCELLED, "what it waited for was cancelled") from None
+
+
+async def _as_coroutine(awaitable: Awaitable[T]) -> T:
+    return await awaitable

@@ -14,6 +14,7 @@ from shoal.errors import AgentNotFoundError, NotFound, RegistryUnavailableError,
 from shoal.kernel.agent import AgentInstance, AgentStatus
 from shoal.services import codes
 from shoal.services.info import AgentRecord, AgentType
+from shoal.services.outside import Outside, merged
 from shoal.services.targets import Capability
 
 if TYPE_CHECKING:
@@ -119,6 +120,7 @@ class Directory:
         self._names: dict[str, dict[str, Known]] = {}  # by the service's name, then by agent id
         self._instances: dict[str, Known] = {}  # by the agent's name
         self._looked_at: float | None = None
+        self.outside = Outside(node.env, node.at_end)
         self._found: dict[Any, tuple[float, list[AgentRecord]]] = {}  # what was just asked for
 
     # -- keeping up to date
@@ -220,10 +222,11 @@ class Directory:
         """Return those that serve and have all *words*, by registration. Loads are at most KEPT_SECONDS old."""
         self.refresh()
         wanted = frozenset(word.strip().casefold() for word in words)
+        outside = self.outside.discover(wanted, type=type, version=version, healthy=healthy)
         asked, now = (wanted, type, version, healthy), self._env.clock.monotonic()
         kept = self._found.get(asked)
         if kept is not None and now - kept[0] < KEPT_SECONDS:
-            return list(kept[1])
+            return merged(kept[1], outside)
         if len(self._found) >= MOST_KEPT:
             self._found.clear()
         found = [
@@ -236,7 +239,7 @@ class Directory:
         ]
         records = self._records(sorted(found, key=_by_registration))
         self._found[asked] = (now, records)
-        return list(records)
+        return merged(records, outside)
 
     def find(self, target: str | Capability) -> list[AgentRecord]:
         """Return the instances that a request to *target* may go to.
@@ -244,15 +247,17 @@ class Directory:
         Raises RequestError: NOT_FOUND, NOT_A_SERVER. A capability that nobody has is an empty list.
         """
         if isinstance(target, Capability):
-            return self.discover([target.word])
+            found = self.discover([target.word])
+            return [each for each in found if each.node is not None or self.outside.callable(each)]
         known = self.get(target)
         if known is not None:
             return self._records([_server(known)])
         self.refresh()
         named = [_server(each) for each in self._names.get(target, {}).values()]
-        if not named:
+        outside = self.outside.find(target, others=bool(named))
+        if not named and not outside:
             raise NotFound(f"nobody is called {target[:80]!r}")
-        return self._records(self._best(named))
+        return merged(self._records(self._best(named)), outside)
 
     def _best(self, named: list[Known]) -> list[Known]:
         """Return those that serve; else those that keep requests for later; else all, whose state the sender will hear."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from shoal.errors import AgentNameTakenError, InfoError
 from shoal.services.agent import ServiceAgent
@@ -10,7 +10,9 @@ from shoal.services.directory import Known
 from shoal.services.info import AgentInfo, AgentType
 from shoal.services.schema import json_schema
 
-__all__ = ["described_by", "plain_info", "taken_by"]
+__all__ = ["Isolation", "described_by", "plain_info", "taken_by"]
+
+Isolation = Literal["inline", "thread", "process", "bubblewrap", "gvisor", "microvm", "auto"]
 
 
 def described_by(agent: Any, config: dict[str, Any]) -> ServiceAgent:

@@ -17,7 +17,7 @@ from shoal.services.serving import call_hook, masked, run_own
 if TYPE_CHECKING:
     from shoal.services.agent import ServiceAgent
 
-__all__ = ["control_action", "on_control", "own_actions"]
+__all__ = ["control_action", "default_health", "healthy", "on_control", "own_actions"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 _MARK = "__control_action__"

@@ -18,7 +18,7 @@ __all__ = ["LoadBalancerAgent"]
 class LoadBalancerAgent(ServiceAgent):
     """Forwards each request to a worker; the answer gains ``routed_by`` and ``worker``, its instance.
 
-    Config: ``capability`` (default ``worker``), ``strategy`` (``round_robin``), ``retries`` (2). Without a worker NO_WORKERS;
+    Config: ``capability`` (``worker``), ``strategy`` (``round_robin``), ``retries`` (2). Without a worker NO_WORKERS;
     what a worker did not answer well is WORKER_ERROR, with the worker's own code in ``details``.
     """
 

@@ -4,35 +4,33 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from shoal.errors import (
-    AgentNotFoundError,
-    AgentStateError,
-    RegistryUnavailableError,
-    StoreError,
-)
+from shoal.errors import AgentNotFoundError, AgentStateError, RegistryUnavailableError, StoreError
 from shoal.kernel.agent import RestartPolicy
 from shoal.kernel.ambient import current_ambient
 from shoal.kernel.running import NodeAmbient
 from shoal.services import asking
 from shoal.services.agent import ServiceAgent
+from shoal.services.agentverbs import AgentVerbs
 from shoal.services.balancer import Attempt, LoadBalancer, Reply
 from shoal.services.checkup import Checkup
-from shoal.services.control import Control, Controller, control_address
+from shoal.services.control import Control, control_address
 from shoal.services.directory import SERVICE, Directory
 from shoal.services.info import AgentRecord
-from shoal.services.introducing import described_by, plain_info, taken_by
+from shoal.services.introducing import Isolation, described_by, plain_info, taken_by
+from shoal.services.news import News
+from shoal.services.outside import merged
+from shoal.services.registry import serve_registry
 from shoal.services.retrying import Outcome
 from shoal.services.targets import plain_target, read_target
 
 if TYPE_CHECKING:
-    from shoal.kernel.cell import Cell
-    from shoal.kernel.entry import Entry
     from shoal.kernel.message import AgentMessage
     from shoal.kernel.node import Node
+    from shoal.services.http.server import HttpServing
 
 __all__ = ["Services", "services_of"]
 
@@ -42,8 +40,6 @@ TRY_SECONDS = 1.0
 LONGEST_TRY_SECONDS = 30.0
 GRACE_SECONDS = 10.0
 NAME_DIGITS = 8
-
-Isolation = Literal["inline", "thread", "process", "bubblewrap", "gvisor", "microvm", "auto"]
 
 
 def services_of(node: Node) -> Services:
@@ -61,7 +57,7 @@ class Services:
     request_timeout = 30.0
 
     def __init__(self, node: Node) -> None:
-        self._node = node
+        self.node = node
         self._env = env = node.env
         self.directory = Directory(node)
         self.control_of = Control(node, self.directory, self._end)
@@ -69,21 +65,14 @@ class Services:
         self._balancer = LoadBalancer(self)
         self._ambient = NodeAmbient(env)
         self._gone: dict[str, list[asyncio.Future[None]]] = {}
-        env.verbs |= {
-            "services.discover": self._discover_for,
-            "services.find": self._find_for,
-            "services.control": self._control_for,
-        }
+        self._verbs = AgentVerbs(node, self.directory, self.control_of)
+        env.verbs |= self._verbs.by_name()
         address = control_address(env.node_id)
         env.bus.attach(address, self.control_of)
         node.at_end(lambda: env.bus.detach(address))
         node.at_end(env.bus.hear("agents", self._changed))
+        node.at_end(env.bus.hear("agents", News(node, self.directory).changed))
         node.at_end(self._checkup.listen())
-
-    @property
-    def node(self) -> Node:
-        """The node whose services these are."""
-        return self._node
 
     # -- life
 
@@ -117,7 +106,7 @@ class Services:
         info = described.inner.info
         if info.exclusive and (other := next(self.directory.living(info.name), None)) is not None:
             raise taken_by(other)
-        agents = self._node.agents
+        agents = self.node.agents
         agent_id = await agents.register(
             instance or (info.name if info.exclusive else f"{info.name}/{self._env.clock.new_id()[-NAME_DIGITS:]}"),
             agent,
@@ -140,7 +129,7 @@ class Services:
         if known is None:
             raise AgentNotFoundError(agent_id)
         self._checkup.begin()
-        return known.record(self._node, self._env.clock.monotonic())
+        return known.record(self.node, self._env.clock.monotonic())
 
     async def stop(self, instance: str, grace: float = GRACE_SECONDS) -> None:
         """Drain a service of this node: what it has accepted is done within *grace* seconds, or CANCELLED; then it is gone.
@@ -154,7 +143,7 @@ class Services:
             await self._end(known.instance.agent_id, grace)
 
     async def _end(self, agent_id: str, grace: float) -> None:
-        agents = self._node.agents
+        agents = self.node.agents
         try:
             if grace > 0:
                 await agents.drain(agent_id, grace)
@@ -162,7 +151,7 @@ class Services:
                 await agents.stop(agent_id, graceful=False)
             await agents.unregister(agent_id)
         except (AgentNotFoundError, AgentStateError) as error:
-            if agent_id in self._node.registrations:
+            if agent_id in self.node.registrations:
                 raise
             _ = error  # somebody else has ended it meanwhile
         self._forget(agent_id)
@@ -174,7 +163,7 @@ class Services:
         record = await self._registered(agent, always=register == "background")
         gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._gone.setdefault(record.uuid, []).append(gone)
-        if record.uuid not in self._node.registrations:
+        if record.uuid not in self.node.registrations:
             return
         try:
             await gone
@@ -199,7 +188,8 @@ class Services:
     def records(self) -> list[AgentRecord]:
         """Return all services of all nodes, clients and those that do not run among them, by registration."""
         now = self._env.clock.monotonic()
-        return [known.record(self._node, now) for known in self.directory.all()]
+        here = [known.record(self.node, now) for known in self.directory.all()]
+        return merged(here, self.directory.outside.records())
 
     async def discover(
         self,
@@ -254,13 +244,14 @@ class Services:
     async def ask_instance(self, record: AgentRecord, payload: Any, attempt: Attempt) -> Outcome:
         """Send one request to one instance, for a LoadBalancer of this runtime."""
         env = self._env
-        outcome = await asking.ask(self._send, env.clock, env.runtime_id, record, payload, attempt)
+        send = self._send if record.address is None else self._verbs.ask_outside
+        outcome = await asking.ask(send, env.clock, env.runtime_id, record, payload, attempt)
         if outcome.error is not None and not outcome.own:
             self.directory.look(record.uuid)
         return outcome
 
     async def _send(self, recipient: str, message_type: str, data: Any, seconds: float) -> AgentMessage:
-        return await self._node.post.asking.request(None, recipient, message_type, data, seconds)
+        return await self.node.post.asking.request(None, recipient, message_type, data, seconds)
 
     async def control(self, target: Any, action: str, data: Any = None) -> Any:
         """Carry out a control action on a service and return its answer.
@@ -276,25 +267,25 @@ class Services:
         self._env.check_running()
         return await self.control_of.order(read_target(plain_target(target)), action, data, None)
 
-    # -- verbs of agents
+    async def serve_http(self, host: str, port: int, tokens: Mapping[str, str] | None = None) -> HttpServing:
+        """Serve the registry (``registry_app``) until the runtime ends; return when it listens, with its ``url``.
 
-    async def _discover_for(
-        self, cell: Cell, entry: Entry | None, capabilities: list[str], healthy: bool, **like: str | None
-    ) -> list[AgentRecord]:
-        return self.directory.discover(capabilities, healthy=healthy, **like)
+        Args:
+            host: a name or an IP address; without tokens loopback only.
+            port: 0 is any that is free.
+            tokens: ``read``, ``write`` or ``admin`` by token.
 
-    async def _find_for(self, cell: Cell, entry: Entry | None, target: Any) -> list[AgentRecord]:
-        return self.directory.find(read_target(target))
-
-    async def _control_for(self, cell: Cell, entry: Entry | None, target: Any, action: str, data: Any) -> Any:
-        info: Any = cell.registration.options.metadata.get(SERVICE) or {}
-        by = Controller(cell.agent_id, cell.name, str(info.get("name", cell.name)))
-        return await self.control_of.order(read_target(target), action, data, by)
+        Raises:
+            ConfigError: host and tokens do not go together, or one of them cannot be.
+            MissingExtraError: the extra ``http`` is not installed.
+            OSError: the port is taken, or the host unknown.
+        """
+        return await serve_registry(self, host, port, tokens)
 
     # -- news
 
     def _changed(self, agent_id: str) -> None:
-        if agent_id in self._gone and agent_id not in self._node.registrations:
+        if agent_id in self._gone and agent_id not in self.node.registrations:
             self._forget(agent_id)
         self.directory.look(agent_id)
 

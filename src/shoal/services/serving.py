@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from shoal.kernel.task import Task
     from shoal.services.agent import ServiceAgent
 
-__all__ = ["Inner", "call_hook", "execute_task", "on_message"]
+__all__ = ["Copies", "Inner", "call_hook", "execute_task", "masked", "on_message", "run_own"]
 
 logger = logging.getLogger("shoal.services")
 COPY_SECONDS = 0.25

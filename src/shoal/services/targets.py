@@ -10,7 +10,7 @@ from shoal.errors import RequestError
 from shoal.services import codes
 from shoal.services.info import AgentRecord
 
-__all__ = ["Capability", "plain_target", "read_target"]
+__all__ = ["Capability", "plain_target", "read_records", "read_target"]
 
 
 class Capability(msgspec.Struct, frozen=True):
@@ -42,3 +42,11 @@ def read_target(plain: Any) -> str | Capability:
     if isinstance(word, str) and word.strip():
         return Capability(word)
     raise RequestError(codes.INVALID_FORMAT, f"a target is a name, an id or a capability, not {plain!r:.80}")
+
+
+def read_records(found: Any) -> list[AgentRecord]:
+    """Return records: *found* itself, or what came as JSON."""
+    if not found or isinstance(found[0], AgentRecord):
+        records: list[AgentRecord] = found
+        return records
+    return msgspec.convert(found, list[AgentRecord])

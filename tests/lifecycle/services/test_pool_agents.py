@@ -83,7 +83,7 @@ def test_late_and_wrong_and_refused(run: Run) -> None:
         agent.task_timeout = 60
         with pytest.raises(RequestError, match="EXECUTION_ERROR: Task failed: 'no such thing'"):
             await agent.process_request({"do": "fail"})
-        with pytest.raises(RequestError, match="^INSUFFICIENT_FUNDS: no money"):
+        with pytest.raises(RequestError, match=r"^INSUFFICIENT_FUNDS: no money"):
             await agent.process_request({"do": "refuse"})
         assert await agent.process_request({"value": 7}) == {"result": 7}
         assert await agent.process_request({"value": {"a": 1}}) == {"a": 1}
@@ -152,7 +152,7 @@ def test_on_a_runtime_with_threads_and_with_processes(run: Run, tmp_path: Path, 
             record = await services.start(Square, config, isolation=isolation)
             answers = await asyncio.gather(*(services.request("square", {"value": n}) for n in range(20)))
             assert [answer["square"] for answer in answers] == [n**2 + 1 for n in range(20)]
-            with pytest.raises(RequestError, match="^NEGATIVE: no such square"):
+            with pytest.raises(RequestError, match=r"^NEGATIVE: no such square"):
                 await services.request("square", {"value": -1})
             with pytest.raises(RequestError, match="EXECUTION_ERROR: Task failed"):
                 await services.request("square", {"value": "x"})

@@ -30,11 +30,11 @@ def never(number):
 """Ten lines that can be executed, of which tests of ``sign`` execute seven."""
 WRONG = SIGN.replace("return -1", "return 1")
 CASES = [(number, (number > 0) - (number < 0)) for number in range(-5, 9)]
-TESTS = "from sign import sign\n\n" + "\n".join(
-    f"\ndef test_{place}():\n    assert sign({number}) == {expected}\n"
+TESTS = "import unittest\n\nfrom sign import sign\n\n\nclass TestSign(unittest.TestCase):" + "".join(
+    f"\n    def test_{place}(self):\n        assert sign({number}) == {expected}\n"
     for place, (number, expected) in enumerate(CASES)
 )
-"""Fourteen tests, of which five fail on WRONG."""
+"""Fourteen tests, of which five fail on WRONG; also where there is no pytest."""
 APPROVAL = json.dumps({"score": 95, "approved": True})
 
 
@@ -149,7 +149,7 @@ def _attack(name: str) -> Callable[[Setting], Made]:
                 files_reply({"test_it.py": "def test_it():\n    assert True\n"}),
             ],
         }
-        runner = runner_of(setting, seconds=2.5, memory_mib=128)
+        runner = runner_of(setting, seconds=2.0, memory_mib=128)
         return made(setting, replies, {"Developer": "Developer"}, TASK, runner=runner, config=OrchestratorConfig())
 
     return team

@@ -9,7 +9,7 @@ import pytest
 
 from shoal.kernel.budget import Budget
 from shoal.orchestration import Orchestrator
-from tests.lifecycle.workflow.test_team_attacks import nested, one_work, shown, two_works
+from tests.lifecycle.workflow.test_team_reviews import nested, one_work, shown, two_works
 from tests.support.replay import Lives, Make, check_many_deaths, without_times
 from tests.support.speakers import Calls, Speaker
 from tests.support.workteam import AUTH, auth_team, files_reply, team_of

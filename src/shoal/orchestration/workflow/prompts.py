@@ -33,8 +33,8 @@ __all__ = [
     "work_prompt",
 ]
 
-WORK_FORM = """How to answer: each file that you hand in as a line `FILE: path`, then its whole text in a fenced block (a file
-with ``` in it between ~~~~~ lines).
+WORK_FORM = """How to answer: each file that you hand in as a line `FILE: path`, then its whole text in a fenced block (a
+file with ``` in it between ~~~~~ lines).
 Then one JSON object (leave out what does not apply):
 {"summary": "what you did", "outputs": ["one line each"], "resolved": ["ids of issues that you mended"],
  "disputed": [{"issue": "R1", "statement": "why it is none", "evidence": ["..."]}],
