@@ -2,27 +2,70 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import tomllib
 from pathlib import Path
 
 import pytest
 
-from shoal.cli.init import TEMPLATE
-from shoal.teamfile.agents import AGENT_KEYS
+from shoal import load_team
+from shoal.cli.firstteams import TEAMS, PatternName, team_text
 from shoal.teamfile.patterns import PATTERNS
 from tests.support.command import environment, refused, said, shoal
 
+TASK = "Write a function slug(title) for the addresses of pages"
 
-def test_what_it_writes_runs_as_it_is(tmp_path: Path) -> None:
+
+def test_the_first_team_is_seen_at_work_by_one_command_without_a_key(tmp_path: Path) -> None:
+    """The command is the one that is printed. Its code is run where a sandbox works."""
     done = shoal(tmp_path, "init", "my team")
-    assert (done.returncode, done.stdout) == (0, "wrote my team/team.toml\n"), done.stderr
+    wrote, keyed, tried, *more = done.stdout.splitlines()
+    assert (done.returncode, wrote) == (0, "wrote my team/team.toml and my team/replies.json"), done.stderr
     folder = tmp_path / "my team"
-    assert tomllib.loads((folder / "team.toml").read_text())["team"]["name"] == "my team"
-    report = said(shoal(folder, "run", "team.toml", "What is a lease?", "--model", "echo", "--json"))
-    assert report["success"] is True and "Researcher" in report["content"]
-    keyed = environment() | {"OPENAI_API_KEY": "", "COLUMNS": "200"}
-    done = shoal(folder, "run", "team.toml", "What is a lease?", variables=keyed)
-    refused(done, 2, "line 24: [agents.Planner] provider 'openai' has no key", "OPENAI_API_KEY")
+    whole = tomllib.loads((folder / "team.toml").read_text())
+    assert whole["team"]["name"] == "my team" and whole["team"]["pattern"] == "orchestrator"
+    assert ("runner" in whole) is (not more), more
+    words = shlex.split(tried.partition(":")[2])
+    assert words == [*shlex.split(keyed.partition(":")[2]), "--model", "scripted:my team/replies.json"]
+    report = said(shoal(tmp_path, *words[1:], "--run-id", "first", "--json"))
+    assert (report["success"], report["tests"]["passed"], report["coverage"]) == (True, 3, 100)
+    assert report["ready"] is ("runner" in whole)
+    assert report["steps"][2]["review_scores"] == [82, 97]
+    assert [issue["status"] for issue in report["issues"]] == ["resolved"]
+    assert {path.name for path in (tmp_path / "first").iterdir()} == {"slug.py", "test_slug.py"}
+    done = shoal(folder, "run", "team.toml", TASK, variables=environment() | {"OPENAI_API_KEY": "", "COLUMNS": "200"})
+    refused(done, 2, "[agents.Lead] provider 'openai' has no key", "OPENAI_API_KEY")
+
+
+def test_without_a_sandbox_the_team_says_so_and_works(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    nothing = environment() | {"PATH": str(tmp_path / "bin")}
+    done = shoal(tmp_path, "init", variables=nothing)
+    assert done.stdout.splitlines()[-1].startswith("  No sandbox works here, so its code is not run"), done.stdout
+    assert "runner" not in tomllib.loads((tmp_path / "team.toml").read_text())
+    done = shoal(tmp_path, "run", "team.toml", TASK, "--model", "scripted:replies.json", "--json", variables=nothing)
+    report = said(done)
+    assert (report["success"], report["ready"], report["tests"]["source"]) == (True, False, "claimed")
+
+
+@pytest.mark.parametrize("pattern", [name for name in PATTERNS if name != "orchestrator"])
+def test_each_pattern_has_a_first_team_that_runs_with_echo(tmp_path: Path, pattern: str) -> None:
+    done = shoal(tmp_path, "init", "--pattern", pattern)
+    wrote, _, tried = done.stdout.splitlines()
+    assert (done.returncode, wrote) == (0, "wrote team.toml"), done.stderr
+    words = shlex.split(tried.partition(":")[2])
+    assert words[-2:] == ["--model", "echo"]
+    assert said(shoal(tmp_path, *words[1:], "--json"))["success"] is True
+
+
+def test_every_pattern_of_a_team_file_has_a_first_team() -> None:
+    assert set(TEAMS) == set(PATTERNS) == set(PatternName)
+
+
+def test_a_pattern_that_there_is_not_is_refused(tmp_path: Path) -> None:
+    refused(shoal(tmp_path, "init", "--pattern", "debat"), 2, "'debat' is not one of 'orchestrator', 'supervisor'")
+    assert not list(tmp_path.iterdir())
 
 
 def test_another_file_is_left_alone(tmp_path: Path) -> None:
@@ -35,6 +78,10 @@ def test_another_file_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "link" / "team.toml").symlink_to(tmp_path / "nowhere")
     refused(shoal(tmp_path, "init", "link"), 2, "is there already")
     assert not (tmp_path / "nowhere").exists()
+    (tmp_path / "half").mkdir()
+    (tmp_path / "half" / "replies.json").write_text("mine")
+    refused(shoal(tmp_path, "init", "half"), 2, "half/replies.json is there already")
+    assert [path.name for path in (tmp_path / "half").iterdir()] == ["replies.json"]
 
 
 @pytest.mark.parametrize("name", ['a "quoted" one', "tab\tand\\", "ümläut", "[x]"])
@@ -43,16 +90,22 @@ def test_the_name_of_any_folder_can_stand_in_the_file(tmp_path: Path, name: str)
     assert tomllib.loads((tmp_path / name / "team.toml").read_text())["team"]["name"] == name
 
 
-def test_whatever_it_shows_as_a_comment_is_there(tmp_path: Path) -> None:
-    """The commented lines are keys that a team file knows."""
-    lines = TEMPLATE.replace("{name}", '"x"').splitlines()
-    bare = [
-        line.removeprefix("# ") for line in lines if line.startswith("# ") and ("=" in line or line.startswith("# ["))
-    ]
-    keys = {line.partition("=")[0].strip() for line in bare if "=" in line and ":" not in line.partition("=")[0]}
-    assert {"store", "report", "instances", "isolation", "command"} <= keys
-    assert {"instances", "isolation"} <= set(AGENT_KEYS)
-    assert all(pattern in TEMPLATE for pattern in PATTERNS)
+_COMMENTED = re.compile(r"# ((?:[a-z_]+ = |\[[a-z.]+\]).*)")
+
+
+@pytest.mark.parametrize("pattern", PatternName)
+@pytest.mark.parametrize("level", ["bubblewrap", None])
+def test_whatever_it_shows_as_a_comment_can_be_taken_in(
+    tmp_path: Path, pattern: PatternName, level: str | None
+) -> None:
+    """A line that is commented out is one that the file may have."""
+    lines = team_text(pattern, "x", level).splitlines()
+    taken_in = [found[1] if (found := _COMMENTED.fullmatch(line)) else line for line in lines]
+    assert len([line for line in taken_in if line not in lines]) >= 4
+    path = tmp_path / "team.toml"
+    path.write_text("\n".join(taken_in) + "\n")
+    team = load_team(path, model="echo")
+    assert (team.name, team.pattern, team.report) == ("x", pattern, "report.md")
 
 
 @pytest.mark.spec("W21")

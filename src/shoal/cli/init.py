@@ -2,82 +2,71 @@
 
 from __future__ import annotations
 
-import json
+import asyncio
+import os
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from shoal.boxes.probing import probe
+from shoal.cli.firstteams import REPLIES, TEAMS, PatternName, replies_text, team_text
 from shoal.errors import ConfigError
 
-__all__ = ["TEMPLATE", "init"]
+__all__ = ["init"]
 
-TEMPLATE = """\
-# A team of agents. Run it:             shoal run team.toml "Build a user authentication API"
-# without a model and without a key:    shoal run team.toml "Build a user authentication API" --model echo
-
-[team]
-name = {name}
-pattern = "supervisor"              # parallel, pipeline, supervisor, debate, team, orchestrator
-# store = "sqlite:///./shoal.db"    # where runs are kept, so that they go on after a crash
-# report = "report.md"              # .md or .json; default report-RUN_ID.md
-
-[pattern]                           # how it works; times are seconds or 45s, 30min, 2h
-planner = "Planner"                 # who plans, and who brings together what was found: agents of this file
-synthesizer = "Editor"
-worker_timeout = "5min"
-
-[budget]                            # of a run; it stops there, and the same --run-id goes on with a larger one
-max_cost = 1.00                     # USD
-max_calls = 40
-
-# Each agent: a language model with a role. Keys come from the provider's own environment variable (OPENAI_API_KEY,
-# ANTHROPIC_API_KEY ...), or from the one named by api_key_env; never write a key in here.
-
-[agents.Planner]
-role = "You plan the work of a small team: who does what, so that nothing is done twice."
-model = "openai:gpt-5-mini"
-
-[agents.Editor]
-role = "You bring together what a team has found into one clear answer."
-model = "openai:gpt-5-mini"
-
-[agents.Researcher]
-role = "You find out what is known, and what others got wrong. You name your sources."
-model = "openai:gpt-5-mini"
-tools = ["folder:."]                # also: mcp.NAME, FILE.py:NAME, fetch:HOST, python (with a table [runner])
-
-[agents.Developer]
-role = "You design and write code, with tests."
-model = "openai:gpt-5-mini"
-# instances = 2                     # two of them: Developer and Developer-2
-# isolation = "process"             # inline, thread, process, bubblewrap, gvisor, microvm, auto
-
-# [runner]                          # where code of agents runs; left out: it is not run
-# isolation = "auto"
-
-# [mcp.search]                      # tools of a server: tools = ["mcp.search"]
-# command = ["search-server", "--stdio"]
-"""
+_LEVELS = ("bubblewrap", "gvisor", "microvm")  # the quickest first: a first team is to be seen at work
 
 
 def init(
     folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where it goes; made if it is not there.")] = Path(),
+    pattern: Annotated[PatternName, typer.Option(help="How the team works.")] = PatternName.ORCHESTRATOR,
 ) -> None:
     """Write team.toml: a team to begin with, and a comment for whatever may stand in it.
 
-    It runs as it is: with --model echo without any key, else with OPENAI_API_KEY. A file that is there is left alone.
+    It runs as it is, with OPENAI_API_KEY. Without a key the command that is printed shows it at work: the orchestrator, a
+    lead with a researcher, a developer and a reviewer, is scripted by replies.json, which is written beside it; its code is
+    really run, where a sandbox works. Files that are there are left alone.
 
     \b
     Example:
-      shoal init && shoal run team.toml "What is a lease?" --model echo
+      shoal init && shoal run team.toml "Write slug(title)" --model scripted:replies.json
+      shoal init --pattern debate && shoal run team.toml "Tabs or spaces?" --model echo
     """
-    path = folder / "team.toml"
+    team = TEAMS[pattern]
+    level = asyncio.run(_level()) if team.runs_code else None
+    texts = {"team.toml": team_text(pattern, folder.absolute().name or "team", level)}
+    if team.runs_code:
+        texts[REPLIES] = replies_text()
+    _write(folder, texts)
+    typer.echo(f"wrote {' and '.join(str(folder / name) for name in texts)}")
+    command = f"shoal run {shlex.quote(str(folder / 'team.toml'))} {shlex.quote(team.task)}"
+    model = shlex.quote(f"scripted:{folder / REPLIES}") if team.runs_code else "echo"
+    typer.echo(f"  with OPENAI_API_KEY:  {command}")
+    typer.echo(f"  without a key:        {command} --model {model}")
+    if team.runs_code and level is None:
+        typer.echo("  No sandbox works here, so its code is not run: `shoal boxes probe` says what is missing.")
+
+
+async def _level() -> str | None:
+    """Return the first level of boxes that works on this machine; None: none does."""
+    for level in _LEVELS:
+        if (await probe(level))[level].works:
+            return level
+    return None
+
+
+def _write(folder: Path, texts: dict[str, str]) -> None:
+    """Write new files. Raises ConfigError, before anything is written, if one is there."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with path.open("x", encoding="utf-8") as file:
-            file.write(TEMPLATE.replace("{name}", json.dumps(folder.absolute().name or "team", ensure_ascii=False)))
-    except FileExistsError:
-        there = path if path.exists() else folder
+        for name in texts:
+            if os.path.lexists(folder / name):
+                raise FileExistsError(folder / name)
+        for name, text in texts.items():
+            with (folder / name).open("x", encoding="utf-8") as file:
+                file.write(text)
+    except FileExistsError as error:
+        there = error.args[0] if len(error.args) == 1 else error.filename or folder
         raise ConfigError(f"{there} is there already, and is left as it is") from None
-    typer.echo(f"wrote {path}")

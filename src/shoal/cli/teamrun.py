@@ -6,6 +6,7 @@ import asyncio
 import shlex
 import sys
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +46,14 @@ class Given(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TeamJob(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be run, and where what comes of it goes. ``open`` makes the pattern, in a runtime that runs."""
+    """What is to be run, and where what comes of it goes.
+
+    ``open`` makes the pattern, in a runtime that runs; ``told`` the input and the context with which it is run.
+    """
 
     url: str
     open: Callable[[AgentRuntime], Awaitable[Any]]
-    task: str
+    told: Callable[[], tuple[Any, str]]
     run_id: str
     budget: Budget | None
     report: Path
@@ -77,7 +81,7 @@ def of_pattern(pattern: Any, task: str, given: Given, *, store: str | None) -> T
     async def opened(runtime: AgentRuntime) -> Any:
         return pattern
 
-    return _job(opened, task, given, url=url_of(store), budget=None, report=None)
+    return _job(opened, lambda: _told(pattern, task, given.context), given, url=url_of(store))
 
 
 def of_file(path: Path, task: str, given: Given, *, model: str | None, store: str | None) -> TeamJob:
@@ -86,12 +90,13 @@ def of_file(path: Path, task: str, given: Given, *, model: str | None, store: st
 
     team = load_team(path, model=model)
     url = team.store if store is None else url_of(store)
-    return _job(team.open, task, given, url=url, budget=team.budget, report=team.report)
+    told = partial(team.told, task, given.context)
+    return _job(team.open, told, given, url=url, budget=team.budget, report=team.report)
 
 
 def _job(
-    opened: Callable[[AgentRuntime], Awaitable[Any]], task: str, given: Given, *, url: str, budget: Budget | None,
-    report: str | None,
+    opened: Callable[[AgentRuntime], Awaitable[Any]], told: Callable[[], tuple[Any, str]], given: Given, *, url: str,
+    budget: Budget | None = None, report: str | None = None,
 ) -> TeamJob:  # fmt: skip
     run_id = given.run_id or RealClock().new_id()
     path = given.report or Path(report or f"report-{file_name(run_id)}.md")
@@ -100,7 +105,7 @@ def _job(
         check_writable(folder / "any")
     if given.events is not None:
         check_writable(given.events)
-    return TeamJob(url=url, open=opened, task=task, run_id=run_id, budget=budget, report=path, given=given)
+    return TeamJob(url=url, open=opened, told=told, run_id=run_id, budget=budget, report=path, given=given)
 
 
 async def carry_out(job: TeamJob, interruption: Interruption) -> int:
@@ -148,7 +153,7 @@ class _TeamRun:
     async def _begin(self, pattern: Any) -> RunHandle[Any]:
         """Start it, and see that it is this run. Raises what keeps it from being one."""
         given, job = self._given, self._job
-        task, context = _told(pattern, job.task, given.context)
+        task, context = job.told()
         handle = self._runtime.run(
             pattern, task, run_id=job.run_id, budget=job.budget, context=context,
             options=RunOptions(on_wait="wait" if self._somebody or given.yes else "return"),
@@ -158,7 +163,7 @@ class _TeamRun:
         if work is not None and work.done() and not work.cancelled():
             error = work.exception()
             if isinstance(error, RunConflictError):
-                error.add_note(f"Its task was: {_words_of(self._runtime.runs.get(job.run_id))}")
+                error.add_note(_difference(self._runtime.runs.get(job.run_id), task))
             if isinstance(error, _NO_RUN):
                 raise error
         return handle
@@ -252,9 +257,15 @@ def _told(pattern: Any, task: str, context: Mapping[str, str]) -> tuple[Any, str
     return task, "\n".join(f"{key}: {value}" for key, value in context.items())
 
 
-def _words_of(record: RunRecord) -> str:
-    given = record.input
-    return clip(str(given.get("task") if isinstance(given, dict) else given), 500)
+def _difference(record: RunRecord, given: Any) -> str:
+    """Return the task of a run that was begun with another input, and what else can be the other input."""
+    before, now = _words_of(record.input), _words_of(given)
+    also = " The [brief] of its file, or its --context, was another." if before == now else ""
+    return f"Its task was: {clip(before, 500)}{also}"
+
+
+def _words_of(given: Any) -> str:
+    return str(given.get("task") if isinstance(given, dict) else given)
 
 
 def _result(handle: RunHandle[Any], record: RunRecord) -> Any:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from shoal.services.balancer import LoadBalancer
     from shoal.services.breaker import CircuitBreaker
     from shoal.services.bulkhead import Bulkhead
+    from shoal.services.client import RegistryClient
     from shoal.services.info import AgentInfo, AgentRecord, AgentType
     from shoal.services.manager import AgentProcessManager
     from shoal.services.memory import MemoryAwareAgent
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from shoal.services.pools import Pool, PoolStats
     from shoal.services.processes import ProcessInfo
     from shoal.services.proxy import LoadBalancerAgent
+    from shoal.services.registry import registry_app
     from shoal.services.requests import RequestHeader
     from shoal.services.services import Services
     from shoal.services.tally import Reply, WorkerStats
@@ -62,6 +64,7 @@ _MODULES = {
     "shoal.services.balancer": ("LoadBalancer",),
     "shoal.services.breaker": ("CircuitBreaker",),
     "shoal.services.bulkhead": ("Bulkhead",),
+    "shoal.services.client": ("RegistryClient",),
     "shoal.services.info": ("AgentInfo", "AgentRecord", "AgentType"),
     "shoal.services.manager": ("AgentProcessManager",),
     "shoal.services.memory": ("MemoryAwareAgent",),
@@ -71,6 +74,7 @@ _MODULES = {
     "shoal.services.pools": ("Pool", "PoolStats"),
     "shoal.services.processes": ("ProcessInfo",),
     "shoal.services.proxy": ("LoadBalancerAgent",),
+    "shoal.services.registry": ("registry_app",),
     "shoal.services.requests": ("RequestHeader",),
     "shoal.services.services": ("Services",),
     "shoal.services.tally": ("Reply", "WorkerStats"),
@@ -101,6 +105,7 @@ __all__ = [
     "PoolFullError",
     "PoolStats",
     "ProcessInfo",
+    "RegistryClient",
     "RegistryUnavailableError",
     "Reply",
     "RequestError",
@@ -115,6 +120,7 @@ __all__ = [
     "codes",
     "control_action",
     "from_agent99",
+    "registry_app",
     "to_agent99",
 ]
 

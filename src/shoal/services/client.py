@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from shoal.errors import ConfigError, MissingExtraError, NotFound, RegistryUnavailableError, RequestError
+from shoal.errors import ConfigError, MissingExtraError, NotFound, RequestError
 from shoal.kernel.clock import RealClock
 from shoal.kernel.ports import Clock
 from shoal.services.info import AgentInfo, AgentRecord
@@ -20,8 +20,6 @@ from shoal.services.targets import plain_target
 
 if TYPE_CHECKING:
     from types import TracebackType
-
-    from shoal.services.http.calls import Calls
 
 __all__ = ["RegistryClient"]
 
@@ -61,13 +59,13 @@ class RegistryClient:
         if not url.startswith(("http://", "https://")) or "@" in url:
             raise ConfigError(f"base_url: must begin with http:// or https://, without a user, not {url!r:.200}")
         try:
-            from shoal.services.http.calls import Calls
+            from shoal.services.http.calls import Call, Calls
         except ImportError as error:
             raise MissingExtraError("http", "RegistryClient") from error
         self.clock = clock or RealClock()
-        self._calls: Calls = Calls(
-            url, token or os.environ.get("SHOAL_REGISTRY_TOKEN"), retries, retry_delay, self.clock
-        )
+        secret = token or os.environ.get("SHOAL_REGISTRY_TOKEN")
+        self._calls = Calls(url, secret, retries, retry_delay, self.clock)
+        self._call_of = Call
         self._registrations: dict[str, Registration] = {}
         self._keepers: dict[Registration, asyncio.Task[None]] = {}
 
@@ -90,6 +88,9 @@ class RegistryClient:
         if keepers:
             await asyncio.wait(keepers)
         await self._calls.close()
+
+    async def _call(self, method: str, path: str, body: Any = None, **more: Any) -> Any:
+        return await self._calls.make(self._call_of(method=method, path=path, body=body, **more))
 
     # -- an agent of one's own
 
@@ -129,7 +130,8 @@ class RegistryClient:
         return registration
 
     async def _register(self, registration: Registration) -> None:
-        answer = await self._calls.call("POST", "/register", registration.body)
+        again = not registration.body["exclusive"]  # the one whose answer was lost would be in the way
+        answer = await self._call("POST", "/register", registration.body, again=again)
         registration.begun(answer["uuid"], answer["owner_token"], answer["ttl"])
         self._registrations[answer["uuid"]] = registration
 
@@ -146,7 +148,7 @@ class RegistryClient:
     async def _renew(self, registration: Registration, **told: Any) -> AgentRecord:
         path = f"/agents/{_quoted(registration.uuid)}/lease"
         try:
-            answer = await self._calls.call("PUT", path, told, owner=registration.owner_token, again=True)
+            answer = await self._call("PUT", path, told, owner=registration.owner_token, again=True)
         except NotFound:
             self._lost(registration)
             raise
@@ -161,7 +163,7 @@ class RegistryClient:
             await asyncio.wait([keeper])
         path = f"/withdraw/{_quoted(registration.uuid)}"
         try:
-            await self._calls.call("DELETE", path, owner=registration.owner_token, again=True)
+            await self._call("DELETE", path, owner=registration.owner_token, again=True)
         except NotFound as error:
             _ = error  # its lease is over, or the answer to an earlier try was lost
         self._lost(registration)
@@ -185,12 +187,12 @@ class RegistryClient:
         """
         words = [capabilities] if isinstance(capabilities, str) else list(capabilities)
         query = {"capabilities": ",".join(words), "limit": limit, "offset": offset} | ({"type": type} if type else {})
-        answer = await self._calls.call("GET", "/agents/discover", query=query, again=True)
+        answer = await self._call("GET", "/agents/discover", query=query, again=True)
         return msgspec.convert(answer["agents"], list[AgentRecord])
 
     async def get(self, uuid: str) -> AgentRecord:
         """Return the record of an agent, by id or instance. Raises NotFound, RegistryUnavailableError, RequestError."""
-        answer = await self._calls.call("GET", f"/agents/{_quoted(uuid)}", again=True)
+        answer = await self._call("GET", f"/agents/{_quoted(uuid)}", again=True)
         return msgspec.convert(answer, AgentRecord)
 
     async def fetch_all(self) -> list[AgentRecord]:
@@ -198,7 +200,7 @@ class RegistryClient:
         found: list[AgentRecord] = []
         while True:
             query = {"limit": PAGE, "offset": len(found)}
-            answer = await self._calls.call("GET", "/agents", query=query, again=True)
+            answer = await self._call("GET", "/agents", query=query, again=True)
             found += msgspec.convert(answer, list[AgentRecord])
             if len(answer) < PAGE:
                 return found
@@ -209,7 +211,7 @@ class RegistryClient:
         Raises NotFound, RegistryUnavailableError, RequestError.
         """
         path = "/health" if uuid is None else f"/agents/{_quoted(uuid)}/health"
-        answer: dict[str, Any] = await self._calls.call("GET", path, again=True, well="ok")
+        answer: dict[str, Any] = await self._call("GET", path, again=True, well="ok")
         return answer
 
     async def request(
@@ -227,13 +229,13 @@ class RegistryClient:
         """
         body = {"payload": dict(payload), "timeout": timeout, "idempotent": idempotent}
         path = f"/agents/{_quoted(_address(target))}/request"
-        answer: dict[str, Any] = await self._calls.call("POST", path, body, seconds=timeout, again=idempotent)
+        answer: dict[str, Any] = await self._call("POST", path, body, seconds=timeout, again=idempotent)
         return answer
 
     async def control(self, target: Any, action: str, data: Any = None) -> Any:
         """Carry out a control action on an agent and return its answer. Raises as ``request``."""
         path = f"/agents/{_quoted(_address(target))}/control"
-        answer = await self._calls.call("POST", path, {"action": action, "data": data}, seconds=30.0)
+        answer = await self._call("POST", path, {"action": action, "data": data}, seconds=30.0)
         return answer["data"]
 
 

@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 from shoal.errors import ConfigError, nearest
 from shoal.kernel.budget import Budget
 from shoal.teamfile.agents import TeamAgent, read_agents
+from shoal.teamfile.briefs import briefed, read_brief
 from shoal.teamfile.casting import Casting, Opened, cast_of
 from shoal.teamfile.faults import Faults
 from shoal.teamfile.lines import Lines
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TeamFile", "load_team"]
 
-TABLES = ("team", "pattern", "budget", "agents", "runner", "mcp")
+TABLES = ("team", "pattern", "brief", "budget", "agents", "runner", "mcp")
 TEAM_KEYS = ("name", "pattern", "store", "report")
 
 
@@ -47,6 +48,7 @@ class TeamFile:
         self.pattern: str = about["pattern"]
         self.report: str | None = about["report"]
         self.store: str = about["store"]
+        self._brief: Mapping[str, Any] = about["brief"]
         self.budget = budget
         self.agents: Mapping[str, TeamAgent] = {each.about.name: each.about for each in casting.members}
         self._casting = casting
@@ -84,11 +86,18 @@ class TeamFile:
         Raises what ``open`` and ``runtime.run`` raise.
         """
         pattern = await self.open(runtime)
-        if self.pattern == "orchestrator" and context:
-            brief = {"task": task, "context": dict(context)}
-            return await runtime.run(pattern, brief, run_id=run_id, budget=self.budget)
-        text = "\n".join(f"{key}: {value}" for key, value in (context or {}).items())
-        return await runtime.run(pattern, task, run_id=run_id, budget=self.budget, context=text)
+        given, text = self.told(task, context)
+        return await runtime.run(pattern, given, run_id=run_id, budget=self.budget, context=text)
+
+    def told(self, task: str, context: Mapping[str, Any] | None = None) -> tuple[Any, str]:
+        """Return the input and the context with which ``runtime.run`` is to run its pattern on *task*.
+
+        An orchestrator gets a brief: that of the file, with the task, and with *context* added to its own. Any other
+        pattern gets the task, and the context as text.
+        """
+        if self.pattern == "orchestrator":
+            return briefed(self._brief, task, context or {}), ""
+        return task, "\n".join(f"{key}: {value}" for key, value in (context or {}).items())
 
 
 def load_team(path: str | os.PathLike[str], *, model: str | None = None) -> TeamFile:
@@ -162,4 +171,5 @@ def _about(whole: Mapping[str, Any], file: Path, faults: Faults) -> tuple[dict[s
         hint = nearest(str(word), PATTERNS)
         faults.add(("team", "pattern"), f"there is no pattern {str(word)[:80]!r}{hint}; it is one of {known}")
     about = {"name": name, "pattern": word, "report": report, "store": read_store(table, faults)}
+    about["brief"] = read_brief(whole, word, faults)
     return about, PATTERNS.get(word) if isinstance(word, str) else None

@@ -94,7 +94,7 @@ def test_threads_of_their_own_hold_up_nobody_and_come_back(
             with pytest.raises(RequestError, match="AGENT_DIED"):
                 await ask("blocks", {"die": True})
             assert (await ask("goes on", {}))["thread"] in threads
-            await until(lambda: [r.state for r in runtime.services.records()] == ["running"] * 2)
+            await until(lambda: [agent.restart_count for agent in runtime.list_agents("running")] == [1, 0])
             assert "blocks" in (await ask("blocks", {}))["thread"]
             await group.stop_all()
 

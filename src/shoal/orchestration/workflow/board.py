@@ -30,7 +30,7 @@ class Card:
         handed: what those after it see that its owner handed in.
         files: what those after it see of files: of work its own, of a review those that were fixed for it.
         latest: its work as it stands now, fixes by later reviews included.
-        notes: what its prompts tell of delays before it.
+        delays: what those after it are told of delays here.
     """
 
     def __init__(self, step: WorkStep) -> None:
@@ -47,7 +47,7 @@ class Card:
         self.started_at: datetime | None = None
         self.finished_at: datetime | None = None
         self.error: str | None = None
-        self.notes: list[str] = []
+        self.delays: list[str] = []
 
     @property
     def over(self) -> bool:
@@ -108,6 +108,14 @@ class Board:
                     left += self.cards[each].step.depends_on
             known = self._before[step_id] = tuple(sorted(found, key=self._ranks.__getitem__))
         return known
+
+    def up_to(self, step_id: str) -> tuple[str, ...]:
+        """Return the ids of all steps that must end before a step begins, and its own, in the order of the work."""
+        return (*self.before(step_id), step_id)
+
+    def delays_before(self, step_id: str) -> list[str]:
+        """Return what a step is told of delays."""
+        return [told for each in self.before(step_id) for told in self.cards[each].delays]
 
     def files_before(self, step_id: str) -> dict[str, str]:
         """Return the files that a step finds."""

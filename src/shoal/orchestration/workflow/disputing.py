@@ -51,7 +51,7 @@ class Disputing:
             if record.winner != step.owner:
                 reasons.append(f"decided in {record.id}: {record.decision}")
             elif point.issue is not None:
-                self._job.ledger.waive(point.issue.id, record.id)
+                self._job.ledger.waive(point.issue, record.id, step=self._card.step.id)
         return tuple(reasons)
 
     def _is_decided(self, point: _Point) -> bool:

@@ -154,8 +154,8 @@ class Giving:
         context = dict(job.brief.known)
         if order.focus:
             context["focus"] = order.focus
-        if card.notes:
-            context["delays"] = list(card.notes)
+        if delays := job.board.delays_before(card.step.id):
+            context["delays"] = delays
         return WorkMessage(
             message_id=message_id,
             from_agent=LEAD.lower(),

@@ -39,19 +39,18 @@ class Job(msgspec.Struct, kw_only=True, eq=False):
     staff: Staff
     resolver: Resolver
     ledger: Ledger
-    found_in: dict[str, str] = {}
 
     def place_of(self, step_id: str) -> Scope:
         """Return the place of a step, where its agents have conversations of their own."""
         place: Scope = self.scope.child(segment_of(f"s{step_id}"))
         return place.as_room()
 
-    def issues_for(self, step_id: str) -> list[Issue]:
+    def issues_for(self, step_id: str) -> tuple[Issue, ...]:
         """Return the issues that reviews up to a step have found: those beside it are no business of it."""
-        seen = {*self.board.before(step_id), step_id}
-        return [issue for issue in self.ledger.issues if self.found_in.get(issue.id) in seen]
+        return self.ledger.seen(self.board.up_to(step_id))
 
     def decisions_for(self, step_id: str) -> list[ConflictRecord]:
-        """Return the conflicts that were decided at a step, and before it."""
-        seen = {*self.board.before(step_id), step_id}
-        return [record for record in self.logbook.conflicts if record.step_id in seen]
+        """Return the conflicts that were decided before a step, in the order of the work, and at it."""
+        places = {each: place for place, each in enumerate(self.board.up_to(step_id))}
+        found = [record for record in self.logbook.conflicts if record.step_id in places]
+        return sorted(found, key=lambda record: places[record.step_id])

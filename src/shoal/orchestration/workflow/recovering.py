@@ -101,10 +101,7 @@ class Recovering:
         )
         after = [self._board.cards[each] for each in self._board.plan.dependents(card.step.id)]
         owners = list(dict.fromkeys(other.step.owner for other in after))
-        for other in after:
-            other.notes.append(
-                f"step {card.step.id} ({card.step.title}) is late: it was given to another {card.step.owner}"
-            )
+        card.delays.append(f"step {card.step.id} ({card.step.title}) is late: it was given to another {backup.role}")
         told = (
             f"Told {', '.join(owners)} of the delay" if owners else "Nobody waits for this step: nobody had to be told"
         )

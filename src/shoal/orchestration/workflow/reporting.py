@@ -44,7 +44,7 @@ def report_of(
         calls=tuple(call.record for call in logbook.calls),
         trace=tuple(logbook.trace),
         reviews=tuple(logbook.reviews),
-        issues=tuple(ledger.issues),
+        issues=() if board is None else ledger.seen(board.plan.order),
         conflicts=tuple(logbook.conflicts),
         recoveries=tuple(logbook.recoveries),
         escalations=tuple(logbook.escalations),

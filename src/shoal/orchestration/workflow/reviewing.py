@@ -153,16 +153,15 @@ class Reviewing:
 
     def _into_ledger(self, review: Review, given: Answered, ids: Sequence[str] | None = None) -> list[str]:
         """Put a review into the ledger, and return the ids of its issues, in order; *ids* are those on record."""
-        ledger, step = self._job.ledger, self._card.step
-        before = {issue.id for issue in ledger.issues}
-        seen = {issue.id for issue in self._known()}
-        self._warn(ledger.take(review, message_id=given.message.message_id, role=step.owner, seen=seen, ids=ids))
-        new = [issue.id for issue in ledger.issues if issue.id not in before]
-        self._job.found_in.update(dict.fromkeys(new, step.id))
+        job, step = self._job, self._card.step
+        before, message_id = job.board.before(step.id), given.message.message_id
+        self._warn(
+            job.ledger.take(review, message_id=message_id, role=step.owner, step=step.id, before=before, ids=ids)
+        )
         by_title = {same_title(issue.title): issue.id for issue in self._known()}
         return [by_title.get(same_title(issue.title), issue.id) for issue in review.issues]
 
-    def _known(self) -> list[Issue]:
+    def _known(self) -> tuple[Issue, ...]:
         return self._job.issues_for(self._card.step.id)
 
     def _open(self) -> list[Issue]:

@@ -14,13 +14,34 @@ from shoal.kernel.trace import current_span
 from shoal.services import codes
 from shoal.services.requests import error_of
 
-__all__ = ["Calls"]
+__all__ = ["Call", "Calls"]
 
 SECONDS = 10.0
 MORE_SECONDS = 5.0
 """What an answer has beyond the time that its request has at the other side."""
 _UNSENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
-_FOR_ALL = (codes.RATE_LIMITED, codes.REGISTRY_UNAVAILABLE)
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """One call.
+
+    Attributes:
+        method, path, query: of the request.
+        body: a JSON value; None is none.
+        owner: the secret by which a record is owned.
+        seconds: so long the other side may take.
+        again: doing it twice does no harm.
+        well: an answer that has this key is one, whatever its status.
+    """
+
+    method: str
+    path: str
+    body: Any = None
+    query: Mapping[str, Any] | None = None
+    owner: str | None = None
+    seconds: float = 0.0
+    again: bool = False
+    well: str | None = None
 
 
 class Calls:
@@ -38,32 +59,68 @@ class Calls:
         """Close the connections."""
         await self._client.aclose()
 
-    async def call(
-        self,
-        method: str,
-        path: str,
-        body: Any = None,
-        *,
-        query: Mapping[str, Any] | None = None,
-        owner: str | None = None,
-        seconds: float = 0.0,
-        again: bool = False,
-        well: str | None = None,
-    ) -> Any:
-        """Send a call and return its answer.
+    async def make(self, call: Call) -> Any:
+        """Send a call and return its answer, None when that is empty.
 
         Raises:
             RegistryUnavailableError: the registry was not reached, or gave no answer of its own.
             RequestError: it said no.
         """
-        content = None if body is None else msgspec.json.encode(body)
-        headers = {"content-type": "application/json"} if body is not None else {}
-        if owner is not None:
-            headers["x-owner-token"] = owner
+        attempt = 1
+        while True:
+            try:
+                return await self._send(call)
+            except _Failed as failed:
+                if attempt >= self._retries or not (failed.unsent or call.again):
+                    raise _told(failed.error, attempt) from failed.__cause__
+            await self._clock.sleep(self._retry_delay)
+            attempt += 1
+
+    async def _send(self, call: Call) -> Any:
+        try:
+            answer = await self._client.send(self._request(call))
+        except httpx2.TransportError as error:
+            text = f"the registry at {self.url} cannot be reached: {str(error) or type(error).__name__}"
+            raise _Failed(RegistryUnavailableError(text), unsent=isinstance(error, _UNSENT)) from error
+        try:
+            found = msgspec.json.decode(answer.content) if answer.content else None
+        except (msgspec.DecodeError, ValueError):
+            found = ""
+        if answer.is_success or (call.well and isinstance(found, dict) and call.well in found):
+            return found
+        if not isinstance(found, dict) or "code" not in found:
+            raise _Failed(RegistryUnavailableError(f"no registry answers at {self.url}, but HTTP {answer.status_code}"))
+        error = error_of(found)
+        if error.code == codes.REGISTRY_UNAVAILABLE or (error.code == codes.RATE_LIMITED and error.retryable):
+            raise _Failed(error, unsent=True)
+        raise error
+
+    def _request(self, call: Call) -> httpx2.Request:
+        headers: dict[str, str] = {}
+        content = None
+        if call.body is not None:
+            content, headers["content-type"] = msgspec.json.encode(call.body), "application/json"
+        if call.owner is not None:
+            headers["x-owner-token"] = call.owner
         span = current_span.get()
         if span is not None:
             headers["traceparent"] = span.traceparent
-        request = self._client.build_request(
-            method, path, content=content, params=query, headers=headers, timeout=max(SECONDS, seconds + MORE_SECONDS)
+        seconds = max(SECONDS, call.seconds + MORE_SECONDS)
+        return self._client.build_request(
+            call.method, call.path, content=content, params=call.query, headers=headers, timeout=seconds
         )
-        return _opened(await self._answer(request, again), well)
+
+
+class _Failed(Exception):
+    """A call has no good answer, and another try may help; with *unsent* the registry surely did nothing."""
+
+    def __init__(self, error: RegistryUnavailableError | RequestError, *, unsent: bool = False) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.unsent = unsent
+
+
+def _told(error: RegistryUnavailableError | RequestError, attempts: int) -> Exception:
+    if isinstance(error, RequestError) and error.code != codes.REGISTRY_UNAVAILABLE:
+        return error
+    return RegistryUnavailableError(str(error), attempts=attempts)
