@@ -86,7 +86,9 @@ def _not_ready(report: WorkflowReport, ending: Ending | None) -> Iterator[str]:
             yield "the tests do not all pass"
         elif tests.source != "measured":
             yield "the tests were not run: their numbers are claimed"
-    if ending is not None and ending.error is not None and ending.stopped == "denied":
+    if ending is None:
+        yield "the work has not come to its end"
+    elif ending.error is not None and ending.stopped == "denied":
         yield ending.error
 
 

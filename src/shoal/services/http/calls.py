@@ -90,10 +90,10 @@ class Calls:
             return found
         if not isinstance(found, dict) or "code" not in found:
             raise _Failed(RegistryUnavailableError(f"no registry answers at {self.url}, but HTTP {answer.status_code}"))
-        error = error_of(found)
-        if error.code == codes.REGISTRY_UNAVAILABLE or (error.code == codes.RATE_LIMITED and error.retryable):
-            raise _Failed(error, unsent=True)
-        raise error
+        refused = error_of(found)
+        if refused.code == codes.REGISTRY_UNAVAILABLE or (refused.code == codes.RATE_LIMITED and refused.retryable):
+            raise _Failed(refused, unsent=True)
+        raise refused
 
     def _request(self, call: Call) -> httpx2.Request:
         headers: dict[str, str] = {}

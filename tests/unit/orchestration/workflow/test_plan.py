@@ -220,8 +220,9 @@ def plans(draw: Callable[..., Any]) -> Plan:
     for number in range(1, draw(st.integers(1, 8)) + 1):
         before = [step.id for step in steps]
         after = draw(st.lists(st.sampled_from(before), unique=True)) if before else []
-        owner = draw(st.sampled_from([*ROLES, LEAD]))
-        steps.append(WorkStep(id=str(number), title=draw(TITLE), owner=owner, depends_on=tuple(after)))
+        owner, title = draw(st.sampled_from([*ROLES, LEAD])), draw(TITLE)
+        kind = task_type_of(title)  # what is left out in JSON is told by the title
+        steps.append(WorkStep(id=str(number), title=title, owner=owner, task_type=kind, depends_on=tuple(after)))
     return Plan(tuple(steps))
 
 
