@@ -47,9 +47,11 @@ async def kill_one(manager: AgentProcessManager, name: str) -> None:
     before = manager.processes[name]
     assert before.pid is not None
     os.kill(before.pid, signal.SIGKILL)
-    while manager.processes[name].restarts == before.restarts or manager.processes[name].state != "running":
+    while True:
+        after = manager.processes[name]
+        if after.restarts > before.restarts and after.state == "running":
+            break
         await asyncio.sleep(0.01)
-    after = manager.processes[name]
     print(f"{name} died (exit code {after.exit_code}) and is back, in another process: {after.pid != before.pid}")
 
 

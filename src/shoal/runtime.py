@@ -148,6 +148,8 @@ class AgentRuntime(Verbs):
             await self._node.start()
             for registration in known.values():
                 await self._node.agents.adopt(registration)
+                if "service" in registration.options.metadata:
+                    _ = self.services  # its verbs are there before it is started
         except BaseException:
             self._set(RuntimeStatus.STOPPED)
             if self._node is not None:

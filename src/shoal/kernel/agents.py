@@ -193,6 +193,8 @@ class Agents:
             cell = await self._cells.begin_drain(registration)
         if cell is not None:
             await self._cells.drained(cell, grace)
+            async with registration.lock:
+                self._cells.restarts.forget(registration)  # it may have died meanwhile
         await self._stop(registration, 0.0)
 
     async def control(self, address: str, order: Mapping[str, Any], timeout_seconds: float = 30.0) -> Any:

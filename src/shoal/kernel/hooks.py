@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from shoal.errors import AgentError, NoHandlerError
-from shoal.kernel.ending import run_bounded
+from shoal.kernel.ending import ended_within, run_bounded
 from shoal.kernel.env import LEAST_SECONDS
 from shoal.kernel.failure import Failure
 
@@ -48,10 +48,29 @@ async def run_hook(cell: Cell, hook: str, argument: Any = None, *, seconds: floa
 
 
 async def hand_over(cell: Cell, order: Mapping[str, Any], seconds: float) -> Any:
-    """Hand an order to an agent's ``on_control`` and return what it answers. Raises NoHandlerError."""
+    """Hand an order to an agent's ``on_control`` and return what it answers.
+
+    Nothing is enforced: code that is busy has not failed, and an order that hangs keeps no further one waiting.
+    Raises NoHandlerError, TimeoutError after *seconds*, what the hook raises.
+    """
     if "on_control" not in cell.abilities.hooks:
         raise NoHandlerError(f"Agent {cell.name!r} has no on_control")
-    return await run_hook(cell, "on_control", dict(order), seconds=seconds)
+    if any(entry.stopping and entry.invocation.hook == "on_control" for entry in cell.entries.values()):
+        raise TimeoutError(f"an earlier order to {cell.name!r} hangs")
+    entry = cell.enter("on_control", dict(order))
+    work = cell.env.watch(cell.handle.invoke(entry.invocation), f"order to {cell.name}")
+    entry.asyncio_task = work
+    work.add_done_callback(lambda _: cell.leave(entry))
+    try:
+        if await ended_within(entry, seconds):
+            if work.cancelled():
+                raise AgentError(f"an order to {cell.name!r} was cut short", agent_id=cell.agent_id, name=cell.name)
+            return work.result()
+    finally:
+        if not work.done():
+            entry.stopping = True
+            work.cancel()
+    raise TimeoutError(f"an order to {cell.name!r} took longer than {seconds:g} s")
 
 
 async def run_on_stop(cell: Cell) -> None:

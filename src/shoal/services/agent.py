@@ -7,8 +7,11 @@ import logging
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+import msgspec
+
 from shoal.errors import InfoError, RequestError
 from shoal.kernel.context import AgentContext
+from shoal.kernel.message import AgentMessage
 from shoal.kernel.starting import present_clock
 from shoal.services import asking, codes, orders, serving
 from shoal.services.balancer import Attempt
@@ -16,7 +19,7 @@ from shoal.services.current import Current, current_request, wait_in_thread
 from shoal.services.info import AgentInfo, AgentRecord
 from shoal.services.requests import RequestHeader
 from shoal.services.retrying import Outcome
-from shoal.services.targets import plain_target, read_records
+from shoal.services.targets import plain_target, read_records, read_words
 
 if TYPE_CHECKING:
     from shoal.runtime import AgentRuntime
@@ -161,7 +164,7 @@ class ServiceAgent:
 
         Raises RegistryUnavailableError: the directory cannot be asked.
         """
-        args = {"capabilities": _words(capabilities), "type": type, "version": version, "healthy": healthy}
+        args = {"capabilities": read_words(capabilities), "type": type, "version": version, "healthy": healthy}
         found = read_records(await self.context._call("services.discover", args))
         return [each for each in found if include_self or each.uuid != self.context.agent_id]
 
@@ -185,10 +188,16 @@ class ServiceAgent:
     async def ask_instance(self, record: AgentRecord, payload: Any, attempt: Attempt) -> Outcome:
         """Send one request to one instance, for a LoadBalancer of this agent."""
         context = self.context
-        outcome = await asking.ask(context.request, present_clock(), context.agent_id, record, payload, attempt)
+        send = context.request if record.address is None else self._ask_outside
+        outcome = await asking.ask(send, present_clock(), context.agent_id, record, payload, attempt)
         if outcome.error is not None and not outcome.own:
             self.inner.copies.forget()
         return outcome
+
+    async def _ask_outside(self, recipient: str, message_type: str, data: Any, seconds: float) -> AgentMessage:
+        """Ask an agent that no node has: the runtime knows the way."""
+        answer = await self.context._call("services.ask", {"recipient": recipient, "data": data, "seconds": seconds})
+        return answer if isinstance(answer, AgentMessage) else msgspec.convert(answer, AgentMessage)
 
     def check_asks(self) -> None:
         """Raise RequestError (TYPE_NOT_ALLOWED) when it is a server: these ask nobody."""
@@ -276,7 +285,3 @@ class ServiceAgent:
     def __getstate__(self) -> dict[str, Any]:
         """Leave behind what is made anew where the service arrives."""
         return {name: value for name, value in self.__dict__.items() if name not in ("_inner", "context")}
-
-
-def _words(capabilities: str | Sequence[str]) -> list[str]:
-    return [capabilities] if isinstance(capabilities, str) else list(capabilities)

@@ -34,6 +34,7 @@ class AgentVerbs:
             "services.discover": self._discover,
             "services.find": self._find,
             "services.control": self._order,
+            "services.ask": self._ask,
         }
 
     async def ask_outside(self, recipient: str, message_type: str, data: Any, seconds: float) -> AgentMessage:
@@ -52,6 +53,9 @@ class AgentVerbs:
 
     async def _find(self, cell: Cell, entry: Entry | None, target: Any) -> list[AgentRecord]:
         return self._directory.find(read_target(target))
+
+    async def _ask(self, cell: Cell, entry: Entry | None, recipient: str, data: Any, seconds: float) -> AgentMessage:
+        return await self.ask_outside(recipient, "request", data, seconds)
 
     async def _order(self, cell: Cell, entry: Entry | None, target: Any, action: str, data: Any) -> Any:
         info: Any = cell.registration.options.metadata.get(SERVICE) or {}

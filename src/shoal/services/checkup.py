@@ -18,6 +18,7 @@ __all__ = ["Checkup"]
 
 EVERY_SECONDS = 10.0
 FAILURES = 3
+AT_ONCE = 20
 BELL = "services.health"
 
 
@@ -49,13 +50,18 @@ class Checkup:
             self._directory.touch()
 
     async def look(self) -> None:
-        """Ask all running services of this node once, all at the same time."""
+        """Ask all running services of this node once."""
         here = [known for known in self._directory.all() if known.registration is not None]
         running = [known for known in here if known.instance.status is AgentStatus.RUNNING]
         gone = self._failures.keys() - {known.instance.agent_id for known in here}
         for agent_id in gone:
             del self._failures[agent_id]
-        await asyncio.gather(*(self._ask(known) for known in running))
+        asked = []
+        for number, known in enumerate(running, 1):
+            asked.append(self._env.watch(self._ask(known), f"health of {known.instance.name}"))
+            if number % AT_ONCE == 0:
+                await self._env.clock.sleep(0)  # others have their turn of the event loop
+        await asyncio.gather(*asked)
 
     async def _ask(self, known: Known) -> None:
         try:

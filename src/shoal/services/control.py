@@ -168,6 +168,8 @@ class Control:
             raise RequestTimeout(f"{known.instance.name} did not answer {action} within {seconds:g} s") from error
         except (AgentStateError, AgentNotFoundError, NoHandlerError) as error:
             raise RequestError(codes.SERVICE_ERROR, str(error)) from error
+        except ShoalError as error:
+            raise as_request_error(error) from error
 
     async def _pause(self, known: Known, data: Any) -> str:
         if known.instance.status is not AgentStatus.PAUSED:

@@ -29,6 +29,7 @@ LOOK_SECONDS = 1.0
 KEPT_SECONDS = 0.1
 MOST_KEPT = 100
 WELL = 100
+_TOLD = {"name", "type", "capabilities", "version", "request_schema", "metadata", "control_from"}
 _STARTING = (AgentStatus.STARTING, AgentStatus.QUEUED)
 
 
@@ -56,7 +57,7 @@ class Known:
 
     def look(self, instance: AgentInstance) -> None:
         """Take in what the store says now."""
-        self._stored = instance
+        self._stored, self._read = instance, None
 
     @property
     def state(self) -> str:
@@ -148,13 +149,16 @@ class Directory:
         """Read one agent anew: a bell has told of it, or a request there has failed."""
         try:
             instance = self._env.store.agents.get(agent_id)
-        except (AgentNotFoundError, StoreError):
+        except AgentNotFoundError:
             self.drop(agent_id)
             return None
+        except StoreError:  # what was known serves
+            return self._known.get(agent_id)
         return self._take(instance)
 
     def _take(self, instance: AgentInstance) -> Known | None:
-        if SERVICE not in instance.metadata:
+        info = instance.metadata.get(SERVICE)
+        if not isinstance(info, dict) or not info.keys() >= _TOLD:  # an agent may have such a key of its own
             return None
         registration = self._node.registrations.get(instance.agent_id)
         known = self._known.get(instance.agent_id)

@@ -101,7 +101,8 @@ class AgentProcessManager:
         Raises:
             ValueError: *count*. InfoError: *agent_class* is no service, or what is wrong with its ``info()``.
             ConfigError, PayloadError: the class or the options cannot travel.
-            AgentStartError, ProcessError: one did not come up. AgentStateError: it was stopped meanwhile.
+            AgentStartError, ProcessError: one did not come up. AgentLimitError: there is no place for all.
+            AgentStateError: one was stopped meanwhile.
             Whatever it raises, none of these processes is left.
         """
         if not (isinstance(agent_class, type) and issubclass(agent_class, ServiceAgent)):
@@ -119,9 +120,10 @@ class AgentProcessManager:
         try:
             await asyncio.gather(*(child.starting for child in children if child.starting is not None))
         except BaseException as error:
+            stopped = next((child.name for child in children if child.ending is not None), None)
             await services.node.env.see_through(self._undo(children), "processes that did not all start")
-            if isinstance(error, asyncio.CancelledError) and any(child.ending is not None for child in children):
-                raise AgentStateError(f"{children[0].name} was stopped while it started", operation="start") from None
+            if isinstance(error, asyncio.CancelledError) and stopped is not None:
+                raise AgentStateError(f"{stopped} was stopped while it started", operation="start") from None
             raise
         return [child.name for child in children]
 
@@ -262,11 +264,16 @@ class AgentProcessManager:
     async def _ended(self, child: Child, grace: float) -> int | None:
         starting = child.starting
         if starting is not None and not starting.done():
-            starting.cancel()
+            if not starting.cancelling():  # a second time would cut short what undoes the start
+                starting.cancel()
             await asyncio.wait([starting])
         exit = None
-        if child.agent_id is not None:
-            exit = await end_within(self._runtime.services, child.agent_id, grace)
+        try:
+            if child.agent_id is not None:
+                exit = await end_within(self._runtime.services, child.agent_id, grace)
+        except BaseException:
+            child.ending = None  # it can be told again
+            raise
         self._forget(child)
         failed = None if child.failure is None else child.failure.exit_code
         code = failed if exit is None or exit.exit_code is None else exit.exit_code

@@ -173,12 +173,9 @@ class Outside:
             AgentNameTakenError: its name, or that of the one that is there, is exclusive.
             RequestError: there are too many.
         """
-        living = list(self._living())
-        if len(living) >= MOST:
-            raise RequestError(codes.SERVICE_ERROR, f"the registry has {MOST} agents, and takes no more")
-        for seen in living:
-            if seen.record.name == info.name and (info.exclusive or seen.outsider.info.exclusive):
-                raise _taken(seen.record)
+        if sum(1 for _ in self._living()) >= MOST:
+            raise RequestError(codes.REGISTRY_UNAVAILABLE, f"the registry has {MOST} agents, and takes no more")
+        self.check_free(info)
         token, now = new_token(), self.clock.now()
         outsider = Outsider(
             uuid=self.clock.new_id(),
@@ -193,6 +190,12 @@ class Outside:
         if info.exclusive:
             await self._claim(record)
         return record, token
+
+    def check_free(self, info: AgentInfo) -> None:
+        """Raise AgentNameTakenError when an agent from outside has the name, and it or *info* is exclusive."""
+        for seen in self._living():
+            if seen.record.name == info.name and (info.exclusive or seen.outsider.info.exclusive):
+                raise _taken(seen.record)
 
     async def _claim(self, record: AgentRecord) -> None:
         """Have an exclusive name. The record is there already, so whoever reads the claim finds who has it."""
@@ -251,7 +254,7 @@ class Outside:
             key, value, now=outsider.renewed_at, expires_at=until, expected=expected, node_id=env.node_id
         )
         record = self._take(outsider, version)
-        self._tell()
+        self._env.bus.ring(BELL)
         return record
 
     async def _remove(self, seen: Seen) -> bool:
@@ -263,15 +266,12 @@ class Outside:
             self._looked_at = None
             return False
         self._forget(seen.outsider.uuid)
-        self._tell()
+        self._env.bus.ring(BELL)
         claim = kv.get(CLAIMS + seen.record.name, now=now) if seen.outsider.info.exclusive else None
         if claim is not None and claim.value["uuid"] == seen.outsider.uuid:
             with suppress(VersionConflictError):  # somebody else has it now
                 await kv.delete(claim.key, now=now, expected=claim.version, node_id=node_id)
         return True
-
-    def _tell(self) -> None:
-        self._env.bus.ring(BELL)
 
     def begin_sweeping(self) -> None:
         """Begin to take out those whose leases are over; again does nothing."""

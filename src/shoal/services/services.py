@@ -25,7 +25,7 @@ from shoal.services.news import News
 from shoal.services.outside import merged
 from shoal.services.registry import serve_registry
 from shoal.services.retrying import Outcome
-from shoal.services.targets import plain_target, read_target
+from shoal.services.targets import plain_target, read_target, read_words
 
 if TYPE_CHECKING:
     from shoal.kernel.message import AgentMessage
@@ -106,6 +106,7 @@ class Services:
         info = described.inner.info
         if info.exclusive and (other := next(self.directory.living(info.name), None)) is not None:
             raise taken_by(other)
+        self.directory.outside.check_free(info)
         agents = self.node.agents
         agent_id = await agents.register(
             instance or (info.name if info.exclusive else f"{info.name}/{self._env.clock.new_id()[-NAME_DIGITS:]}"),
@@ -132,14 +133,17 @@ class Services:
         return known.record(self.node, self._env.clock.monotonic())
 
     async def stop(self, instance: str, grace: float = GRACE_SECONDS) -> None:
-        """Drain a service of this node: what it has accepted is done within *grace* seconds, or CANCELLED; then it is gone.
+        """Drain a service: what it has accepted is done within *grace* seconds, or CANCELLED; then it is gone.
 
-        One that is not there is no error. Raises ValueError: *grace* is negative.
+        Returns when it is gone; of another node, when that has begun. One that is not there is no error.
+        Raises ValueError: *grace* is negative.
         """
         if not grace >= 0:
             raise ValueError(f"grace must be seconds from 0, not {grace!r}")
         known = self.directory.get(instance)
-        if known is not None:
+        if known is not None and known.registration is None:
+            await self.control(known.instance.agent_id, "shutdown", {"grace": grace})
+        elif known is not None:
             await self._end(known.instance.agent_id, grace)
 
     async def _end(self, agent_id: str, grace: float) -> None:
@@ -200,7 +204,7 @@ class Services:
         healthy: bool = True,
     ) -> list[AgentRecord]:
         """Return the running services that have all these capabilities. See ``ServiceAgent.discover_agents``."""
-        words = [capabilities] if isinstance(capabilities, str) else list(capabilities)
+        words = read_words(capabilities)
         return self.directory.discover(words, type=type, version=version, healthy=healthy)
 
     # -- asking and controlling

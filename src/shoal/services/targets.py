@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -10,7 +11,7 @@ from shoal.errors import RequestError
 from shoal.services import codes
 from shoal.services.info import AgentRecord
 
-__all__ = ["Capability", "plain_target", "read_records", "read_target"]
+__all__ = ["Capability", "plain_target", "read_records", "read_target", "read_words"]
 
 
 class Capability(msgspec.Struct, frozen=True):
@@ -50,3 +51,11 @@ def read_records(found: Any) -> list[AgentRecord]:
         records: list[AgentRecord] = found
         return records
     return msgspec.convert(found, list[AgentRecord])
+
+
+def read_words(capabilities: str | Sequence[str]) -> list[str]:
+    """Return the words by which services are looked for. Raises TypeError: there is none, or one is no text."""
+    words = [capabilities] if isinstance(capabilities, str) else list(capabilities)
+    if not words or not all(isinstance(word, str) for word in words):
+        raise TypeError(f"capabilities are words, at least one, not {capabilities!r:.80}")
+    return words

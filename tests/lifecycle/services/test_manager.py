@@ -16,6 +16,7 @@ import pytest
 from shoal import AgentRuntime
 from shoal.errors import AgentNotFoundError, AgentStartError, AgentStateError, PayloadError
 from shoal.services import AgentProcessManager, InfoError, RestartPolicy, ServiceAgent
+from tests.support.levels import need
 from tests.support.processes import gone, script
 from tests.support.runtimes import running, until
 
@@ -94,7 +95,9 @@ def test_five_processes_of_three_kinds_come_back_under_their_names(
 ) -> None:
     async def main() -> None:
         async with running(store_url) as runtime:
-            manager = AgentProcessManager(runtime, restart=RestartPolicy(initial_seconds=0.05, max_restarts=1000))
+            manager = AgentProcessManager(
+                runtime, restart=RestartPolicy(initial_seconds=0.05, factor=1, max_restarts=1000)
+            )
             names = [
                 *await manager.start_agent_process(WorkerAgent, 3, {"depth": 2}),
                 *await manager.start_agent_process(RouterAgent),
@@ -140,6 +143,9 @@ def test_what_a_process_is_called_in_lists_of_processes(store_url: str, run: Run
                 assert Path(f"/proc/{pid}/comm").read_text() == "shoal_workerage\n"
                 os.kill(pid, signal.SIGKILL)
                 await back(manager, name, pid)
+            (long,) = await manager.start_agent_process(type("W" * 90, (WorkerAgent,), {}))
+            shown = Path(f"/proc/{manager.processes[long].pid}/cmdline").read_bytes().split(b"\0")
+            assert shown[-3:] == [b"--title", b"shoal_" + b"w" * 65, b""], "as much of it as has room"
             await manager.stop_all_processes()
 
     run(main)
@@ -152,7 +158,9 @@ def test_the_same_class_twice_takes_the_next_numbers(store_url: str, run: Run) -
             manager, other = AgentProcessManager(runtime), AgentProcessManager(runtime)
             first = await manager.start_agent_process(WorkerAgent, 2)
             before = pids(manager)
-            both = await asyncio.gather(manager.start_agent_process(WorkerAgent), other.start_agent_process(WorkerAgent))
+            both = await asyncio.gather(
+                manager.start_agent_process(WorkerAgent), other.start_agent_process(WorkerAgent)
+            )
             assert first + sorted(both[0] + both[1]) == [f"workeragent_{n}" for n in range(4)]
             assert {name: pids(manager)[name] for name in first} == before, "nothing was overwritten"
             assert await manager.stop_process("workeragent_0") == 0
@@ -240,9 +248,10 @@ class Unbuilt(WorkerAgent):
 def test_what_cannot_be_started_is_told_at_the_call_and_leaves_nothing(store_url: str, run: Run) -> None:
     async def main() -> None:
         async with running(store_url) as runtime:
+            wrong: Any
             for wrong in ({"isolation": "thread"}, {"isolation": "jail"}, {"grace": -1}):
-                with pytest.raises(ValueError, match="isolation|grace"):
-                    AgentProcessManager(runtime, **wrong)  # type: ignore[arg-type]
+                with pytest.raises(ValueError, match=r"isolation|grace"):
+                    AgentProcessManager(runtime, **wrong)
             manager = AgentProcessManager(runtime)
             for count in (0, -1, True, 1.5):
                 with pytest.raises(ValueError, match="count"):
@@ -295,3 +304,37 @@ def test_after_kill_9_of_the_manager_its_children_end_and_their_names_go_on(tmp_
         assert second.hear() == {"left": []}
         assert second.process.wait(20) == 0
         assert all(gone(pid) for pid in again["pids"].values())
+
+
+def test_who_waits_no_longer_for_a_start_leaves_nothing(store_url: str, run: Run) -> None:
+    async def main() -> None:
+        async with running(store_url) as runtime:
+            manager = AgentProcessManager(runtime)
+            starting = asyncio.create_task(manager.start_agent_process(WorkerAgent, 2))
+            await until(lambda: any(r.state == "starting" for r in runtime.services.records()))
+            starting.cancel()
+            await asyncio.wait([starting])
+            assert starting.cancelled()
+            assert manager.processes == {} and runtime.services.records() == []
+
+    run(main)
+
+
+@pytest.mark.parametrize("level", ["bubblewrap", "gvisor"])
+def test_processes_behind_walls_come_back_too(store_url: str, run: Run, level: Any) -> None:
+    need(level)
+
+    async def main() -> None:
+        async with running(store_url) as runtime:
+            manager = AgentProcessManager(runtime, isolation=level, restart=SOON)
+            names = await manager.start_agent_process(WorkerAgent, 2, {"depth": 1})
+            before = pids(manager)
+            killed = before[names[0]]
+            assert killed is not None
+            os.kill(killed, signal.SIGKILL)
+            await back(manager, names[0], killed)
+            assert (await ask(runtime, names[0]))["config"] == {"depth": 1}
+            assert pids(manager)[names[1]] == before[names[1]]
+            assert await manager.stop_all_processes() == dict.fromkeys(names, 0)
+
+    run(main)

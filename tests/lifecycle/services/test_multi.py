@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ class Named(ServiceAgent):
     def info(self) -> dict[str, Any]:
         return {"name": self.config.get("name", "named"), "capabilities": ["work"]}
 
-    def process_request(self, payload: dict[str, Any]) -> dict[str, Any]:
+    def process_request(self, payload: dict[str, Any]) -> Any:
         return {"name": self.config.get("name"), "n": payload.get("n")}
 
 
@@ -47,11 +48,13 @@ class OnItsLoop(Named):
 class NeverUp(Named):
     """Cannot be started, or not before the given time."""
 
-    starts = 0
+    def __init__(self, config: dict[str, Any]) -> None:
+        super().__init__(config)
+        self.starts: list[float] = []
 
     async def on_start(self) -> None:
-        self.starts += 1
-        if self.starts <= self.config.get("failures", 1000):
+        self.starts.append(asyncio.get_running_loop().time())
+        if len(self.starts) <= self.config.get("failures", 1000):
             raise OSError("no such device")
 
 
@@ -120,7 +123,8 @@ def test_one_that_does_not_come_up_is_tried_again_and_the_others_go_on(caplog: p
             assert await runtime.services.request("late", {}) == {"name": "late", "n": None}
             await clock.sleep(100)
             assert isinstance(never, NeverUp) and isinstance(late, NeverUp)
-            assert (never.starts, late.starts) == (6, 3), "five more tries, with growing pauses"
+            pauses = [after - before for before, after in pairwise(never.starts)]
+            assert pauses == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6]) and len(late.starts) == 3
             assert [record.name for record in runtime.services.records()] == ["other", "late"]
             await group.stop_all()
             assert other.registered

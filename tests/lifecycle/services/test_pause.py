@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import time
 from typing import Any
 
@@ -33,14 +35,10 @@ class Ordered(Echo):
 
 
 @pytest.mark.spec("S8")
-@pytest.mark.parametrize("killed", [False, True])
-@pytest.mark.parametrize("isolation", LEVELS)
+@pytest.mark.parametrize(("isolation", "killed"), [*((level, False) for level in LEVELS), ("process", True)])
 def test_requests_to_a_paused_service_are_answered_in_order(
     store_url: str, run: Any, isolation: Any, killed: bool
 ) -> None:
-    if killed and isolation != "process":
-        pytest.skip("it has no process of its own")
-
     async def main() -> None:
         async with running(store_url) as runtime:
             services = runtime.services
@@ -123,6 +121,25 @@ def test_what_is_not_done_at_the_end_of_the_grace_is_cancelled(store_url: str, r
             assert time.monotonic() - began < 1
             assert [await code_of(each) for each in asked] == ["CANCELLED"] * 3
             assert runtime.services.records() == []
+
+    run(main)
+
+
+def test_who_dies_while_it_drains_does_not_come_back(store_url: str, run: Any) -> None:
+    async def main() -> None:
+        async with running(store_url) as runtime:
+            record = await runtime.services.start(Echo, isolation="process", restart=FAST)
+            asked = asyncio.ensure_future(runtime.services.request(record, {"n": 1, "pause": 30}))
+            await asyncio.sleep(0.05)
+            draining = asyncio.ensure_future(runtime.services.stop(record.instance, grace=30))
+            await asyncio.sleep(0.05)
+            assert record.pid is not None
+            os.kill(record.pid, signal.SIGKILL)
+            assert await code_of(asked) == "AGENT_DIED"
+            await draining
+            await asyncio.sleep(0.1)
+            assert runtime.services.records() == []
+            assert runtime.list_agents() == []
 
     run(main)
 

@@ -76,6 +76,24 @@ def test_waiting_threads_lend_their_places(store_url: str, run: Any) -> None:
     run(main)
 
 
+@pytest.mark.parametrize("isolation", LEVELS)
+def test_synchronous_code_that_asks_itself_for_ever_is_stopped(store_url: str, run: Any, isolation: Any) -> None:
+    class Narcissus(ServiceAgent):
+        def info(self) -> AgentInfo:
+            return AgentInfo("narcissus", ("mirror",))
+
+        def process_request(self, payload: dict[str, Any]) -> dict[str, Any]:
+            return self.wait_for(self.send_request("narcissus", payload)) if payload["n"] else {"seen": 1}
+
+    async def main() -> None:
+        async with running(store_url, threads=2) as runtime:
+            await runtime.services.start(Narcissus, isolation=isolation)
+            assert (await refused(runtime.services.request("narcissus", {"n": 1}))).code == "CHAIN_TOO_DEEP"
+            assert await runtime.services.request("narcissus", {"n": 0}) == {"seen": 1}
+
+    run(main)
+
+
 @pytest.mark.spec("S29")
 @pytest.mark.parametrize("isolation", LEVELS)
 def test_types_are_enforced(store_url: str, run: Any, isolation: Any) -> None:

@@ -97,7 +97,7 @@ def _as_request_error(error: Exception) -> RequestError | None:
 
 def _parted(fault: str) -> tuple[str, str]:
     path, colon, message = fault.partition(": ")
-    return (path, message) if colon else ("", fault)
+    return (path.strip("'"), message) if colon else ("", fault)
 
 
 async def no_route(request: Request, error: Exception) -> Response:

@@ -10,7 +10,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from shoal.errors import RequestError
-from shoal.kernel.clock import RealClock
 from shoal.services import codes
 from shoal.services.http.answers import failed
 from shoal.services.http.limits import Rates, is_local, read_body
@@ -29,12 +28,11 @@ _METHODS_THAT_READ = ("GET", "HEAD")
 class Visit:
     """One request that was let in: the services it is about, and what its caller may do."""
 
-    def __init__(self, request: Request, services: Services, role: Role, ttl: float, uptime: float) -> None:
+    def __init__(self, request: Request, services: Services, role: Role, ttl: float) -> None:
         self.request = request
         self.services = services
         self.role = role
         self.ttl = ttl
-        self.uptime = uptime
         self.outside = services.directory.outside
 
     @property
@@ -75,30 +73,27 @@ class Desk:
         self._tokens = tokens
         self._ttl = ttl
         self._rates = Rates()
-        self._clock = RealClock()
-        self._opened = self._clock.monotonic()
 
     def lets(self, needed: Role, handler: Handler, *, always: bool = False) -> Endpoint:
         """Return the endpoint that lets callers with the role *needed* to *handler*; with *always* only by a token."""
 
         async def endpoint(request: Request) -> Response:
             try:
-                role, denied = self._admitted(request, needed, always)
-                if denied is not None:
-                    return denied
                 services = self._services()
-                services.directory.outside.check()
-                return await handler(Visit(request, services, role, self._ttl, self._clock.monotonic() - self._opened))
+                outside = services.directory.outside
+                outside.check()
+                role, denied = self._admitted(request, needed, always, outside.clock.monotonic())
+                return await handler(Visit(request, services, role, self._ttl)) if denied is None else denied
             except Exception as error:  # noqa: BLE001  it is the caller's answer
                 return failed(error)
 
         return endpoint
 
-    def _admitted(self, request: Request, needed: Role, always: bool) -> tuple[Role, Response | None]:
+    def _admitted(self, request: Request, needed: Role, always: bool, now: float) -> tuple[Role, Response | None]:
         """Return the role of the caller, and why it is not let in."""
         address = "" if request.client is None else request.client.host
         write = request.method not in _METHODS_THAT_READ
-        if not self._rates.admit(address, write=write, now=self._clock.monotonic()):
+        if not self._rates.admit(address, write=write, now=now):
             error = RequestError(codes.RATE_LIMITED, "too many requests from this address in a second", retryable=True)
             return needed, failed(error)
         if not self._tokens:

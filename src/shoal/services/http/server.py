@@ -51,6 +51,8 @@ class HttpServing:
             await self._server.serve(sockets=[listener])
         except asyncio.CancelledError:
             self._server.force_exit = True
+            for under_way in list(self._server.server_state.tasks):
+                under_way.cancel()
             if self._server.started:
                 await self._server.shutdown(sockets=[listener])
             raise
@@ -68,7 +70,9 @@ async def serve(services: Services, host: str, port: int, tokens: Tokens, ttl: f
     """Serve the registry. See ``Services.serve_http``."""
     env = services.node.env
     env.check_running()
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    found = await asyncio.get_running_loop().getaddrinfo(
+        host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
     family, _, _, _, address = found[0]
     if not tokens and not is_loopback(str(address[0])):
         raise ConfigError(

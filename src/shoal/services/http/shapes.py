@@ -69,8 +69,8 @@ async def _discover(visit: Visit) -> Response:
 
 
 async def _health(visit: Visit) -> Response:
-    count = len(visit.services.records())
-    return answered({"status": "ok", "uptime": visit.uptime, "agent_count": count})
+    uptime = visit.services.node.metrics()["uptime_seconds"]
+    return answered({"status": "ok", "uptime": uptime, "agent_count": len(visit.services.records())})
 
 
 async def _create(visit: Visit) -> Response:
