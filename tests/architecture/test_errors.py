@@ -193,7 +193,7 @@ TEXTS = {
     "RequestError": "NO_WORKERS: No workers available",
     "AgentDied": "AGENT_DIED: worker/1 died",
     "RequestTimeout": "TIMEOUT",
-    "ScriptExhaustedError": "the script of 'Writer' has 3 replies, and call 3 (from 0) was made",
+    "ScriptExhaustedError": "the script has 3 replies of 'Writer', and number 4 was asked for",
 }
 NO_ADVICE = ("RuntimeNotStartedError", "RuntimeStoppingError", "AgentLimitError", "QueueFullError", "PayloadError")
 

@@ -47,6 +47,8 @@ def test_without_a_sandbox_the_team_says_so_and_works(tmp_path: Path) -> None:
     done = shoal(tmp_path, "run", "team.toml", TASK, "--model", "scripted:replies.json", "--json", variables=nothing)
     report = said(done)
     assert (report["success"], report["ready"], report["tests"]["source"]) == (True, False, "claimed")
+    done = shoal(tmp_path, "run", "team.toml", TASK, "--model", "scripted:replies.json", variables=nothing)
+    assert done.stdout.splitlines()[-2] == "Not ready: the tests were not run: their numbers are claimed"
 
 
 @pytest.mark.parametrize("pattern", [name for name in PATTERNS if name != "orchestrator"])
@@ -127,6 +129,7 @@ def test_faults_end_the_command_with_2_and_nothing_is_started(tmp_path: Path) ->
         "line 6: [agents.A] tools: there is no file",
     )
     assert key not in done.stderr
+    assert len(done.stderr.splitlines()) == 6, "a line for each fault"
     assert [path.name for path in tmp_path.iterdir()] == ["team.toml"]
     refused(
         shoal(tmp_path, "run", "nowhere.toml", "Go"), 2, "there is no team file nowhere.toml", "`shoal init` writes one"

@@ -106,8 +106,8 @@ def _tell(error: Exception) -> int:
         print(str(error), file=sys.stderr)
         return BAD_USAGE
     text, note, code = _explain(error)
-    if text:
-        print(f"shoal: {' '.join(text.split())}", file=sys.stderr)
+    for place, line in enumerate(getattr(error, "faults", ()) or [text] if text else ()):
+        print(f"{'  ' if place else 'shoal: '}{' '.join(line.split())}", file=sys.stderr)
     if note:
         print(f"  {note}", file=sys.stderr)
     return code

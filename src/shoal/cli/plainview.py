@@ -13,6 +13,8 @@ __all__ = ["PlainView"]
 _WIDE = 200
 """How many characters of an event's data are shown; --json and --events give all."""
 
+_ELSEWHERE = ("key", "seq", "at")  # of an entry of a trace: the line begins with a number and the time
+
 
 class PlainView:
     """Prints each event as a line; of a text that comes in pieces, each line of it, or as much as is wide enough."""
@@ -27,7 +29,8 @@ class PlainView:
             self._gather(event)
             return
         self.flush(event.path)
-        self._show(_line(event, text_of(event.data) if event.data else ""))
+        said = {key: value for key, value in event.data.items() if key not in _ELSEWHERE and value != event.type}
+        self._show(_line(event, text_of(said) if said else ""))
 
     def _gather(self, event: RunEvent) -> None:
         first, text = self._pieces.pop(event.path, (event, ""))

@@ -172,16 +172,27 @@ def write_whole(path: Path, text: str) -> None:
         raise
 
 
-def write_files(folder: Path, files: Mapping[str, str]) -> None:
+def write_files(folder: Path, files: Mapping[str, str]) -> list[str]:
     """Write handed-in files below *folder*, each beside its name and renamed.
 
-    Raises OSError: one cannot be written, or a link in *folder* leads elsewhere.
+    Returns:
+        Why some were not written, each with its name: its folder is a file of another hand-in, or a link leads elsewhere.
+
+    Raises OSError: there can be no *folder*.
     """
     folder.mkdir(parents=True, exist_ok=True)
     root = folder.resolve()
+    faults = []
     for name, text in files.items():
-        path = root / name
-        parent = path.parent.resolve()
-        if not path.is_relative_to(root) or ".." in path.parts or not parent.is_relative_to(root):
-            raise PermissionError(f"{name[:200]!r} would be written outside of {str(folder)[:200]!r}")
-        write_whole(path, text)
+        try:
+            _write_below(root, name, text)
+        except (OSError, ValueError) as error:
+            faults.append(f"{name[:200]!r}: {getattr(error, 'strerror', None) or error}")
+    return faults
+
+
+def _write_below(root: Path, name: str, text: str) -> None:
+    path = root / name
+    if not path.is_relative_to(root) or ".." in path.parts or not path.parent.resolve().is_relative_to(root):
+        raise PermissionError(f"it would be written outside of {str(root)[:200]!r}")
+    write_whole(path, text)

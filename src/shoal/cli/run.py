@@ -106,7 +106,7 @@ def run(
         job = teamrun.of_file(Path(target), _one(inputs), given, model=model, store=store)
     else:
         _refuse({"model": model}, "a team file; the models of FILE.py:NAME are in the file")
-        source = load(target)
+        source = _loaded(target)
         if not teamrun.is_pattern(source):
             _refuse({**_of_teams(given), "budget": budget}, "a team or pattern, not of an agent")
             return _run_agent(source, inputs, of_agents, target, store, json)
@@ -115,6 +115,15 @@ def run(
     configure_logging("WARNING", stream=standard_error())
     job = job.within(budget)
     return in_loop(lambda interruption: teamrun.carry_out(job, interruption))
+
+
+def _loaded(target: str) -> Any:
+    if ".py:" not in target:
+        raise ConfigError(
+            f"{target[:200]!r} is no team file, and names no agent or pattern",
+            note="Write FILE.toml, as team.toml, or FILE.py:NAME, as hello.py:Greeter.",
+        )
+    return load(target)
 
 
 def _of_teams(given: Given) -> dict[str, Any]:
@@ -148,8 +157,10 @@ def _refuse(options: dict[str, Any], whose: str) -> None:
 
 
 def _one(inputs: list[str]) -> str:
-    if len(inputs) != 1 or not inputs[0].strip():
+    if len(inputs) != 1:
         raise ConfigError(f"a team or pattern takes one task, not {len(inputs)}", note="Put it in quotes.")
+    if not inputs[0].strip():
+        raise ConfigError("the task is empty", note="Say what is wanted.")
     return inputs[0]
 
 

@@ -164,6 +164,8 @@ class _TeamRun:
             error = work.exception()
             if isinstance(error, RunConflictError):
                 error.add_note(_difference(self._runtime.runs.get(job.run_id), task))
+            if isinstance(error, RunActiveError):
+                error.add_note(f"On the command line: shoal runs watch {job.run_id}, shoal runs cancel {job.run_id}.")
             if isinstance(error, _NO_RUN):
                 raise error
         return handle
@@ -200,18 +202,24 @@ class _TeamRun:
         report.write(self._job.report)
         files = getattr(result, "files", None) or {}
         folder = files_folder(self._job.report, run_id)
-        if files:
-            write_files(folder, files)
+        lost = write_files(folder, files) if files else []
+        for fault in lost:
+            _say(f"a file that was handed in is not written: {fault}", "")
         if self._given.json:
             print(report.to_json(), end="", flush=True)
         else:
-            self._print(record, str(getattr(result, "content", result)), folder, len(files))
+            self._print(record, result, folder, len(files) - len(lost))
         return self._code(result)
 
-    def _print(self, record: RunRecord, content: str, folder: Path, files: int) -> None:
+    def _print(self, record: RunRecord, result: Any, folder: Path, files: int) -> None:
+        content = str(getattr(result, "content", result))
         if content.strip():
             print(f"\n{visible(content.rstrip())}\n")
         handed_in = f", {files} file{'s' * (files > 1)} in {folder}" if files else ""
+        if getattr(result, "success", False) and hasattr(result, "not_ready"):  # else standard error says why
+            from shoal.orchestration.workflow.reporttext import ready_text
+
+            print(visible(ready_text(result.ready, result.not_ready)))
         print(f"report in {self._job.report}{handed_in}; {money(record.usage)}", flush=True)
 
     def _code(self, result: Any) -> int:

@@ -100,7 +100,8 @@ class ScriptExhaustedError(ModelError):
         self.agent_name = agent_name
         self.ordinal = ordinal
         super().__init__(
-            f"the script of {agent_name!r:.200} has {length} replies, and call {ordinal} (from 0) was made",
+            f"the script has {length or 'no'} {'reply' if length == 1 else 'replies'} of {agent_name!r:.200}, "
+            f"and number {ordinal + 1} was asked for",
             note="Add a reply to the script, or look why the agent calls more often than you expected.",
         )
 

@@ -95,7 +95,7 @@ class LiveRun:
         key = scope.key(order.segment)
         known = self.recorded.get(key)
         if known is not None and known.input_sha256 != order.digest:
-            await self._changed(key)
+            await self.changed(key)
             known = None
         self._ahead.discard(key)
         if known is not None and known.finished_at is not None:
@@ -207,7 +207,11 @@ class LiveRun:
         if usage != _NOTHING:
             scope.add(usage)
 
-    async def _changed(self, key: str) -> None:
+    async def changed(self, key: str) -> None:
+        """Say that the step *key* was recorded by another program: it is forgotten with what came after it.
+
+        Raises RunChangedError unless the run's options are that it is done anew.
+        """
         if self.options.on_change == "error":
             raise RunChangedError(self.run_id, key)
         keys = list(self.recorded)

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -37,6 +37,7 @@ _UNITS = {"ms": 0.001, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0
 _LEVELS = ("auto", "microvm", "gvisor", "bubblewrap", "process")
 _SERVER = ("command", "url", "env", "pass_env", "include", "exclude", "timeout", "approval")
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,99}")
+_NO_SUCH_WORD = re.compile(r"Invalid enum value '(.*)' - at `\$\.(\w+)", re.DOTALL)
 _FUNCTION = re.compile(r"[^:]+\.py:[A-Za-z_][\w.]*")
 
 Told = Callable[[str], Path]
@@ -114,7 +115,24 @@ def converted(table: Mapping[str, Any], kind: Any) -> Any:
     try:
         return msgspec.convert(dict(table), kind)
     except msgspec.ValidationError as error:
-        raise ConfigError(str(error)) from error
+        raise ConfigError(_allowed(str(error), kind) or str(error)) from error
+
+
+def _allowed(text: str, kind: Any) -> str:
+    """Return what is wrong by *text* and the words that are right, when one word out of few was not one of them."""
+    found = _NO_SUCH_WORD.match(text)
+    if found is None:
+        return ""
+    words: list[Any] = []
+    types = [get_type_hints(kind)[found[2]]]
+    while types:
+        each = types.pop(0)
+        known = get_args(each)
+        if get_origin(each) is Literal:
+            words += known
+        else:
+            types += [other for other in known if other is not Ellipsis]
+    return f"{found[2]}: {found[1]!r:.80} is not one of {', '.join(map(str, words))}"
 
 
 def read_runner(whole: Mapping[str, Any], faults: Faults) -> dict[str, Any] | None:

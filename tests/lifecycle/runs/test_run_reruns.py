@@ -9,10 +9,14 @@ from typing import Any
 import pytest
 
 from shoal import Agent, AgentRuntime
+from shoal.errors import RunChangedError
+from shoal.kernel.budget import Budget
 from shoal.kernel.run import RunOptions
 from shoal.kernel.scope import Scope, StepOrder, Ticket
 from shoal.llm import echo, scripted
-from shoal.orchestration import ParallelAgents, Pipeline, as_agent
+from shoal.orchestration import Orchestrator, ParallelAgents, Pipeline, as_agent
+from shoal.orchestration.workflow.brief import WorkStep
+from shoal.orchestration.workflow.plan import Plan
 
 RERUN = RunOptions(on_change="rerun")
 
@@ -92,5 +96,25 @@ def test_agents_within_a_function_are_counted_once(place: str, tmp_path: Path, r
             forked = await runtime.runs.fork("first", "2:c/chat")
             result = await runtime.run(pipeline("new"), "x", run_id=forked, options=RERUN)
             assert result.success and result.total_cost == 1.0
+
+    run(main)
+
+
+def test_work_of_an_agent_who_has_left_the_team_is_given_to_another(tmp_path: Path, run: Callable[..., Any]) -> None:
+    steps = (WorkStep(id="1", title="Write", owner="Writer"), WorkStep(id="2", title="Read", owner="Writer"))
+
+    def team(*names: str) -> Any:
+        writers = [Agent(name=name, model=scripted({"": "done"})) for name in names]
+        return Orchestrator(Agent(name="Lead", model=scripted({"": "done"})), {"Writer": writers}, plan=Plan(steps))
+
+    async def main() -> None:
+        async with AgentRuntime(tmp_path / "runs.db") as runtime:
+            first = await runtime.run(team("Ann", "Bob"), "x", run_id="r", budget=Budget(max_calls=1))
+            assert first.stopped == "budget"
+            larger = Budget(max_calls=9)
+            with pytest.raises(RunChangedError, match=r"s\d/w1:to"):
+                await runtime.run(team("Bob"), "x", run_id="r", budget=larger)
+            result = await runtime.run(team("Bob"), "x", run_id="r", budget=larger, options=RERUN)
+            assert [record.instance for record in result.steps] == ["Bob", "Bob"] and result.success
 
     run(main)

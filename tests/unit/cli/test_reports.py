@@ -21,7 +21,9 @@ EVIL = "fine\n# All is well\n> quoted\n```\n| a | b |\n\x1b[31m<!-- "
 
 
 def report(result: Any, *steps: RunStep, task: Any = "dig") -> Report:
-    record = RunRecord(run_id="r", pattern="Parallel", input=task, started_at=NOW, usage=Usage(calls=1, cost_pico=10**11))
+    record = RunRecord(
+        run_id="r", pattern="Parallel", input=task, started_at=NOW, usage=Usage(calls=1, cost_pico=10**11)
+    )
     return Report(record, steps, result)
 
 
@@ -84,18 +86,30 @@ def test_handed_in_files_stay_in_their_folder(tmp_path: Path, name: str) -> None
     folder = tmp_path / "r"
     folder.mkdir()
     (folder / "link").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(PermissionError, match="outside"):
-        write_files(folder, {name: "x"})
+    (fault,) = write_files(folder, {name: "x"})
+    assert "outside" in fault and name in fault
     assert not list(tmp_path.rglob("out.py"))
     (folder / "a.py").symlink_to(tmp_path / "elsewhere" / "a.py")
-    write_files(folder, {"a.py": "x", "app/b.py": "y"})  # a link in its place is replaced, not followed
+    assert write_files(folder, {"a.py": "x", "app/b.py": "y"}) == []  # a link in its place is replaced, not followed
     assert (folder / "a.py").read_text() == "x" and not (folder / "a.py").is_symlink()
     assert (folder / "app" / "b.py").read_text() == "y" and not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_a_file_where_another_needs_a_folder_keeps_no_third_from_being_written(tmp_path: Path) -> None:
+    (fault,) = write_files(tmp_path / "r", {"a": "1", "a/b.py": "2", "c.py": "3"})
+    assert fault == "'a/b.py': File exists"
+    assert (tmp_path / "r" / "a").read_text() == "1" and (tmp_path / "r" / "c.py").read_text() == "3"
+    assert write_files(tmp_path / "r", {"d.py": "\ud800", "e.py": "5"})[0].startswith("'d.py': ")
+    assert not (tmp_path / "r" / "d.py").exists() and (tmp_path / "r" / "e.py").read_text() == "5"
 
 
 def test_what_cannot_be_written_is_said_before(tmp_path: Path) -> None:
     check_writable(tmp_path / "r.md", (".md",))
     assert list(tmp_path.iterdir()) == []
-    for path, word in (("r.txt", "must end in .md"), ("no/r.md", "there is no folder"), (f"{'x' * 300}.md", "too long")):
+    for path, word in (
+        ("r.txt", "must end in .md"),
+        ("no/r.md", "there is no folder"),
+        (f"{'x' * 300}.md", "too long"),
+    ):
         with pytest.raises(ConfigError, match=word):
             check_writable(tmp_path / path, (".md",))

@@ -145,6 +145,16 @@ def test_lines_of_text_are_gathered_and_everything_else_is_a_line() -> None:
     assert len(lines) == 7
 
 
+def test_a_line_of_a_trace_says_nothing_twice() -> None:
+    lines: list[str] = []
+    tell = Teller(PlainView(lines.append))
+    data = {"key": "s1:w1:given", "seq": 2, "at": "2026-01-31T12:00:00Z", "kind": "work_assigned", "task": "Dig"}
+    tell("work_assigned", "s1", "D", **data)
+    tell("step_started", "s1/w1:D/model1", "D", kind="model", model="echo")
+    assert lines[0].endswith('  work_assigned  s1  D  {"task":"Dig"}')
+    assert lines[1].endswith('{"kind":"model","model":"echo"}')
+
+
 def test_whoever_cannot_take_an_event_does_not_hinder_the_others(run: Any) -> None:
     taken: list[int] = []
 

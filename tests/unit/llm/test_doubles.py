@@ -43,7 +43,7 @@ def test_a_list_is_picked_by_ordinal_whatever_was_asked_before() -> None:
 
 
 def test_past_the_end_the_error_says_who_and_which() -> None:
-    with pytest.raises(ScriptExhaustedError, match=r"'Writer' has 1 replies, and call 1") as caught:
+    with pytest.raises(ScriptExhaustedError, match=r"has 1 reply of 'Writer', and number 2 ") as caught:
         say(scripted(["only"]), asked(ordinal=1))
     assert (caught.value.agent_name, caught.value.ordinal) == ("Writer", 1)
 
@@ -81,7 +81,7 @@ def test_lists_by_agent() -> None:
     model = scripted({"Writer": ["w0", "w1"], "Critic": ["c0"]})
     assert say(model, asked(ordinal=1)).text == "w1"
     assert say(model, asked(agent_name="Critic")).text == "c0"
-    with pytest.raises(ScriptExhaustedError, match="'Nobody' has 0 replies"):
+    with pytest.raises(ScriptExhaustedError, match="has no replies of 'Nobody', and number 1 "):
         say(model, asked(agent_name="Nobody"))
 
 

@@ -130,6 +130,14 @@ def test_they_stand_in_the_order_of_the_file(tmp_path: Path) -> None:
             f'[team]\npattern = "supervisor"\n[pattern]\nmin_successful_workers = 9\n{AGENTS}',
             "min_successful_workers=9: there are 3 workers",
         ),
+        (
+            f'[team]\npattern = "orchestrator"\n[pattern]\nblocking = ["HI"]\n{AGENTS}lead = true\n',
+            "line 4: [pattern] blocking: 'HI' is not one of HIGH, MEDIUM, LOW",
+        ),
+        (
+            f'[team]\npattern = "orchestrator"\n[pattern]\non_failure = "go"\n{AGENTS}lead = true\n',
+            "line 4: [pattern] on_failure: 'go' is not one of stop, continue",
+        ),
         (f'[team]\npattern = "orchestrator"\n{AGENTS}', "no agent leads: an orchestrator needs one with lead = true"),
         (
             f'[team]\npattern = "orchestrator"\n{AGENTS}lead = true\n[agents.D]\nmodel = "echo"\nlead = true\n',

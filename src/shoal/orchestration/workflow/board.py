@@ -175,6 +175,18 @@ class Board:
             found |= self.cards[each].files
         return found
 
+    def overwritten(self) -> list[str]:
+        """Return, in words, which files were changed by steps that did not know of each other: one of the texts is lost."""
+        found: list[str] = []
+        last: dict[str, str] = {}
+        for each in self.plan.order:
+            for path, text in self.cards[each].files.items():
+                other = last.get(path, each)
+                if other != each and other not in self.before(each) and self.cards[other].files[path] != text:
+                    found.append(f"{path}: steps {other} and {each} changed it at once; that of step {each} stands")
+                last[path] = each
+        return found
+
     def last_measured(self) -> Delivery | None:
         """Return the last work whose tests or coverage are known."""
         known = [

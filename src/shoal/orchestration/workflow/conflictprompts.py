@@ -8,7 +8,7 @@ from shoal.kernel.fences import Quote
 from shoal.orchestration.workflow.conflict import Conflict, Position, Ruling
 from shoal.orchestration.workflow.desk import Texts
 
-__all__ = ["again", "position_prompt", "resolution_prompt"]
+__all__ = ["position_prompt", "resolution_prompt"]
 
 Parts = list[str | Quote]
 
@@ -65,16 +65,6 @@ def resolution_prompt(conflict: Conflict, ruling: Ruling | None, notes: Sequence
         "Work out how it is done, and keep of the other positions what can be kept. You cannot change the ruling.\n\n"
     )
     return [*parts, _form(own)]
-
-
-def again(prompt: Parts, name: str, answer: str, problem: str) -> Parts:
-    """Return *prompt* with the answer that cannot be used, and why."""
-    return [
-        *prompt,
-        "\n\nYou have answered:\n",
-        Quote(name, answer),
-        f"\n\nThis cannot be used: {problem}. Answer again with the JSON object only.",
-    ]
 
 
 def _head(conflict: Conflict) -> Parts:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -11,12 +10,9 @@ import msgspec
 
 from shoal.orchestration.answers import sound
 from shoal.orchestration.workflow.conflict import Position, Ruling
+from shoal.orchestration.workflow.jsontext import as_text, as_texts, values_in
 
 __all__ = ["Resolution", "read_position", "read_resolution", "why_unusable", "winner_of"]
-
-MOST_CANDIDATES = 1_000
-MOST_SCANNED = 2_000_000
-"""How many characters are looked at in all: a text of half-open braces must not hold up the loop."""
 
 _POSITION = ("statement", "evidence")
 _RESOLUTION = ("decision", "proposal", "analysis")
@@ -44,9 +40,9 @@ def read_position(agent: str, text: str) -> Position:
     if found is not None:
         return Position(
             agent=agent,
-            statement=_text(found.get("statement")),
-            evidence=_texts(found.get("evidence")),
-            tags=tuple(tag.casefold() for tag in _texts(found.get("tags"))),
+            statement=as_text(found.get("statement")),
+            evidence=as_texts(found.get("evidence")),
+            tags=tuple(tag.casefold() for tag in as_texts(found.get("tags"))),
         )
     lines = [line for line in map(str.strip, sound(text).splitlines()) if line]
     evidence = [line[2:].strip() for line in lines if line[:2] in _ITEMS]
@@ -62,12 +58,12 @@ def read_resolution(text: str) -> Resolution | None:
     if found is None:
         return None
     return Resolution(
-        analysis=_text(found.get("analysis")),
-        proposal=_text(found.get("proposal")),
-        decision=_text(found.get("decision")),
-        result=_text(found.get("result")),
-        winner=_text(found.get("winner")),
-        keeps_constraint=_text(found.get("keeps_constraint")).casefold() in _YES,
+        analysis=as_text(found.get("analysis")),
+        proposal=as_text(found.get("proposal")),
+        decision=as_text(found.get("decision")),
+        result=as_text(found.get("result")),
+        winner=as_text(found.get("winner")),
+        keeps_constraint=as_text(found.get("keeps_constraint")).casefold() in _YES,
     )
 
 
@@ -114,36 +110,8 @@ def _letters(text: str) -> str:
 
 
 def _last_object(text: str, keys: Collection[str]) -> dict[str, Any] | None:
-    decoder = json.JSONDecoder()
     found: dict[str, Any] | None = None
-    start, scanned = text.find("{"), 0
-    for _ in range(MOST_CANDIDATES):
-        if start < 0 or scanned > MOST_SCANNED:
-            break
-        try:
-            value, end = decoder.raw_decode(text, start)
-        except json.JSONDecodeError as error:
-            scanned += error.pos - start
-            end = start + 1
-        except (ValueError, RecursionError):  # a number with thousands of digits; braces in thousands of braces
-            end = start + 1
-        else:
-            scanned += end - start
-            if any(key in value for key in keys):
-                found = value
-        start = text.find("{", end)
+    for value in values_in(text, "{"):
+        if any(key in value for key in keys):
+            found = value
     return found
-
-
-def _text(value: Any) -> str:
-    """Return a text for what should have been one."""
-    if value is None:
-        return ""
-    if isinstance(value, list):
-        return "\n".join(filter(None, map(_text, value)))
-    return sound(value.strip()) if isinstance(value, str) else sound(json.dumps(value, ensure_ascii=False))
-
-
-def _texts(value: Any) -> tuple[str, ...]:
-    """Return the texts for what should have been a list of them."""
-    return tuple(filter(None, map(_text, value if isinstance(value, list) else [value])))

@@ -116,8 +116,9 @@ class Giving:
         job, staff, card = self._job, self._job.staff, self._card
         message = self._message(order, message_id)
         job.logbook.messages.append(message)
-        card.attempts += 1
-        card.instance = instance.name
+        if not card.step.is_review or order.kind == "review":
+            card.attempts += 1
+            card.instance = instance.name
         place = self._place.child(segment_of(f"{key}:{instance.name}"))
         began = job.logbook.past.began(self._place.key(f"{key}:to"), self._place.run.clock.now())
         if self._first_start is None:

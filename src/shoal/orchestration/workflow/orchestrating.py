@@ -221,6 +221,8 @@ class Orchestrating:
             self._scope.run.warnings.append(f"the summary is not the lead's: {said.error}")
 
     def _finish(self) -> None:
+        if self._job is not None:
+            self._scope.run.warnings.extend(self._job.board.overwritten())
         report = self.report()
         content = self._summary or plain_summary(report)
         self._logbook.enter(f"{self._scope.path}:final", "final_output", sender=LEAD, output=final_lines(report))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
+from itertools import chain
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -30,6 +31,7 @@ from shoal.orchestration.workflow.resolving import Resolver
 from shoal.orchestration.workflow.roles import Crew, check_roles
 from shoal.orchestration.workflow.rules import requirements_first, security_first
 from shoal.orchestration.workflow.staff import Staff
+from shoal.orchestration.workflow.workspace import Workspace, can_take_tools, with_tools
 
 __all__ = ["HasRuns", "Orchestrator"]
 
@@ -83,6 +85,10 @@ class Orchestrator(Pattern[WorkflowReport]):
             self.plan.check(self.teams, self.config.max_steps)
         if self.runner is not None and not callable(getattr(self.runner, "run", None)):
             raise TypeError(f"runner must have async run(files, ...), not be {type(self.runner).__name__}")
+        if self.runner is not None:
+            for agent in (self.lead, *chain.from_iterable(self.teams.values())):
+                if can_take_tools(agent):
+                    with_tools(agent, Workspace(self.runner))
         for rule in self.rules:
             if not callable(rule):
                 raise TypeError(f"a rule is a function of a Conflict, not {type(rule).__name__}")

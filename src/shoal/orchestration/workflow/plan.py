@@ -12,7 +12,7 @@ import msgspec
 from shoal.orchestration.answers import sound
 from shoal.orchestration.workflow.brief import LEAD, WorkStep
 from shoal.orchestration.workflow.planlines import in_one, owner_named, steps_of_lines
-from shoal.orchestration.workflow.planreplies import steps_of_json
+from shoal.orchestration.workflow.planreplies import MOST_SECONDS, steps_of_json
 
 __all__ = ["Plan", "read_plan"]
 
@@ -139,6 +139,10 @@ class Plan(msgspec.Struct, frozen=True, dict=True):
             return f"step {step.id}: title: missing"
         if step.owner not in owners:
             return f"step {step.id}: owner {step.owner!r:.80} is not one of {', '.join(owners)}"
+        if not step.task_type.strip():
+            return f"step {step.id}: task_type: missing"
+        if step.estimate_seconds is not None and not 0 < step.estimate_seconds < MOST_SECONDS:
+            return f"step {step.id}: estimate_seconds: {step.estimate_seconds!r:.80} is no number of seconds above 0"
         missing = [each for each in step.depends_on if each not in self._places]
         if missing:
             return f"step {step.id}: it depends on {', '.join(missing):.200}, and there is no such step"

@@ -11,7 +11,10 @@ from shoal.orchestration.workflow.expected import ExpectedOutput
 from shoal.orchestration.workflow.jsontext import as_text, as_texts, values_in
 from shoal.orchestration.workflow.planlines import in_one, task_type_of
 
-__all__ = ["steps_of_json"]
+__all__ = ["MOST_SECONDS", "steps_of_json"]
+
+MOST_SECONDS = 1e9
+"""Below this is every estimate: dates end in the year 9999."""
 
 
 def steps_of_json(text: str) -> tuple[WorkStep, ...] | None:
@@ -101,7 +104,7 @@ def _seconds(value: Any, step_id: str, faults: list[str]) -> float | None:
     if value is None:
         return None
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or not 0 < value < 1e9:
+    if not number or not math.isfinite(value) or not 0 < value < MOST_SECONDS:
         faults.append(f"step {step_id:.40}: estimate_seconds: {value!r:.80} is no number of seconds above 0")
         return None
     return float(value)

@@ -41,6 +41,10 @@ Then one JSON object (leave out what does not apply):
  "objections": [{"topic": "...", "statement": "what should be done instead", "evidence": ["..."]}],
  "recommendations": ["..."]}"""
 
+CLAIMS = """
+Nobody here runs your code. Tests or coverage are asked for: say in that object what you know of them, and nothing that you
+do not know: "tests": "14 passed, 0 failed", "coverage": 91.5"""
+
 WORKSPACE = """
 
 You have a workspace: write_file, read_file, list_files, run_tests. Files that you write there are handed in."""
@@ -127,6 +131,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
         findings: what is to be mended.
         decisions: that are in force.
         tools: whether there is a workspace.
+        claims: whether tests or coverage are asked for, and nobody measures them.
     """
 
     inputs: Sequence[Handed] = ()
@@ -134,6 +139,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     findings: Texts = ()
     decisions: Texts = ()
     tools: bool = False
+    claims: bool = False
 
 
 def work_prompt(brief: Brief, message: WorkMessage, given: Parts) -> Texts:
@@ -149,7 +155,7 @@ def work_prompt(brief: Brief, message: WorkMessage, given: Parts) -> Texts:
             parts += ["\n\n", *texts]
     if given.tools:
         parts.append(WORKSPACE)
-    return [*parts, f"\n\n{WORK_FORM}"]
+    return [*parts, f"\n\n{WORK_FORM}{CLAIMS if given.claims else ''}"]
 
 
 def _about(brief: Brief, message: WorkMessage) -> str:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import datetime
-from itertools import islice
+from itertools import takewhile
 from typing import NamedTuple
 
 from shoal.kernel.liverun import LiveRun
 from shoal.kernel.run import RunStep
 from shoal.kernel.scope import Scope
 
-__all__ = ["Past", "Span", "own_steps"]
+__all__ = ["Past", "own_steps"]
 
 _OWN = re.compile(r"s[^/]*/(?:c\d+/)?[^/]*")
 """The keys, below an orchestrator, of what it does at its steps and their conflicts; agents have longer ones."""
@@ -31,16 +31,11 @@ def own_steps(scope: Scope, kind: str) -> Iterator[RunStep]:
             yield step
 
 
-class Span(NamedTuple):
+class _Span(NamedTuple):
     """When something began and ended."""
 
     began: datetime
     ended: datetime
-
-    @property
-    def seconds(self) -> float:
-        """How long it took."""
-        return max(0.0, (self.ended - self.began).total_seconds())
 
 
 class Past:
@@ -48,23 +43,19 @@ class Past:
 
     def __init__(self, run: LiveRun) -> None:
         self._run = run
-        self._known = len(run.recorded)
-        self._spans: dict[str, Span] = {}
+        self._known = dict(run.recorded)
+        self._spans: dict[str, _Span] = {}
         for step in run.recorded.values():
             ended = step.finished_at or step.started_at
             path = step.key
             while path:
                 known = self._spans.get(path)
                 self._spans[path] = (
-                    Span(step.started_at, ended)
+                    _Span(step.started_at, ended)
                     if known is None
-                    else Span(min(known.began, step.started_at), max(known.ended, ended))
+                    else _Span(min(known.began, step.started_at), max(known.ended, ended))
                 )
                 path = path.rpartition("/")[0]
-
-    def span(self, path: str) -> Span | None:
-        """Return the time of all that was recorded at and below a place; None if nothing was."""
-        return self._spans.get(path)
 
     def began(self, path: str, now: datetime) -> datetime:
         """Return when what is done at a place began: *now*, if no earlier life has begun it."""
@@ -77,6 +68,6 @@ class Past:
         return now if known is None or self._went_on(path) else known.ended
 
     def _went_on(self, path: str) -> bool:
-        recorded = self._run.recorded
-        new = islice(reversed(recorded), len(recorded) - self._known)
+        recorded = self._run.recorded  # in the order of recording: what is new, or was done anew, stands at its end
+        new = takewhile(lambda key: recorded[key] is not self._known.get(key), reversed(recorded))
         return any(key == path or key.startswith(f"{path}/") for key in new)

@@ -17,7 +17,7 @@ from shoal.orchestration.together import together
 from shoal.orchestration.workflow.brief import LEAD
 from shoal.orchestration.workflow.config import OrchestratorConfig
 from shoal.orchestration.workflow.conflict import Conflict, ConflictRecord, Position, Rule, Ruling
-from shoal.orchestration.workflow.conflictprompts import again, position_prompt, resolution_prompt
+from shoal.orchestration.workflow.conflictprompts import position_prompt, resolution_prompt
 from shoal.orchestration.workflow.conflictreplies import (
     Resolution,
     read_position,
@@ -26,6 +26,7 @@ from shoal.orchestration.workflow.conflictreplies import (
     winner_of,
 )
 from shoal.orchestration.workflow.desk import Desk, Texts
+from shoal.orchestration.workflow.prompts import again
 from shoal.orchestration.workflow.rules import tagged
 
 __all__ = ["Resolver"]
@@ -185,7 +186,7 @@ class Resolver:
         winner = "" if ruling is None else ruling.winner
         losing = [position.statement for position in conflict.positions if position.agent != winner]
         sides = [position.agent for position in conflict.positions]
-        prompt = resolution_prompt(conflict, ruling, notes)
+        prompt: Texts = resolution_prompt(conflict, ruling, notes)
         parts = prompt
         for key in ("resolve", "resolve.2"):
             said = await self._desk.ask(
@@ -200,7 +201,7 @@ class Resolver:
             if not problem:
                 return made
             notes.append(f"{'Sent back' if key == 'resolve' else 'Not used'}: {problem}")
-            parts = again(prompt, LEAD, said.content, problem)
+            parts = again(prompt, LEAD, said.content, problem, "Answer again with the JSON object only.")
         return None
 
     def _record(

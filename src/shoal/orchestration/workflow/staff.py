@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from shoal.errors import RunChangedError
 from shoal.kernel.asking_people import digest_of
 from shoal.kernel.bounded import OutOfTime, end, in_time
 from shoal.kernel.run import RunStep
@@ -61,13 +60,14 @@ class Staff:
 
         It is on record: in a later life of the run the same one has it, with the same message.
 
-        Raises NoInstance: there is nobody but those in *without*.
+        Raises NoInstance: there is nobody but those in *without*. RunChangedError: who has it is not in the team any more.
         """
         order = StepOrder(segment=key, kind="assign", agent_name=role, digest=digest_of(role, sorted(without)))
         known = place.replayed(order)
         name = None if known is None else _of(known)["instance"]
         if name is not None and self.crew.named(role, name) is None:
-            raise RunChangedError(place.run.run_id, place.key(key))
+            await place.run.changed(place.key(key))
+            name = None
         taken = await self.crew.take(role, name, without)
 
         async def record(ticket: Ticket) -> Any:

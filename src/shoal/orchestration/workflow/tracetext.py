@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from shoal.orchestration.workflow.brief import LEAD
 from shoal.orchestration.workflow.delivery import Delivery
+from shoal.orchestration.workflow.ledger import same_title
 from shoal.orchestration.workflow.lines import bounded_line, line_count, one_line
 from shoal.orchestration.workflow.review import Issue, Review
 from shoal.orchestration.workflow.trace import TraceEntry, TraceKind
@@ -124,8 +125,8 @@ def review_lines(review: Review, title: str, open_issues: Sequence[Issue], appro
         approved: whether the orchestrator takes the work as approved.
     """
     found = [f"* {_issue(issue)}" for issue in review.issues]
-    named = {issue.id for issue in review.issues if issue.id} | {_same(issue.title) for issue in review.issues}
-    left = [issue for issue in open_issues if issue.id not in named and _same(issue.title) not in named]
+    named = {issue.id for issue in review.issues if issue.id} | {same_title(issue.title) for issue in review.issues}
+    left = [issue for issue in open_issues if issue.id not in named and same_title(issue.title) not in named]
     lines = [f"{_label(title)}: {review.score}/100"]
     if found:
         lines += ["Issues found:", *found]
@@ -142,10 +143,6 @@ def review_lines(review: Review, title: str, open_issues: Sequence[Issue], appro
 
 def _issue(issue: Issue) -> str:
     return f"{bounded_line(issue.title)} ({issue.severity})"
-
-
-def _same(title: str) -> str:
-    return " ".join(title.casefold().split())
 
 
 def _label(title: str) -> str:

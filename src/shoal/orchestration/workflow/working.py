@@ -27,7 +27,7 @@ from shoal.orchestration.workflow.paths import check_files
 from shoal.orchestration.workflow.prompts import Handed, Parts, measured_lines, title_of, work_prompt
 from shoal.orchestration.workflow.roles import Instance
 from shoal.orchestration.workflow.tracetext import input_text, said_lines
-from shoal.orchestration.workflow.workspace import Workspace
+from shoal.orchestration.workflow.workspace import Workspace, can_take_tools, with_tools
 
 __all__ = ["Task", "Working"]
 
@@ -116,11 +116,13 @@ class Working:
     def _order(self, task: Task, findings: Texts, *, again: bool) -> Order:
         job, step = self._job, task.step
         inputs = job.board.handed_to(step.id) if not task.is_fix else []
-        tools = self._has_workspace(task)
+        tools, said = self._has_workspace(task), job.runner is None and task.is_measured
         decisions = decisions_in_force(job.decisions_for(self._card.step.id))
 
         def prompt(message: WorkMessage) -> Texts:
-            parts = Parts(inputs=inputs, files=task.files, findings=findings, decisions=decisions, tools=tools)
+            parts = Parts(
+                inputs=inputs, files=task.files, findings=findings, decisions=decisions, tools=tools, claims=said
+            )
             return work_prompt(job.brief, message, parts)
 
         return Order(
@@ -144,20 +146,20 @@ class Working:
     def _has_workspace(self, task: Task) -> bool:
         if self._job.runner is None or not task.is_measured:
             return False
-        return any(_can_take_tools(each.agent) for each in self._job.staff.crew.of(task.step.owner))
+        return any(can_take_tools(each.agent) for each in self._job.staff.crew.of(task.step.owner))
 
     def _with_workspace(self, task: Task, instance: Instance, place: Scope) -> Any:
         """Return the instance's agent with the tools of a workspace of its own, if it can take them.
 
         In it are the files as they stand, and what an earlier life of the run has written at *place*, where it is asked.
         """
-        if not _can_take_tools(instance.agent):
+        if not can_take_tools(instance.agent):
             return instance.agent
         if instance.name not in self._helped:
             runner = self._job.runner
             assert runner is not None, "there is no workspace without one"
             space = self._workspaces[instance.name] = Workspace(runner)
-            self._helped[instance.name] = instance.agent.fork(tools=[*instance.agent.tools, *space.tools])
+            self._helped[instance.name] = with_tools(instance.agent, space)
         space = self._workspaces[instance.name]
         space.begin(self._files_before(task), self._handed)
         space.restore(place, instance.name)
@@ -274,10 +276,6 @@ def _fault(check: Callable[[], None], where: str = "") -> tuple[str, ...]:
 def _refused(reasons: Sequence[str]) -> Texts:
     """Say why work is sent back. Reasons quote what was handed in: file names, names of tests."""
     return ["\n\nYour work was not accepted:\n", Quote("checks", "\n".join(f"- {reason}" for reason in reasons))]
-
-
-def _can_take_tools(agent: Any) -> bool:
-    return callable(getattr(agent, "fork", None)) and isinstance(getattr(agent, "tools", None), Sequence)
 
 
 def _as_input(handed: Handed) -> dict[str, Any]:

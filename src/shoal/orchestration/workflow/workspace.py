@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -14,7 +14,7 @@ from shoal.kernel.scope import Scope, StepOrder, Ticket, current_scope
 from shoal.orchestration.workflow.delivery import CodeRun, CodeRunner
 from shoal.orchestration.workflow.paths import check_files, check_path
 
-__all__ = ["Workspace"]
+__all__ = ["Workspace", "can_take_tools", "with_tools"]
 
 _FILE = "file"
 _CODE = "code"
@@ -129,6 +129,20 @@ class Workspace:
         segment = kind if number == 1 else f"{kind}.{number}"
         order = StepOrder(segment=segment, kind=kind, agent_name=self._name, digest=digest)
         return (await scope.step(order, do)).output
+
+
+def can_take_tools(agent: Any) -> bool:
+    """Tell whether *agent* can be had with other tools."""
+    return callable(getattr(agent, "fork", None)) and isinstance(getattr(agent, "tools", None), Sequence)
+
+
+def with_tools(agent: Any, space: Workspace) -> Any:
+    """Return *agent* with the tools of *space* beside its own. Raises ValueError: two have one name."""
+    try:
+        return agent.fork(tools=[*agent.tools, *space.tools])
+    except ValueError as error:
+        names = ", ".join(tool.__name__ for tool in space.tools)
+        raise ValueError(f"agent {agent.name!r:.80} gets the tools {names} where code is run: {error}") from error
 
 
 def _listed(files: Mapping[str, str]) -> str:

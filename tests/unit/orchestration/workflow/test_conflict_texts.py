@@ -36,6 +36,13 @@ def test_positions_in_plain_text_and_in_odd_json() -> None:
 # -- texts
 
 
+def test_a_line_end_within_a_text_of_json_is_read_as_one() -> None:
+    made = read_resolution('{"decision": "Hash slowly\nand log in fast", "winner": "Reviewer"}')
+    assert made is not None and made.decision == "Hash slowly\nand log in fast"
+    position = read_position("Developer", '{"statement": "Fast\nlogins", "evidence": ["300 ms"]}')
+    assert position.evidence == ("300 ms",)
+
+
 def test_a_record_gives_its_text() -> None:
     assert Court().resolved().to_text() == SEED
 

@@ -82,6 +82,12 @@ def blocks(text: str) -> list[str]:
     return [block.rstrip() for block in text.split("\n\n")]
 
 
+def test_a_fix_for_a_review_is_no_attempt_of_it() -> None:
+    report = virtual(lambda clock: auth_team().run(BRIEF))
+    (review,) = [record for record in report.steps if record.step.title == "Security review"]
+    assert (review.attempts, review.review_scores, review.instance) == (2, (85, 98), "Reviewer")
+
+
 @pytest.mark.spec("W1")
 def test_the_task_of_the_document() -> None:
     calls = Calls()

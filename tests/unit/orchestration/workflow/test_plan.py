@@ -147,6 +147,22 @@ def test_an_array_that_is_no_plan_is_refused_with_the_reason(items: list[Any], r
     assert reason in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"task_type": " "}, "step 1: task_type: missing"),
+        ({"estimate_seconds": 1e18}, "step 1: estimate_seconds: 1e+18 is no number"),
+        ({"estimate_seconds": float("nan")}, "step 1: estimate_seconds: nan is no number"),
+        ({"estimate_seconds": -5.0}, "step 1: estimate_seconds: -5.0 is no number"),
+    ],
+)
+def test_a_step_that_could_not_be_given_or_timed_is_refused_before_the_run(fields: dict[str, Any], reason: str) -> None:
+    plan = Plan((WorkStep(id="1", title="Do it", owner="Developer", **fields),))
+    with pytest.raises(ValueError, match="step 1") as refused:
+        plan.check(ROLES, 50)
+    assert str(refused.value).startswith(reason)
+
+
 def test_an_unknown_owner_a_cycle_and_the_limit_are_named() -> None:
     with pytest.raises(ValueError) as refused:
         Plan((_step("1"), _step("2"), _step("3", owner="Tester"))).check(ROLES, 50)

@@ -16,6 +16,7 @@ from shoal.llm.model import ToolCall
 from shoal.orchestration.calling import call
 from shoal.orchestration.workflow.delivery import CodeRun
 from shoal.orchestration.workflow.delivery import TestResult as Tests
+from shoal.orchestration.workflow.orchestrator import Orchestrator
 from shoal.orchestration.workflow.workspace import Workspace
 from tests.support.replay import Lives, check_every_death
 from tests.support.speakers import Calls
@@ -80,6 +81,20 @@ def test_a_file_that_is_too_large_is_refused() -> None:
             await Workspace(Judge()).write_file("a.py", "x" * ((1 << 20) + 1))
 
     asyncio.run(main())
+
+
+def test_a_tool_that_is_called_as_one_of_these_is_named_before_anything_is_done() -> None:
+    async def read_file(path: str) -> str:
+        """Read a file of another place."""
+        return path
+
+    own = Agent(name="Developer", model="echo", tools=[read_file])
+    lead = Agent(name="Lead", model="echo")
+    with pytest.raises(
+        ValueError, match=r"agent 'Developer' gets the tools write_file, read_file.*two tools are named"
+    ):
+        Orchestrator(lead, {"Developer": [own]}, runner=Judge())
+    assert Orchestrator(lead, {"Developer": [own]}).runner is None
 
 
 FACTS = [
