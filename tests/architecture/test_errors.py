@@ -187,7 +187,8 @@ TEXTS = {
     "OutputInvalidError": "the output is not valid: it is no JSON",
     "UnpricedModelError": (
         "the price of 'openai:mine' is not known, so max_cost cannot be held: "
-        "give Agent(price=(in, out)) or Budget(unpriced='allow')"
+        "give Agent(price=(in, out)) or Budget(unpriced='allow'); "
+        "in a team file price = [in, out], or unpriced = 'allow'"
     ),
     "PoolFullError": "Pool 'cpu' at capacity",
     "RequestError": "NO_WORKERS: No workers available",

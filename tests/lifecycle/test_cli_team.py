@@ -151,6 +151,7 @@ def test_a_pattern_in_a_file_of_python_runs_as_one(tmp_path: Path) -> None:
     refused(run(tmp_path, "p.py:line", "one", "--retries", "2"), 2, "--retries", "not of a pattern")
     refused(run(tmp_path, "p.py:line", "one", "two"), 2, "takes one task, not 2")
     refused(run(tmp_path, "p.py:line", " "), 2, "the task is empty")
+    refused(run(tmp_path, "p.py:line", "one", "--run-id", ""), 2, "--run-id is empty")
     for word in (".", "team.yaml"):
         refused(run(tmp_path, word, "one"), 2, f"{word!r} is no team file", "Write FILE.toml", "FILE.py:NAME")
     refused(run(tmp_path, "p.py:line", "one", "--model", "echo"), 2, "--model")

@@ -20,7 +20,7 @@ from shoal.cli.options import url_of
 from shoal.cli.reports import Report, check_writable, file_name, files_folder, write_files
 from shoal.cli.show import clip
 from shoal.cli.views import Follower, events_file, view_of
-from shoal.errors import LeaseLostError, RunActiveError, RunConflictError, StoreError
+from shoal.errors import ConfigError, LeaseLostError, RunActiveError, RunConflictError, StoreError
 from shoal.kernel.budget import Budget
 from shoal.kernel.clock import RealClock
 from shoal.kernel.run import Approval, RunOptions, RunRecord
@@ -98,7 +98,9 @@ def _job(
     opened: Callable[[AgentRuntime], Awaitable[Any]], told: Callable[[], tuple[Any, str]], given: Given, *, url: str,
     budget: Budget | None = None, report: str | None = None,
 ) -> TeamJob:  # fmt: skip
-    run_id = given.run_id or RealClock().new_id()
+    run_id = RealClock().new_id() if given.run_id is None else given.run_id
+    if not run_id.strip():
+        raise ConfigError("--run-id is empty", note="Leave it out for a new id.")
     path = given.report or Path(report or f"report-{file_name(run_id)}.md")
     check_writable(path, (".md", ".json"))
     if (folder := files_folder(path, run_id)).exists():

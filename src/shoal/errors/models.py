@@ -88,7 +88,8 @@ class UnpricedModelError(ModelError):
     def __init__(self, model: str) -> None:
         super().__init__(
             f"the price of {model!r:.200} is not known, so max_cost cannot be held: "
-            "give Agent(price=(in, out)) or Budget(unpriced='allow')",
+            "give Agent(price=(in, out)) or Budget(unpriced='allow'); "
+            "in a team file price = [in, out], or unpriced = 'allow'",
             model=model,
         )
 
