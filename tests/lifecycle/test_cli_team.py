@@ -93,9 +93,7 @@ OPTIONS = {
 @pytest.mark.spec("W20")
 @pytest.mark.parametrize("kind", ["echo", "scripted"])
 @pytest.mark.parametrize("pattern", ANSWERS)
-def test_each_pattern_of_a_team_file_runs_and_its_report_is_its_result(
-    tmp_path: Path, pattern: str, kind: str
-) -> None:
+def test_each_pattern_of_a_team_file_runs_and_its_report_is_its_result(tmp_path: Path, pattern: str, kind: str) -> None:
     options = PLAN if (pattern, kind) == ("orchestrator", "echo") else OPTIONS.get(pattern, "")
     write_team(tmp_path, pattern, ANSWERS[pattern], options=options)
     models = ["--model", "echo"] if kind == "echo" else []
@@ -142,7 +140,9 @@ def test_a_pattern_in_a_file_of_python_runs_as_one(tmp_path: Path) -> None:
         "from shoal import Agent\nfrom shoal.orchestration import Pipeline\n"
         "line = Pipeline([Agent(name='A', model='echo')])\nagent = Agent(name='Solo', model='echo')\n"
     )
-    done = run(tmp_path, "p.py:line", "hello", "--context", "project=auth", "--context", "language=python", "--run-id", "r")
+    done = run(
+        tmp_path, "p.py:line", "hello", "--context", "project=auth", "--context", "language=python", "--run-id", "r"
+    )
     assert done.returncode == 0, done.stderr
     assert "project: auth\nlanguage: python\n\nhello" in done.stdout and (tmp_path / "report-r.md").exists()
     tasks = run(tmp_path, "p.py:agent", "one", "two")  # an agent works on tasks, as ever
@@ -333,7 +333,11 @@ def test_an_id_is_no_way_out_of_the_folder(tmp_path: Path, run_id: str) -> None:
     inside.mkdir()
     done = run(inside, "../team.toml", "dig", "--run-id", run_id)
     assert done.returncode == (2 if "/" in run_id else 0), done.stderr
-    assert {path.name for path in tmp_path.iterdir()} - {"inside", "__pycache__"} == {"team.toml", "tools.py", "script.json"}
+    assert {path.name for path in tmp_path.iterdir()} - {"inside", "__pycache__"} == {
+        "team.toml",
+        "tools.py",
+        "script.json",
+    }
     reports = [path.name for path in inside.iterdir() if path.name.startswith("report-")]
     assert len(reports) == (0 if "/" in run_id else 1)
 

@@ -64,7 +64,9 @@ def test_a_timeout_ends_the_attempt_wherever_it_runs_and_the_next_task_completes
                 (event,) = runtime.query_events("task_timeout", task_id=task.task_id)
                 (start,) = runtime.query_events("task_started", task_id=task.task_id)
                 for moment in (event.timestamp, task.completed_at):
-                    assert timedelta(seconds=0.5) <= moment - start.timestamp <= timedelta(seconds=2.5)  # a busy machine
+                    assert (
+                        timedelta(seconds=0.5) <= moment - start.timestamp <= timedelta(seconds=2.5)
+                    )  # a busy machine
             for task in await runtime.wait_for_tasks(after, timeout_seconds=20):
                 assert (task.status, task.output_data) == (TaskStatus.COMPLETED, "next")
             check_story(runtime.list_tasks(), all_events(runtime))

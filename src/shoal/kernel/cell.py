@@ -1,8 +1,8 @@
 """One running agent: its lanes, and the invocations that are under way in it. Its mail is in ``inbox``.
 
-An idle cell holds no asyncio task. Tasks run in up to ``max_concurrent_tasks`` lanes; beside them one message handler
-at a time (``max_concurrent_messages``), so that a long task does not make an agent deaf. A message of a call chain in which this agent itself waits
-is admitted at once (call-chain reentrancy, as in Orleans), so A -> B -> A is answered.
+An idle cell holds no asyncio task. Tasks run in up to ``max_concurrent_tasks`` lanes; beside them one message handler at a
+time (or ``max_concurrent_messages``), so that a long task does not make an agent deaf. A message of a call chain in which
+this agent itself waits is admitted at once (call-chain reentrancy, as in Orleans), so A -> B -> A is answered.
 """
 
 from __future__ import annotations

@@ -62,7 +62,9 @@ class Env:
         self.loop: asyncio.AbstractEventLoop | None = None
         self.run_tool: Callable[..., Awaitable[Any]] | None = None  # calls a program in a child of its own
         self.export_run: Callable[[Sequence[RunStep], Path], int] | None = None  # as a cassette
-        self.verbs: dict[str, Callable[..., Awaitable[Any]]] = {}  # of agents, from wings: ``wing.verb`` (cell, entry, ...)
+        self.verbs: dict[
+            str, Callable[..., Awaitable[Any]]
+        ] = {}  # of agents, from wings: ``wing.verb`` (cell, entry, ...)
         self.status = "stopped"
         self.lost = False
         self.lease_until: datetime | None = None  # as far as this node knows: a frozen one learns late that it is lost

@@ -89,7 +89,7 @@ class RemoteAgent:
         return msgspec.convert(step.output, ChatAnswer)
 
     async def health(self) -> str:
-        """Return ``healthy``, ``starting``, or how it stands otherwise, as the directory knows it; the agent is not asked."""
+        """Return ``healthy``, or how it stands otherwise, as the directory knows it; the agent is not asked."""
         status = self._node.agents.get(self.name).status
         return "healthy" if status in (AgentStatus.RUNNING, AgentStatus.PAUSED) else str(status)
 

@@ -119,7 +119,9 @@ class Agent(Generic[T]):
     _conversations: Conversations = field(init=False, repr=False)
     _streams: Streams = field(init=False, repr=False)
     _ordinals: itertools.count[int] = field(init=False, repr=False)
-    _origin: Agent[Any] = field(init=False, repr=False)  # of forks that keep the name: their replies are counted together
+    _origin: Agent[Any] = field(
+        init=False, repr=False
+    )  # of forks that keep the name: their replies are counted together
 
     def __post_init__(self) -> None:
         check_agent(self)
@@ -211,7 +213,9 @@ class Agent(Generic[T]):
         talk = conversation or self._conversation(scope, thread, outside)
         gate = present_gate()
         calling = self.calling if gate is None else self.calling._replace(gate=gate)
-        ordinals = self._ordinals if outside else scope.run.notes.setdefault((self._origin, "ordinals"), itertools.count())
+        ordinals = (
+            self._ordinals if outside else scope.run.notes.setdefault((self._origin, "ordinals"), itertools.count())
+        )
         turn = Turn(self, calling, scope, Question(message, thread[0], talk, outside), ordinals.__next__, telling)
         return await turn.run()
 

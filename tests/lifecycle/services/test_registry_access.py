@@ -88,6 +88,8 @@ def test_it_is_bound_to_other_than_loopback_with_tokens_only(store_url: str, run
                     with pytest.raises(ConfigError, match="loopback only"):
                         await runtime.services.serve_http(host, 0, tokens)
             serving = await runtime.services.serve_http("0.0.0.0", 0, TOKENS)
+            six = await runtime.services.serve_http("::1", 0)
+            assert six.url == f"http://[::1]:{six.port}" and await status_of(six.url) == 200
             url = f"http://127.0.0.1:{serving.port}/health"
             async with httpx2.AsyncClient(trust_env=False) as http:
                 assert (await http.get(url)).status_code == 401

@@ -110,7 +110,16 @@ def test_questions_handoffs_plans_and_the_trace_are_lines() -> None:
     tell("handoff", "", "A", to="B", message="go on", reason="")
     tell("plan", "", "P", plan=[{"worker_name": "W", "task": "dig"}])
     tell("budget_warning", "", share=0.83, mark=0.8)
-    tell("work_assigned", "s1", "D", sender="Orchestrator", receiver="Developer", instance="D", task="Implement", key="k1")
+    tell(
+        "work_assigned",
+        "s1",
+        "D",
+        sender="Orchestrator",
+        receiver="Developer",
+        instance="D",
+        task="Implement",
+        key="k1",
+    )
     tell("health_check", "s1", "D", sender="Orchestrator", receiver="", output=["healthy"], key="k2")
     tell("something_new", "", "", key="k3")
     tell("something_else", "", "", other=1)

@@ -57,7 +57,10 @@ def test_a_context_that_is_a_text_is_a_note(tmp_path: Path) -> None:
         ('[brief]\nrequirements = "x"\n', "line 4: [brief] Brief(requirements='x'): it must be a list of texts"),
         ("[brief]\ncontext = 3\n", "line 4: [brief] Brief(context=3): it must be an object"),
         ('[brief]\nexpected_output = "all"\n', "line 4: [brief] expected_output must be a table such as { tests ="),
-        ('[brief.expected_output]\ntests = "green"\n', "line 4: [brief.expected_output] tests='green': it must be 'all"),
+        (
+            '[brief.expected_output]\ntests = "green"\n',
+            "line 4: [brief.expected_output] tests='green': it must be 'all",
+        ),
         ('[brief.expected_output]\ncoverage = "lots"\n', "coverage='lots': it must be a number from 0 to 100 such as"),
         ('[brief.expected_output]\nfiles = ["../x"]\n', "line 4: [brief.expected_output] files: "),
         ("[brief.expected_output]\ntest = 1\n", "there is no key 'test'; did you mean 'tests'?"),

@@ -84,20 +84,20 @@ def _as_request_error(error: Exception) -> RequestError | None:
         case RequestError():
             return error
         case InfoError():
-            faults = [dict(zip(("path", "message"), _parted(fault), strict=True)) for fault in error.faults]
-            return ValidationFailed(str(error), faults)
+            return ValidationFailed(str(error), [_violation(fault) for fault in error.faults])
         case AgentNameTakenError():
             return RequestError(codes.AGENT_EXISTS, f"an agent of the exclusive name {error.name!r} is there")
         case VersionConflictError():
             return RequestError(codes.REGISTRY_UNAVAILABLE, "too many change this record at once")
         case RegistryUnavailableError() | StoreError() | RuntimeStateError() | LeaseLostError():
-            return RequestError(codes.REGISTRY_UNAVAILABLE, f"the registry cannot be asked now: {error}")
+            log.warning("the registry cannot be asked: %s", error)  # a store's own words may say where it is
+            return RequestError(codes.REGISTRY_UNAVAILABLE, "the registry cannot be asked now")
     return None
 
 
-def _parted(fault: str) -> tuple[str, str]:
+def _violation(fault: str) -> dict[str, str]:
     path, colon, message = fault.partition(": ")
-    return (path.strip("'"), message) if colon else ("", fault)
+    return {"path": path.strip("'"), "message": message} if colon else {"path": "", "message": fault}
 
 
 async def no_route(request: Request, error: Exception) -> Response:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
@@ -79,7 +79,7 @@ async def serve(services: Services, host: str, port: int, tokens: Tokens, ttl: f
             f"host: without tokens the registry is served on loopback only, and {host!r:.80} is {address[0]}",
             note="Give tokens, such as {'...': 'read', '...': 'admin'}, or serve on 127.0.0.1.",
         )
-    listener = socket.create_server(address[:2], family=family, backlog=BACKLOG)
+    listener = _listener(family, address)
     config = uvicorn.Config(
         application(lambda: services, tokens, ttl),
         http="h11",
@@ -95,3 +95,18 @@ async def serve(services: Services, host: str, port: int, tokens: Tokens, ttl: f
     serving = HttpServing(_Server(config), str(address[0]), listener.getsockname()[1])
     serving.begin(services, listener)
     return serving
+
+
+def _listener(family: int, address: tuple[Any, ...]) -> socket.socket:
+    """Return a socket that listens. It says that it is TCP: asyncio turns Nagle's delay off for no other."""
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
