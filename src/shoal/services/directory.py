@@ -121,7 +121,7 @@ class Directory:
         self._names: dict[str, dict[str, Known]] = {}  # by the service's name, then by agent id
         self._instances: dict[str, Known] = {}  # by the agent's name
         self._looked_at: float | None = None
-        self.outside = Outside(node.env, node.at_end)
+        self.outside = Outside(node)
         self._found: dict[Any, tuple[float, list[AgentRecord]]] = {}  # what was just asked for
 
     # -- keeping up to date

@@ -9,7 +9,7 @@ ends none.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -24,13 +24,14 @@ from shoal.errors import (
     StoreError,
     VersionConflictError,
 )
+from shoal.kernel.event import EventType
 from shoal.services import codes
 from shoal.services.info import AgentInfo, AgentRecord
-from shoal.services.outsiders import Change, Outsider, Seen, checked_address
+from shoal.services.outsiders import Change, Outsider, Seen, checked_address, news
 from shoal.services.tokens import digest, fits, new_token
 
 if TYPE_CHECKING:
-    from shoal.kernel.env import Env
+    from shoal.kernel.node import Node
     from shoal.kernel.ports import SharedValue
 
 __all__ = ["Outside", "merged"]
@@ -50,15 +51,16 @@ TRIES = 5
 class Outside:
     """The agents registered from outside. Look-ups are answered from a copy at most LOOK_SECONDS old."""
 
-    def __init__(self, env: Env, at_end: Callable[[Callable[[], object]], None]) -> None:
-        self._env = env
+    def __init__(self, node: Node) -> None:
+        self._env = env = node.env
+        self._note = node.post.note
         self.clock = env.clock
         self._seen: dict[str, Seen] = {}
         self._instances: dict[str, str] = {}
         self._mark = 0
         self._looked_at: float | None = None
         self._sweeping = False
-        at_end(env.bus.hear(BELL, self._heard))
+        node.at_end(env.bus.hear(BELL, self._heard))
 
     def _heard(self, note: str) -> None:
         self._looked_at = None
@@ -189,6 +191,7 @@ class Outside:
         record = await self._write(outsider, 0)
         if info.exclusive:
             await self._claim(record)
+        self._note(news(EventType.SERVICE_JOINED, record))
         return record, token
 
     def check_free(self, info: AgentInfo) -> None:
@@ -219,22 +222,23 @@ class Outside:
     async def renew(self, uuid: str, token: str | None, change: Change, *, admin: bool = False) -> AgentRecord:
         """Prolong a lease and note what has changed. Raises RequestError: NOT_FOUND (its lease is over), UNAUTHORIZED."""
         told = change.told()
-        for attempt in range(TRIES):
+        for _ in range(TRIES):
             seen = self._owned(uuid, token, admin)
             outsider = msgspec.structs.replace(seen.outsider, renewed_at=self.clock.now(), **told)
-            try:
-                return await self._write(outsider, seen.version)
-            except VersionConflictError:
-                if attempt == TRIES - 1:
-                    raise
-                self._looked_at = None
-        raise AssertionError
+            with suppress(VersionConflictError):
+                record = await self._write(outsider, seen.version)
+                if (record.state, record.health) != (seen.record.state, seen.record.health):
+                    self._note(news(EventType.SERVICE_CHANGED, record))
+                return record
+            self._looked_at = None
+        raise RequestError(codes.REGISTRY_UNAVAILABLE, "too many change this record at once")
 
     async def withdraw(self, uuid: str, token: str | None, *, admin: bool = False) -> None:
         """Take an agent out. Raises RequestError as ``renew``."""
         seen = self._owned(uuid, token, admin)
         while not await self._remove(seen):
             seen = self._owned(uuid, token, admin)
+        self._note(news(EventType.SERVICE_LEFT, seen.record))
 
     def _owned(self, uuid: str, token: str | None, admin: bool) -> Seen:
         seen = self._get(uuid)
@@ -285,7 +289,8 @@ class Outside:
         self._refresh()
         over: Sequence[Seen] = [seen for seen in self._seen.values() if not seen.alive(now)]
         for seen in over:
-            await self._remove(seen)
+            if await self._remove(seen):
+                self._note(news(EventType.SERVICE_LEFT, seen.record))
 
 
 def _taken(record: AgentRecord) -> AgentNameTakenError:

@@ -9,9 +9,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from shoal.errors import InfoError
+from shoal.kernel.event import EventType, Fact
 from shoal.services.info import AgentInfo, AgentRecord
 
-__all__ = ["Change", "Outsider", "Seen", "checked_address"]
+__all__ = ["Change", "Outsider", "Seen", "checked_address", "news"]
 
 ADDRESS_CHARS = 200
 _ADDRESS = re.compile(f"[!-9;-~]{{1,{ADDRESS_CHARS}}}")
@@ -90,6 +91,14 @@ class Seen:
         """Tell whether it can be found."""
         record = self.record
         return record.type.answers and record.state == "running" and bool(record.health or not healthy)
+
+
+def news(kind: EventType, record: AgentRecord) -> Fact:
+    """Return the event that tells of a change of an agent that no node has."""
+    details: dict[str, object] = {"name": record.name, "instance": record.instance}
+    if kind is not EventType.SERVICE_LEFT:
+        details["state"] = record.state
+    return Fact(event_type=kind, agent_id=record.uuid, details=details)
 
 
 def checked_address(value: Any) -> str | None:

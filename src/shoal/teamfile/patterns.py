@@ -105,7 +105,7 @@ def _orchestrator(name: str, options: dict[str, Any], cast: Cast) -> Any:
 
 _CONFIG = (
     *("decomposition_timeout", "task_timeout", "conflict_timeout", "report_timeout", "health_timeout", "max_rework"),
-    *("pass_score", "blocking", "max_steps", "max_parallel", "on_failure", "strict", "approve"),
+    *("pass_score", "blocking", "max_steps", "max_parallel", "on_failure", "approve"),
 )
 _SUPERVISOR = tuple(each.name for each in fields(SupervisorConfig))
 

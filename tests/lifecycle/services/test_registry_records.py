@@ -93,8 +93,8 @@ def test_a_record_is_written_over_what_was_read_only(store_url: str, run: Any) -
 
     async def main() -> None:
         async with running(store_url) as runtime:
-            env, ends = runtime.services.node.env, runtime.services.node.at_end
-            one, other = Outside(env, ends), Outside(env, ends)
+            node = runtime.services.node
+            one, other = Outside(node), Outside(node)
             record, token = await one.register(the("shell", "echo"), None, 30)
             assert other.get(record.uuid) is not None
             seen = other._seen[record.uuid]
@@ -116,15 +116,15 @@ def test_a_record_is_written_over_what_was_read_only(store_url: str, run: Any) -
 def test_of_two_registries_one_gives_an_exclusive_name(store_url: str, run: Any) -> None:
     async def main() -> None:
         async with running(store_url) as runtime:
-            env, ends = runtime.services.node.env, runtime.services.node.at_end
+            node = runtime.services.node
             for round_ in range(20):
-                places = [Outside(env, ends) for _ in range(3)]
+                places = [Outside(node) for _ in range(3)]
                 name = f"boss{round_}"
                 asked = [place.register(the(name, "lead", exclusive=True), None, 30) for place in places]
                 given = await asyncio.gather(*asked, return_exceptions=True)
                 assert sum(isinstance(each, tuple) for each in given) <= 1
                 assert all(isinstance(each, (tuple, AgentNameTakenError)) for each in given)
-                left = [each for each in Outside(env, ends).records() if each.name == name]
+                left = [each for each in Outside(node).records() if each.name == name]
                 assert len(left) == sum(isinstance(each, tuple) for each in given)
 
     run(main)
@@ -161,7 +161,7 @@ def test_a_clock_that_jumps_by_an_hour_ends_no_lease(run: Any) -> None:
                 assert outside.get(record.uuid) is not None
                 await outside.sweep()
                 await outside.renew(record.uuid, token, Change())
-                assert Outside(runtime.services.node.env, runtime.services.node.at_end).get(record.uuid) is not None
+                assert Outside(runtime.services.node).get(record.uuid) is not None
             finally:
                 clock.now = clock_now  # type: ignore[method-assign]
 
@@ -275,5 +275,28 @@ def test_there_is_a_limit_of_records(store_url: str, run: Any, monkeypatch: pyte
         async with registry(store_url) as (_, http):
             statuses = [(await http.post("/register", json=info("shell", "echo"))).status_code for _ in range(3)]
             assert statuses == [201, 201, 503]
+
+    run(main)
+
+
+def test_changes_are_events(store_url: str, run: Any) -> None:
+    async def main() -> None:
+        async with running(store_url) as runtime, served(runtime, ttl=TTL) as (_, http):
+            for name in ("withdrawn", "lost"):
+                made = (await http.post("/agents", json=info(name, "echo"))).json()
+                if name == "withdrawn":
+                    at, owner = f"/agents/{made['uuid']}", as_(owner=made["owner_token"])
+                    for told in ({}, {"state": "paused"}, {}):
+                        await http.put(f"{at}/lease", json=told, headers=owner)
+                    await http.delete(at, headers=owner)
+
+            def events(kind: str) -> list[Any]:
+                found = runtime.query_events(kind)
+                return sorted((event.details["name"], event.details.get("state")) for event in found)
+
+            await until(lambda: len(events("service_left")) == 2)
+            assert events("service_joined") == [("lost", "running"), ("withdrawn", "running")]
+            assert events("service_changed") == [("withdrawn", "paused")]
+            assert events("service_left") == [("lost", None), ("withdrawn", None)]
 
     run(main)

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from shoal.orchestration.checks import check_count, check_flag, check_seconds
+from shoal.orchestration.checks import check_count, check_seconds
 from shoal.orchestration.workflow.review import Severity
 
 __all__ = ["OrchestratorConfig"]
@@ -32,7 +32,6 @@ class OrchestratorConfig(msgspec.Struct, frozen=True, kw_only=True):
         max_parallel: steps under way at once.
         on_failure: after a failed step ``stop`` (running steps finish, none start) or ``continue`` (with what does not
             depend on it).
-        strict: whether unknown keys in messages are refused.
         approve: what a person decides: ``plan``, ``final``.
 
     Raises:
@@ -50,7 +49,6 @@ class OrchestratorConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_steps: int = 50
     max_parallel: int = 4
     on_failure: Literal["stop", "continue"] = "stop"
-    strict: bool = True
     approve: tuple[Literal["plan", "final"], ...] = ()
 
     def __post_init__(self) -> None:
@@ -66,7 +64,6 @@ class OrchestratorConfig(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"pass_score={self.pass_score}: it must be a whole number from 0 to 100")
         if self.on_failure not in ("stop", "continue"):
             raise ValueError(f"on_failure={self.on_failure!r:.80}: it must be 'stop' or 'continue'")
-        check_flag(self.strict, "strict")
         _check_words(self.blocking, "blocking", _SEVERITIES)
         _check_words(self.approve, "approve", _QUESTIONS)
 
