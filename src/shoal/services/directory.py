@@ -14,7 +14,8 @@ from shoal.errors import AgentNotFoundError, NotFound, RegistryUnavailableError,
 from shoal.kernel.agent import AgentInstance, AgentStatus
 from shoal.services import codes
 from shoal.services.info import AgentRecord, AgentType
-from shoal.services.outside import Outside, merged
+from shoal.services.outside import Outside
+from shoal.services.outsiders import merged
 from shoal.services.targets import Capability
 
 if TYPE_CHECKING:

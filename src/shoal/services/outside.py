@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from shoal.kernel.node import Node
     from shoal.kernel.ports import SharedValue
 
-__all__ = ["Outside", "merged"]
+__all__ = ["Outside"]
 
 log = logging.getLogger("shoal.services")
 
@@ -296,10 +296,3 @@ class Outside:
 def _taken(record: AgentRecord) -> AgentNameTakenError:
     since = record.registered_at.isoformat(timespec="seconds")
     return AgentNameTakenError(record.name, node_id="(none of this runtime)", since=since, agent_id=record.uuid)
-
-
-def merged(here: Sequence[AgentRecord], outside: Sequence[AgentRecord]) -> list[AgentRecord]:
-    """Return a list of the records of agents of nodes and from outside, by registration."""
-    if not outside:
-        return list(here)
-    return sorted([*here, *outside], key=lambda record: (record.registered_at, record.uuid))

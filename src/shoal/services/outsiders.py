@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
@@ -12,7 +13,7 @@ from shoal.errors import InfoError
 from shoal.kernel.event import EventType, Fact
 from shoal.services.info import AgentInfo, AgentRecord
 
-__all__ = ["Change", "Outsider", "Seen", "checked_address", "news"]
+__all__ = ["Change", "Outsider", "Seen", "checked_address", "merged", "news"]
 
 ADDRESS_CHARS = 200
 _ADDRESS = re.compile(f"[!-9;-~]{{1,{ADDRESS_CHARS}}}")
@@ -113,3 +114,10 @@ def checked_address(value: Any) -> str | None:
     raise InfoError(
         f"address: must be ASCII text of 1 to {ADDRESS_CHARS} characters without blanks and colons, not {value!r:.80}"
     )
+
+
+def merged(here: Sequence[AgentRecord], outside: Sequence[AgentRecord]) -> list[AgentRecord]:
+    """Return a list of the records of agents of nodes and from outside, by registration."""
+    if not outside:
+        return list(here)
+    return sorted([*here, *outside], key=lambda record: (record.registered_at, record.uuid))

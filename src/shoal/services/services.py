@@ -22,7 +22,7 @@ from shoal.services.directory import SERVICE, Directory
 from shoal.services.info import AgentRecord
 from shoal.services.introducing import Isolation, described_by, plain_info, taken_by
 from shoal.services.news import News
-from shoal.services.outside import merged
+from shoal.services.outsiders import merged
 from shoal.services.registry import serve_registry
 from shoal.services.retrying import Outcome
 from shoal.services.targets import plain_target, read_target, read_words

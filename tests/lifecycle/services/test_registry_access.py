@@ -224,7 +224,7 @@ def test_markup_is_stored_as_it_is(store_url: str, run: Any) -> None:
 def test_two_hundred_registrations_in_a_second(store_url: str, run: Any) -> None:
     async def main() -> None:
         async with registry(store_url) as (_, http):
-            asked = [http.post("/register", content=b"{}") for _ in range(300)]
+            asked = [http.post("/register", content=b"{}") for _ in range(600)]
             statuses = [answer.status_code for answer in await asyncio.gather(*asked)]
             assert set(statuses) == {400, 429}
             answer = await http.get("/health")

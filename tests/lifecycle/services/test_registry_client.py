@@ -158,10 +158,10 @@ def test_in_the_background_it_registers_renews_and_comes_again(store_url: str, r
             mine = await client.register(info("shell", "echo"), register="background")
             assert not stands(mine) and not stands(client)
             await asyncio.sleep(0.05)
-            async with served(runtime, ttl=0.8, port=port):
+            async with served(runtime, ttl=1.6, port=port):
                 first = await mine.wait()
                 async with asyncio.timeout(20):
-                    for _ in range(12):  # far beyond a lease
+                    for _ in range(24):  # beyond a lease
                         await asyncio.sleep(0.1)
                         assert [each.uuid for each in await runtime.services.discover("echo")] == [first]
             assert stands(mine), "while the registry is away, it is what it was as far as is known"

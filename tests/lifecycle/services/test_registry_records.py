@@ -17,7 +17,7 @@ from tests.support.registries import TOKENS, as_, info, registry, served
 from tests.support.runtimes import running, until
 from tests.support.servers import Asker, Echo
 
-TTL = 0.4
+TTL = 1.0
 
 
 def the(name: str, *words: str, **more: Any) -> AgentInfo:
