@@ -34,6 +34,7 @@ async def main(isolation: str) -> None:
         await services.start(LoadBalancerAgent, {"capability": "worker"}, isolation)
 
         async def shares(requests: int) -> list[int]:
+            await asyncio.sleep(0.5)  # who has joined or left is known in every process within a moment
             asked = [services.request("LoadBalancerAgent", {"data": n}) for n in range(requests)]
             return sorted(Counter(answer["worker"] for answer in await asyncio.gather(*asked)).values())
 

@@ -37,7 +37,10 @@ LAST = 20
 
 
 class Copies:
-    """Who was found for a target, as far as it is young: an agent in a process of its own does not ask each time."""
+    """Who was found for a target, as far as it is young: an agent in a process of its own does not ask each time.
+
+    A request that fails there ends it, so that who has gone is asked once at most.
+    """
 
     def __init__(self) -> None:
         self._kept: dict[str, tuple[float, list[AgentRecord]]] = {}
