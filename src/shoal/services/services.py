@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from shoal.errors import AgentNotFoundError, AgentStateError, RegistryUnavailableError, StoreError
+from shoal.errors import AgentNotFoundError, AgentStateError, RegistryUnavailableError, RuntimeStateError, StoreError
 from shoal.kernel.agent import RestartPolicy
 from shoal.kernel.ambient import current_ambient
 from shoal.kernel.running import NodeAmbient
@@ -67,9 +67,8 @@ class Services:
         self._gone: dict[str, list[asyncio.Future[None]]] = {}
         self._verbs = AgentVerbs(node, self.directory, self.control_of)
         env.verbs |= self._verbs.by_name()
-        address = control_address(env.node_id)
-        env.bus.attach(address, self.control_of)
-        node.at_end(lambda: env.bus.detach(address))
+        env.bus.attach(control_address(env.node_id), self.control_of)
+        node.at_end(lambda: env.bus.detach(control_address(env.node_id)))
         node.at_end(env.bus.hear("agents", self._changed))
         node.at_end(env.bus.hear("agents", News(node, self.directory).changed))
         node.at_end(self._checkup.listen())
@@ -154,10 +153,11 @@ class Services:
             else:
                 await agents.stop(agent_id, graceful=False)
             await agents.unregister(agent_id)
-        except (AgentNotFoundError, AgentStateError) as error:
+        except RuntimeStateError:
+            return  # the runtime ends all that it has
+        except (AgentNotFoundError, AgentStateError):
             if agent_id in self.node.registrations:
-                raise
-            _ = error  # somebody else has ended it meanwhile
+                raise  # else somebody has ended it meanwhile
         self._forget(agent_id)
 
     async def run(self, agent: ServiceAgent, register: str = "wait") -> None:
