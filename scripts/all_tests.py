@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-FIRST = ["tests/architecture", "tests/lifecycle/boxes", "tests/examples", "tests/unit"]
+FIRST = ["tests/architecture", "tests/lifecycle/boxes", "tests/examples", "tests/unit/boxes", "tests/unit/kernel"]
 """Most of what makes boxes is in one half, so that those tests have the machine to themselves."""
 HALVES = {"first": FIRST, "second": ["tests", *(f"--ignore={path}" for path in FIRST)]}
 
