@@ -62,6 +62,13 @@ class _Lost(logging.Handler):
         self.records.append(record)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def only_new_garbage() -> None:
+    """Let a collection look at what this module's tests have made: what all tests together hold takes a second each."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def lost_errors() -> Iterator[list[logging.LogRecord]]:
     """Fail a test in which an event loop reported an error that nobody awaited; one that expects it clears the list."""

@@ -7,9 +7,7 @@ and the loop stops where it stands.
 from __future__ import annotations
 
 import asyncio
-import gc
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -181,30 +179,18 @@ def check_every_death(
     whole = Lives(make, input, budget=budget, context=context)
     expected = without_times(whole.live(shuffle=shuffle).result)
     deaths = 0
-    with _quick_collections():
-        while True:
-            lives = Lives(make, input, budget=budget, context=context)
-            first = lives.live(deaths + 1, shuffle=shuffle)
-            if first.result is not None:
-                return deaths
-            deaths += 1
-            before = dict(lives.steps)
-            last = lives.live(shuffle=shuffle)
-            where = f"died at point {deaths}: {first.points[-1]}"
-            assert without_times(last.result) == expected, where
-            assert lives.steps == whole.steps, where
-            _check_calls(lives, before, whole, where)
-
-
-@contextmanager
-def _quick_collections() -> Iterator[None]:
-    """Let the collection at the end of each life look at that life only."""
-    gc.collect()
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
+    while True:
+        lives = Lives(make, input, budget=budget, context=context)
+        first = lives.live(deaths + 1, shuffle=shuffle)
+        if first.result is not None:
+            return deaths
+        deaths += 1
+        before = dict(lives.steps)
+        last = lives.live(shuffle=shuffle)
+        where = f"died at point {deaths}: {first.points[-1]}"
+        assert without_times(last.result) == expected, where
+        assert lives.steps == whole.steps, where
+        _check_calls(lives, before, whole, where)
 
 
 def check_many_deaths(make: Make, input: str, points: list[int], **options: Any) -> None:
