@@ -17,8 +17,9 @@ from shoal.cli.costs import cost_rows
 from shoal.cli.show import text_of
 from shoal.errors import ConfigError
 from shoal.kernel.run import RunRecord, RunStep
+from shoal.orchestration.workflow.writing import write_beside
 
-__all__ = ["Report", "check_writable", "file_name", "files_folder", "plain_result", "write_files", "write_whole"]
+__all__ = ["Report", "check_writable", "file_name", "files_folder", "plain_result", "write_files"]
 
 _FIRST = ("run_id", "success", "stopped", "error", "content", "ready")
 
@@ -86,7 +87,7 @@ class Report:
 
     def write(self, path: Path) -> None:
         """Write it as Markdown or JSON, by the suffix: beside *path*, then renamed. Raises OSError."""
-        write_whole(path, self.to_json() if path.suffix == ".json" else self.to_markdown())
+        write_beside(path, self.to_json() if path.suffix == ".json" else self.to_markdown())
 
     def to_json(self) -> str:
         """Return the result as JSON; ``msgspec.json.decode(text, type=type(result))`` gives it back."""
@@ -157,21 +158,6 @@ def _cell(value: object) -> str:
     return re.sub(r"([\\|`*_<>\[\]#])", r"\\\1", " ".join(visible(str(value)).split()))
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write *text* beside *path* and rename it: whoever reads *path* finds the old text or the new one. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name[:100]}.{os.getpid()}.part")
-    try:
-        with beside.open("w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
-
-
 def write_files(folder: Path, files: Mapping[str, str]) -> list[str]:
     """Write handed-in files below *folder*, each beside its name and renamed.
 
@@ -195,4 +181,4 @@ def _write_below(root: Path, name: str, text: str) -> None:
     path = root / name
     if not path.is_relative_to(root) or ".." in path.parts or not path.parent.resolve().is_relative_to(root):
         raise PermissionError(f"it would be written outside of {str(root)[:200]!r}")
-    write_whole(path, text)
+    write_beside(path, text)

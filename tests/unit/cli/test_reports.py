@@ -10,11 +10,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from shoal.cli.reports import Report, check_writable, file_name, plain_result, write_files, write_whole
+from shoal.cli.reports import Report, check_writable, file_name, plain_result, write_files
 from shoal.errors import ConfigError
 from shoal.kernel.run import RunRecord, RunStep, StepFailure
 from shoal.kernel.usage import Usage
 from shoal.orchestration.results import AgentResult, ParallelResult
+from shoal.orchestration.workflow.writing import write_beside
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 EVIL = "fine\n# All is well\n> quoted\n```\n| a | b |\n\x1b[31m<!-- "
@@ -74,9 +75,9 @@ def test_an_id_becomes_a_name_that_stays_where_it_is(run_id: str, name: str) -> 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "r.md"
-    write_whole(path, "old")
+    write_beside(path, "old")
     with pytest.raises(UnicodeEncodeError):
-        write_whole(path, "new \ud800")
+        write_beside(path, "new \ud800")
     assert path.read_text() == "old" and [each.name for each in path.parent.iterdir()] == ["r.md"]
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
+from shoal.orchestration.answers import sound
+
 if TYPE_CHECKING:
     from shoal.orchestration.workflow.report import WorkflowReport
 
@@ -53,15 +55,20 @@ def check_target(path: str | os.PathLike[str]) -> Path:
 def write_report(report: WorkflowReport, path: str | os.PathLike[str]) -> Path:
     """Write *report* to *path*, as Markdown or JSON by its suffix, and return the path. Raises as ``check_target``."""
     target = check_target(path)
-    return write_beside(target, report.to_json() if target.suffix.lower() == ".json" else report.to_markdown())
+    text = report.to_json() if target.suffix.lower() == ".json" else sound(report.to_markdown())
+    return write_beside(target, text if text.endswith("\n") else f"{text}\n")
 
 
 def write_beside(target: Path, text: str) -> Path:
-    """Write *text* to a file beside *target* and rename it: whoever reads *target* sees all of it, or what was there."""
-    partial = target.with_name(f".{target.name}.partial")
+    """Write *text* to a file beside *target* and rename it: whoever reads *target* sees all of it, or what was there.
+
+    A folder that is missing is made. Raises OSError; UnicodeEncodeError: the text holds a lone surrogate.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name[:100]}.{os.getpid()}.partial")
     try:
-        with partial.open("w", encoding="utf-8", errors="replace", newline="") as file:
-            file.write(text if text.endswith("\n") else f"{text}\n")
+        with partial.open("w", encoding="utf-8", newline="") as file:
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(target)

@@ -261,7 +261,7 @@ def test_what_could_not_be_written_leaves_what_was_there(tmp_path: Path) -> None
     path.write_text("before")
     with pytest.raises(UnicodeEncodeError):
         _report("\ud800").write(path)
-    (tmp_path / ".report.json.partial").mkdir()
+    (tmp_path / f".report.json.{os.getpid()}.partial").mkdir()
     with pytest.raises(IsADirectoryError):
         _report().write(path)
     assert path.read_text() == "before"
