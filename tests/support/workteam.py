@@ -12,7 +12,19 @@ from shoal.orchestration.workflow.config import OrchestratorConfig
 from shoal.orchestration.workflow.orchestrator import Orchestrator
 from tests.support.speakers import Calls, Speaker
 
-__all__ = ["AUTH", "BRIEF", "ISSUES", "PLAN", "Answers", "auth_team", "files_reply", "lead_of", "team_of", "title_in"]
+__all__ = [
+    "AUTH",
+    "BRIEF",
+    "ISSUES",
+    "PLAN",
+    "TRACE",
+    "Answers",
+    "auth_team",
+    "files_reply",
+    "lead_of",
+    "team_of",
+    "title_in",
+]
 
 AUTH = "Build user authentication API"
 BRIEF = Brief(
@@ -53,6 +65,67 @@ ISSUES = [
     {"severity": "MEDIUM", "title": "No refresh token rotation"},
 ]
 APPROVED = json.dumps({"score": 98, "approved": True, "resolved": ["R1", "R2", "R3"]})
+
+TRACE = """\
+[Orchestrator] Received task: Build user authentication API
+
+[Orchestrator] → [Researcher]:
+  Task: Research best practices for JWT authentication
+  Context: Python, FastAPI, 2024 standards
+
+[Researcher] → [Orchestrator]:
+  Output:
+  - JWT best practices summary
+  - Security considerations
+  - Recommended libraries: python-jose, passlib
+  - Sample implementation pattern
+
+[Orchestrator] → [Developer]:
+  Task: Implement JWT authentication API
+  Context: FastAPI, use python-jose, include refresh tokens
+  Input: Researcher's findings
+
+[Developer] → [Orchestrator]:
+  Output:
+  - auth_api.py (500 lines)
+  - test_auth.py (150 lines)
+  - Requirements: python-jose, passlib
+
+[Orchestrator] → [Reviewer]:
+  Task: Security review of authentication API
+  Context: Check for vulnerabilities
+  Input: Developer's code
+
+[Reviewer] → [Orchestrator]:
+  Output:
+  - Security score: 85/100
+  - Issues found:
+    * Missing rate limiting (HIGH)
+    * Token expiry too long (MEDIUM)
+    * No refresh token rotation (MEDIUM)
+  - Recommendations included
+
+[Orchestrator] → [Developer]:
+  Task: Fix security issues
+  Context: Address reviewer's findings
+
+[Developer] → [Orchestrator]:
+  Output:
+  - Updated auth_api.py
+  - Added rate limiting
+  - Fixed token expiry
+
+[Reviewer] → [Orchestrator]:
+  Output:
+  - Security score: 98/100
+  - All issues resolved
+  - Approved for merge
+
+[Orchestrator] → Final Output:
+  - Aggregated results
+  - Final report
+  - Ready for deployment"""
+"""The document's trace of that team."""
 
 Answers = Mapping[str, Any]
 """What is said for which task, as its title stands in the message: a text, an error, or a function of the prompt."""

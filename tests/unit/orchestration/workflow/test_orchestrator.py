@@ -10,67 +10,7 @@ import pytest
 from shoal.orchestration.workflow.config import OrchestratorConfig
 from shoal.orchestration.workflow.report import WorkflowReport
 from tests.support.speakers import Calls, virtual
-from tests.support.workteam import AUTH, BRIEF, ISSUES, PLAN, auth_team, files_reply, team_of
-
-SEED_TRACE = """\
-[Orchestrator] Received task: Build user authentication API
-
-[Orchestrator] → [Researcher]:
-  Task: Research best practices for JWT authentication
-  Context: Python, FastAPI, 2024 standards
-
-[Researcher] → [Orchestrator]:
-  Output:
-  - JWT best practices summary
-  - Security considerations
-  - Recommended libraries: python-jose, passlib
-  - Sample implementation pattern
-
-[Orchestrator] → [Developer]:
-  Task: Implement JWT authentication API
-  Context: FastAPI, use python-jose, include refresh tokens
-  Input: Researcher's findings
-
-[Developer] → [Orchestrator]:
-  Output:
-  - auth_api.py (500 lines)
-  - test_auth.py (150 lines)
-  - Requirements: python-jose, passlib
-
-[Orchestrator] → [Reviewer]:
-  Task: Security review of authentication API
-  Context: Check for vulnerabilities
-  Input: Developer's code
-
-[Reviewer] → [Orchestrator]:
-  Output:
-  - Security score: 85/100
-  - Issues found:
-    * Missing rate limiting (HIGH)
-    * Token expiry too long (MEDIUM)
-    * No refresh token rotation (MEDIUM)
-  - Recommendations included
-
-[Orchestrator] → [Developer]:
-  Task: Fix security issues
-  Context: Address reviewer's findings
-
-[Developer] → [Orchestrator]:
-  Output:
-  - Updated auth_api.py
-  - Added rate limiting
-  - Fixed token expiry
-
-[Reviewer] → [Orchestrator]:
-  Output:
-  - Security score: 98/100
-  - All issues resolved
-  - Approved for merge
-
-[Orchestrator] → Final Output:
-  - Aggregated results
-  - Final report
-  - Ready for deployment"""
+from tests.support.workteam import AUTH, BRIEF, ISSUES, PLAN, TRACE, auth_team, files_reply, team_of
 
 
 def run_team(team: Any, task: Any = BRIEF) -> WorkflowReport:
@@ -95,7 +35,7 @@ def test_the_task_of_the_document() -> None:
     assert report.success, report.error
     printed = blocks(report.trace_text())
     place = -1
-    for wanted in blocks(SEED_TRACE):
+    for wanted in blocks(TRACE):
         assert wanted in printed[place + 1 :], f"{wanted}\n\nis not in what comes after\n\n{report.trace_text()}"
         place = printed.index(wanted, place + 1)
     assert len(calls) == 11

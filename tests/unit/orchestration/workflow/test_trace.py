@@ -14,68 +14,9 @@ from shoal.orchestration.workflow.lines import bounded_line, line_count, one_lin
 from shoal.orchestration.workflow.review import Issue, Review
 from shoal.orchestration.workflow.trace import TraceEntry, TraceKind
 from shoal.orchestration.workflow.tracetext import input_line, review_lines, said_lines, trace_text
+from tests.support.workteam import TRACE
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
-
-FEATURE = """\
-[Orchestrator] Received task: Build user authentication API
-
-[Orchestrator] → [Researcher]:
-  Task: Research best practices for JWT authentication
-  Context: Python, FastAPI, 2024 standards
-
-[Researcher] → [Orchestrator]:
-  Output:
-  - JWT best practices summary
-  - Security considerations
-  - Recommended libraries: python-jose, passlib
-  - Sample implementation pattern
-
-[Orchestrator] → [Developer]:
-  Task: Implement JWT authentication API
-  Context: FastAPI, use python-jose, include refresh tokens
-  Input: Researcher's findings
-
-[Developer] → [Orchestrator]:
-  Output:
-  - auth_api.py (500 lines)
-  - test_auth.py (150 lines)
-  - Requirements: python-jose, passlib
-
-[Orchestrator] → [Reviewer]:
-  Task: Security review of authentication API
-  Context: Check for vulnerabilities
-  Input: Developer's code
-
-[Reviewer] → [Orchestrator]:
-  Output:
-  - Security score: 85/100
-  - Issues found:
-    * Missing rate limiting (HIGH)
-    * Token expiry too long (MEDIUM)
-    * No refresh token rotation (MEDIUM)
-  - Recommendations included
-
-[Orchestrator] → [Developer]:
-  Task: Fix security issues
-  Context: Address reviewer's findings
-
-[Developer] → [Orchestrator]:
-  Output:
-  - Updated auth_api.py
-  - Added rate limiting
-  - Fixed token expiry
-
-[Reviewer] → [Orchestrator]:
-  Output:
-  - Security score: 98/100
-  - All issues resolved
-  - Approved for merge
-
-[Orchestrator] → Final Output:
-  - Aggregated results
-  - Final report
-  - Ready for deployment"""
 
 RESEARCH = Delivery(
     outputs=(
@@ -149,7 +90,7 @@ def _feature() -> list[TraceEntry]:
 
 
 def test_the_trace_of_a_feature_has_its_form() -> None:
-    assert trace_text(_feature()) == FEATURE
+    assert trace_text(_feature()) == TRACE
 
 
 def test_the_arrow_is_a_choice_and_touches_no_words() -> None:
