@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,10 +12,11 @@ from urllib.parse import quote
 import msgspec
 
 from shoal.boxes.logs import visible
-from shoal.cli.costs import cost_rows
+from shoal.cli.costs import cost_rows, money
 from shoal.cli.show import text_of
 from shoal.errors import ConfigError
 from shoal.kernel.run import RunRecord, RunStep
+from shoal.orchestration.workflow.markdown import bullets, table, words
 from shoal.orchestration.workflow.writing import write_beside
 
 __all__ = ["Report", "check_writable", "file_name", "files_folder", "plain_result", "write_files"]
@@ -99,13 +99,13 @@ class Report:
         if own is not None:  # a workflow says all this itself, and more
             return own()
         result, record = self._result, self._record
-        parts = [f"# {_cell(record.pattern)}: {self._outcome()}", self._facts()]
+        parts = [f"# {words(record.pattern)}: {self._outcome()}", self._facts()]
         parts += ["## Task", _quoted(_words(record.input))]
         parts += ["## Result", _quoted(str(getattr(result, "content", result)))]
         if warnings := getattr(result, "warnings", ()):
-            parts += ["## Warnings", "\n".join(f"- {_cell(warning)}" for warning in warnings)]
+            parts += ["## Warnings", bullets(warnings)]
         if rows := cost_rows(self._steps):
-            parts += ["## Cost", _table(("agent", "model", "calls", "input", "output", "cost"), rows)]
+            parts += ["## Cost", table(("agent", "model", "calls", "input", "output", "cost"), _plain_rows(rows))]
         if said := [_said(step) for step in self._steps if step.kind in ("model", "chat") and step.finished_at]:
             parts += ["## Who said what", *said]
         return "\n\n".join(parts) + "\n"
@@ -120,15 +120,15 @@ class Report:
         result, usage = self._result, self._record.usage
         took = float(getattr(result, "total_duration_ms", 0.0)) / 1000
         rows: list[tuple[object, ...]] = [("run", self._record.run_id), ("took", f"{took:.1f} s")]
-        rows.append(("cost", f"${usage.cost:.6f}{'+' if usage.unpriced_calls else ''}"))
+        rows.append(("cost", money(usage)))
         rows.append(("calls, tokens", f"{usage.calls}, {usage.tokens}"))
         if error := getattr(result, "error", None):
             rows.append(("reason", error))
-        return _table(("", ""), rows)
+        return table(("", ""), _plain_rows(rows))
 
 
 def _said(step: RunStep) -> str:
-    who = f"**{_cell(step.agent_name)}** ({_cell(step.key.rpartition('/')[0])})"
+    who = f"**{words(step.agent_name)}** ({words(step.key.rpartition('/')[0])})"
     if step.error is not None:
         return f"{who}: failed\n\n{_quoted(step.error.text)}"
     return f"{who}:\n\n{_quoted(_words(step.output))}"
@@ -149,13 +149,8 @@ def _quoted(text: str) -> str:
     return "\n".join(f"> {line}".rstrip() for line in visible(text).splitlines() or [""])
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
-
-
-def _cell(value: object) -> str:
-    return re.sub(r"([\\|`*_<>\[\]#])", r"\\\1", " ".join(visible(str(value)).split()))
+def _plain_rows(rows: Sequence[Sequence[object]]) -> list[list[str]]:
+    return [[str(cell) for cell in row] for row in rows]
 
 
 def write_files(folder: Path, files: Mapping[str, str]) -> list[str]:

@@ -53,7 +53,7 @@ def test_costs_tool_calls_and_failures_are_told() -> None:
     calls = {"tool_calls": [{"name": "drop", "arguments": "{}"}], "model": "echo"}
     page = report(ParallelResult(content="x"), step("A", calls), step("B", None, failure)).to_markdown()
     assert "> calls drop {}" in page and "**B** (0:B): failed" in page and "> ModelError: no" in page
-    assert "| A | echo | 1 | 3 | 4 | $0.100000 |" in page and "| all |" in page
+    assert r"| A | echo | 1 | 3 | 4 | \$0.100000 |" in page and "| all |" in page
 
 
 def test_json_has_every_field_and_loads_back_equal() -> None:
