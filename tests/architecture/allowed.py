@@ -11,8 +11,8 @@ ALLOWED: dict[str, dict[str, int]] = {
         "testing/store_agents.py": 326,
     },
     "function": {
-        "store/sqlite/agent_changes.py:register": 41,
-        "store/sqlite/records.py:task_of": 42,
+        "store/sql/agent_changes.py:register": 41,
+        "store/sql/records.py:task_of": 42,
     },
     "parameters": {
         # The options of a command are the parameters of its function: that is how Typer reads them.
@@ -28,7 +28,7 @@ ALLOWED: dict[str, dict[str, int]] = {
         "kernel/verbs.py:Verbs": 22,
         "runtime.py:AgentRuntime": 33,
         "services/agent.py:ServiceAgent": 22,
-        "store/sqlite/tasks.py:SqliteTasks": 16,
+        "store/sql/tasks.py:SqlTasks": 16,
         "testing/bus_suite.py:BusSuite": 27,
         "testing/store_agents.py:AgentsContract": 18,
         "testing/store_mail.py:MailContract": 16,

@@ -14,9 +14,9 @@ import pytest
 
 from shoal.errors import ConfigError, StoreError, TaskNotFoundError
 from shoal.store import open_store
+from shoal.store.sql.transaction import Reader, Transaction
 from shoal.store.sqlite import schema
-from shoal.store.sqlite.connection import Reader, Transaction
-from shoal.store.sqlite.database import Database
+from shoal.store.sqlite.database import SqliteDatabase
 from shoal.store.sqlite.place import filesystem_type
 from shoal.testing.faults import Faults, SimulatedCrash
 
@@ -37,7 +37,7 @@ def spoil(cx: Transaction, key: str) -> None:
     raise ArithmeticError("after a write")
 
 
-def keys(database: Database) -> set[str]:
+def keys(database: SqliteDatabase) -> set[str]:
     return {row[0] for row in database.read(Reader.rows, "SELECT key FROM meta")}
 
 
@@ -50,7 +50,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("bad", [lambda cx: refuse(cx), lambda cx: spoil(cx, "spoilt"), lambda cx: put(cx, "a")])
 def test_only_the_culprit_of_a_group_fails(path: Path, inline: bool, bad: Callable[[Transaction], object]) -> None:
     async def main() -> None:
-        database = Database(path, inline=inline)
+        database = SqliteDatabase(path, inline=inline)
         await database.open()
         done = await asyncio.gather(
             database.write(put, "a"), database.write(bad), database.write(put, "b"), return_exceptions=True
@@ -67,7 +67,7 @@ def test_only_the_culprit_of_a_group_fails(path: Path, inline: bool, bad: Callab
 @pytest.mark.parametrize("inline", [False, True])
 def test_a_full_disk_loses_nothing_acknowledged_and_is_survived(path: Path, inline: bool) -> None:
     async def main() -> None:
-        database = Database(path, inline=inline)
+        database = SqliteDatabase(path, inline=inline)
         await database.open()
         await database.write(put, "before", "x")
         pages = await database.write(lambda cx: int(cx.value("PRAGMA page_count")))
@@ -88,7 +88,7 @@ def test_a_full_disk_loses_nothing_acknowledged_and_is_survived(path: Path, inli
 
 def test_an_error_of_the_disk_at_the_commit_fails_the_group_only(path: Path) -> None:
     async def main() -> None:
-        database = Database(path)
+        database = SqliteDatabase(path)
         await database.open()
         faults = Faults()
         faults.error("before_commit", OSError(28, "No space left on device"))
@@ -108,7 +108,7 @@ def test_a_simulated_crash_acknowledges_nothing(path: Path, point: str) -> None:
     async def main() -> None:
         crashes: list[object] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: crashes.append(context["exception"]))
-        database = Database(path, inline=True)
+        database = SqliteDatabase(path, inline=True)
         await database.open()
         await database.write(put, "kept")
         faults = Faults()
@@ -118,7 +118,7 @@ def test_a_simulated_crash_acknowledges_nothing(path: Path, point: str) -> None:
         for _ in range(5):
             await asyncio.sleep(0)
         assert not waits.done() and isinstance(crashes[0], SimulatedCrash)
-        again = Database(path, inline=True)
+        again = SqliteDatabase(path, inline=True)
         await again.open()
         assert keys(again) == ({"kept"} if point == "before_commit" else {"kept", "lost"})
         await again.close()
@@ -129,13 +129,13 @@ def test_a_simulated_crash_acknowledges_nothing(path: Path, point: str) -> None:
 @pytest.mark.parametrize("inline", [False, True])
 def test_a_crash_between_two_commits_drops_what_was_queued(path: Path, inline: bool) -> None:
     async def main() -> None:
-        database = Database(path, inline=inline)
+        database = SqliteDatabase(path, inline=inline)
         await database.open()
         await database.write(put, "kept")
         database.crash()
         with pytest.raises(StoreError, match="not open"):
             database.write(put, "late")
-        again = Database(path, inline=inline)
+        again = SqliteDatabase(path, inline=inline)
         await again.open()
         assert keys(again) == {"kept"}
         await again.close()
@@ -149,7 +149,7 @@ def test_a_crash_between_two_commits_drops_what_was_queued(path: Path, inline: b
 
 def test_writes_without_a_loop_and_news_of_others(path: Path) -> None:
     async def main() -> None:
-        first, second = Database(path), Database(path)
+        first, second = SqliteDatabase(path), SqliteDatabase(path)
         await first.open()
         await second.open()
         heard: list[int] = []
@@ -195,7 +195,7 @@ def test_what_is_no_store_is_refused_and_left_alone(path: Path, make: Callable[[
     before = path.read_bytes() if path.is_file() else None
     names = sorted(os.listdir(path.parent))
     with pytest.raises(StoreError, match=words) as caught:
-        asyncio.run(Database(path).open())
+        asyncio.run(SqliteDatabase(path).open())
     assert str(path) in str(caught.value)
     assert (path.read_bytes() if path.is_file() else None) == before
     assert sorted(os.listdir(path.parent)) == names
@@ -203,7 +203,7 @@ def test_what_is_no_store_is_refused_and_left_alone(path: Path, make: Callable[[
 
 def test_other_places_that_are_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no directory"):
-        asyncio.run(Database(tmp_path / "missing" / "shoal.db").open())
+        asyncio.run(SqliteDatabase(tmp_path / "missing" / "shoal.db").open())
     for url in ("mysql://x", "sqlite://", "sqlite:///", "shoal.db"):
         with pytest.raises(ConfigError, match="sqlite:///FILE"):
             open_store(url)
@@ -217,12 +217,12 @@ def test_other_places_that_are_refused(tmp_path: Path) -> None:
 def test_what_is_opened_for_reading_only_creates_migrates_and_writes_nothing(path: Path) -> None:
     async def main() -> None:
         with pytest.raises(StoreError, match="there is no store at"):
-            await Database(path, read_only=True).open()
+            await SqliteDatabase(path, read_only=True).open()
         assert list(path.parent.iterdir()) == []
-        database = Database(path)
+        database = SqliteDatabase(path)
         await database.open()
         await database.write(put, "a")
-        reader = Database(path, read_only=True)
+        reader = SqliteDatabase(path, read_only=True)
         await reader.open()
         assert keys(reader) == {"a"} and not reader.changed()
         await database.write(put, "b")
@@ -235,7 +235,7 @@ def test_what_is_opened_for_reading_only_creates_migrates_and_writes_nothing(pat
             older.execute("PRAGMA user_version = 0")
         before = path.read_bytes()
         with pytest.raises(StoreError, match="older schema") as caught:
-            await Database(path, read_only=True).open()
+            await SqliteDatabase(path, read_only=True).open()
         assert "shoal db migrate" in caught.value.__notes__[0]
         assert path.read_bytes() == before
 

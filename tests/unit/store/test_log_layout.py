@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from shoal.store.sqlite.connection import Transaction
-from shoal.store.sqlite.database import Database
+from shoal.store.sql.transaction import Transaction
+from shoal.store.sqlite.database import SqliteDatabase
 from shoal.store.sqlite.log_layout import lay_out_log
 
 
@@ -25,7 +25,7 @@ def put(cx: Transaction, key: str) -> None:
 
 def test_a_laid_out_log_is_recovered_to_its_last_commit(tmp_path: Path) -> None:
     async def main() -> None:
-        database = Database(tmp_path / "shoal.db")
+        database = SqliteDatabase(tmp_path / "shoal.db")
         await database.open()
         log = tmp_path / "shoal.db-wal"
         await database.write(put, "first")
@@ -72,7 +72,7 @@ def test_a_disk_without_room_for_the_layout_gets_it_back(tmp_path: Path, monkeyp
 
 KILLED = """
 import asyncio, os, signal, sys
-from shoal.store.sqlite.database import Database
+from shoal.store.sqlite.database import SqliteDatabase
 
 write, left = os.pwrite, int(sys.argv[2])
 
@@ -86,7 +86,7 @@ def pwrite(file, piece, place):
 
 async def main():
     os.pwrite = pwrite
-    database = Database(sys.argv[1])
+    database = SqliteDatabase(sys.argv[1])
     await database.open()
     for number in range(1000):
         await database.write(lambda cx: cx.execute("INSERT INTO meta (key, value) VALUES (?, '')", (f"key-{number}",)))

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from shoal.errors import StoreError
+from shoal.store.sql.transaction import Reader, Transaction
 from shoal.store.sqlite import write_lock
-from shoal.store.sqlite.connection import Reader, Transaction
-from shoal.store.sqlite.database import Database
+from shoal.store.sqlite.database import SqliteDatabase
 from shoal.store.sqlite.write_lock import WriteLock
 from tests.support.runtimes import until
 
@@ -69,7 +69,7 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("frozen", [True, False])
 def test_whoever_holds_up_the_writes_is_named(path: Path, run: Callable[..., None], frozen: bool) -> None:
     async def main() -> None:
-        database = Database(path)
+        database = SqliteDatabase(path)
         await database.open()
         with holder(path) as process:
             if frozen:
@@ -81,7 +81,7 @@ def test_whoever_holds_up_the_writes_is_named(path: Path, run: Callable[..., Non
                 assert ("is stopped" in str(error)) == frozen
                 assert ("kill -CONT" in error.__notes__[0]) == frozen
             with pytest.raises(StoreError, match="holds it up"):
-                await Database(path).open()
+                await SqliteDatabase(path).open()
             waits = database.write(put, "waits")
         assert await waits == "waits", "the death of the holder frees it at once"
         with holder(path):
@@ -94,7 +94,7 @@ def test_whoever_holds_up_the_writes_is_named(path: Path, run: Callable[..., Non
 
 def test_a_wait_that_was_given_up_keeps_no_lock(path: Path, run: Callable[..., None]) -> None:
     async def main() -> None:
-        database = Database(path)
+        database = SqliteDatabase(path)
         await database.open()
         with holder(path), pytest.raises(StoreError):
             await database.write(put, "late")
@@ -109,7 +109,7 @@ def test_a_wait_that_was_given_up_keeps_no_lock(path: Path, run: Callable[..., N
 
 def test_a_store_closes_while_another_holds_it_up(path: Path, run: Callable[..., None]) -> None:
     async def main() -> None:
-        database = Database(path)
+        database = SqliteDatabase(path)
         await database.open()
         with holder(path):
             with pytest.raises(StoreError):

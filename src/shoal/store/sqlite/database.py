@@ -11,31 +11,26 @@ from pathlib import Path
 from typing import TypeVar, TypeVarTuple
 
 from shoal.errors import StoreError
+from shoal.store.sql.operations import Operation, Operations
+from shoal.store.sql.transaction import Reader, Refusal, Transaction
 from shoal.store.sqlite import schema
-from shoal.store.sqlite.connection import (
-    Connection,
-    DriverError,
-    Reader,
-    Refusal,
-    Transaction,
-    connect,
-    leave_log_alone,
-)
-from shoal.store.sqlite.operations import Operation, Operations
+from shoal.store.sqlite.connection import Connection, DriverError, SqliteDriver, connect, leave_log_alone
 from shoal.store.sqlite.place import check_place, refuse_newer
 from shoal.store.sqlite.write_lock import WriteLock
 from shoal.store.sqlite.writer import Writer
 
-__all__ = ["Database"]
+__all__ = ["SqliteDatabase"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 MEMORY = ":memory:"
+_TABLES = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name"
+_SIZE = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
 _BUSY = 200  # groups after which a store is written to enough for a log of its whole length
 
 
-class Database:
+class SqliteDatabase:
     """One SQLite file, or one database in memory: many readers, one writer.
 
     Args:
@@ -123,7 +118,7 @@ class Database:
         draft.unlink(missing_ok=True)
         connection = connect(draft, durability="full", create=True)
         try:
-            schema.create(Transaction(connection))
+            schema.create(Transaction(SqliteDriver(connection)))
         finally:
             connection.close()
         draft.replace(self.path)
@@ -245,7 +240,7 @@ class Database:
         try:
             if self.memory:
                 with writer.mutex:
-                    return fn(Reader(writer.connection), *args)
+                    return fn(Reader(SqliteDriver(writer.connection)), *args)
             connection, reader = self._take_reader()
         except DriverError as error:
             raise writer.error(error, "could not be read") from error
@@ -264,7 +259,7 @@ class Database:
             return self._idle.pop()
         except IndexError:
             connection = connect(self.path)
-            return connection, Reader(connection)
+            return connection, Reader(SqliteDriver(connection))
 
     def _return_reader(self, connection: Connection, reader: Reader) -> None:
         if self._writer.connection is None:
@@ -275,3 +270,13 @@ class Database:
     def changed(self) -> bool:
         """Tell whether another connection than this writer has committed since the last call."""
         return self._writer.changed(look=not self.memory)
+
+    def info(self) -> dict[str, object]:
+        """Return facts for people: url, schema version, durability, size in bytes, rows by table."""
+        facts = {"url": self.url, "schema_version": schema.VERSION, "durability": self.durability}
+        return {**facts, **self.read(_measure)}
+
+
+def _measure(reader: Reader) -> dict[str, object]:
+    rows = {name: reader.value(f'SELECT count(*) FROM "{name}"') for (name,) in reader.rows(_TABLES)}
+    return {"size_bytes": reader.value(_SIZE), "rows": rows}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from shoal.store.sqlite.place import APPLICATION_ID
 
 if TYPE_CHECKING:
-    from shoal.store.sqlite.connection import Transaction
+    from shoal.store.sql.transaction import Transaction
 
 __all__ = ["VERSION", "create", "migrate"]
 

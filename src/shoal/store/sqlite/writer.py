@@ -1,8 +1,4 @@
-"""The one connection that writes, and its transactions.
-
-Many operations share one transaction and one fsync: whatever is queued while the disk is busy is written together next
-(the group commit of Gawlick and Kinkade, "Varieties of concurrency control in IMS/VS Fast Path", 1985).
-"""
+"""The one connection that writes, and its transactions: the operations of a group share one of them and one fsync."""
 
 from __future__ import annotations
 
@@ -12,18 +8,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from shoal.errors import StoreError
-from shoal.store.sqlite.connection import REFUSED, Connection, DriverError, Refusal, Transaction
+from shoal.store.sql.group import Group, Written, apply, write_group
+from shoal.store.sql.transaction import Transaction
+from shoal.store.sqlite.connection import REFUSED, Connection, DriverError, SqliteDriver
 from shoal.store.sqlite.log_layout import lay_out_log
-from shoal.store.sqlite.operations import Operation, Outcome
 from shoal.store.sqlite.write_lock import WriteLock
 
 __all__ = ["Writer"]
-
-Group = list[Operation[object]]
-
-
-class _SpoiledError(Exception):
-    """An operation failed after it had written something."""
 
 
 class Writer:
@@ -49,7 +40,7 @@ class Writer:
     def use(self, connection: Connection) -> None:
         """Write through *connection* from now on."""
         self.connection = connection
-        self.cx = Transaction(connection)
+        self.cx = Transaction(SqliteDriver(connection))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -71,36 +62,25 @@ class Writer:
 
     # -- groups
 
-    def write(self, group: Group) -> tuple[list[Outcome], bool]:
+    def write(self, group: Group) -> Written:
         """Write a group; return what became of each operation, and whether somebody wants to hear of the commit."""
         with self.mutex:
-            return self._write(group)
+            return write_group(
+                group,
+                self._transact,
+                refused=(*REFUSED, OSError),
+                failed=(DriverError,),
+                failure=lambda error: self.error(error, "refused the write"),
+            )
 
-    def _write(self, group: Group) -> tuple[list[Outcome], bool]:
-        try:
-            return self._transact(group)
-        except StoreError as error:  # another process holds everything up
-            return [(operation, error, None) for operation in group], False
-        except (_SpoiledError, DriverError, OSError) as error:
-            if len(group) == 1 or isinstance(error, (*REFUSED, OSError)):
-                failure = self._failure(error)
-                return [(operation, failure, None) for operation in group], False
-        outcomes: list[Outcome] = []
-        announce = False
-        for operation in group:
-            alone, heard = self._write([operation])
-            outcomes += alone
-            announce = announce or heard
-        return outcomes, announce
-
-    def _transact(self, group: Group) -> tuple[list[Outcome], bool]:
+    def _transact(self, group: Group) -> Written:
         cx = self.cx
         with self.locked():
             try:
                 cx.begin()
                 if cx.value("PRAGMA data_version") != self._seen_version:
                     self._note_foreign()
-                outcomes = [_apply(cx, operation) for operation in group]
+                outcomes = [apply(cx, operation, (DriverError,)) for operation in group]
                 announce = cx.flush()
                 self._fault("before_commit")
                 cx.commit()
@@ -109,13 +89,6 @@ class Writer:
                 raise
         self._fault("after_commit")
         return outcomes, announce
-
-    def _failure(self, error: Exception) -> BaseException:
-        if isinstance(error, _SpoiledError) and error.__cause__ is not None:
-            return error.__cause__
-        failure = self.error(error, "refused the write")
-        failure.__cause__ = error
-        return failure
 
     def error(self, error: Exception, what: str) -> StoreError:
         """Return the StoreError for what the driver or the machine said."""
@@ -152,18 +125,3 @@ class Writer:
     def _note_foreign(self) -> None:
         self.see_all()
         self._foreign = True
-
-
-def _apply(cx: Transaction, operation: Operation[object]) -> Outcome:
-    before = cx.mark()
-    try:
-        value = operation.fn(cx, *operation.args)
-    except DriverError:
-        raise
-    except Exception as error:
-        if cx.mark() != before:
-            raise _SpoiledError from error
-        return operation, error, None
-    if type(value) is Refusal:
-        return operation, value.error, None
-    return operation, None, value

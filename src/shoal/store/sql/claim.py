@@ -1,0 +1,151 @@
+"""Giving ready tasks to free lanes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+from shoal.errors import LeaseLostError
+from shoal.kernel.clock import epoch
+from shoal.kernel.event import EventType, Fact
+from shoal.kernel.ports import Claim, Fence
+from shoal.kernel.room import Room, Slot
+from shoal.kernel.task import Task
+from shoal.store.sql.records import TASK_COLUMNS, task_of
+from shoal.store.sql.transaction import Transaction
+
+__all__ = ["claim", "sweep"]
+
+_MAY_CLAIM = "SELECT lost, (SELECT value FROM meta WHERE key = 'queue_paused') FROM nodes WHERE node_id = ?"
+_DUE = "SELECT 1 FROM tasks WHERE ready = 2 AND not_before <= ? LIMIT 1"
+_SWEEP = "UPDATE tasks SET ready = 1, ready_at = not_before WHERE ready = 2 AND not_before <= ?"
+_WAITED = "UPDATE tasks SET ready = 1, ready_at = ? WHERE task_id = ? AND attempt = ? AND ready = 2"
+_NEXT_TARGET = "SELECT min(target) FROM tasks INDEXED BY tasks_ready WHERE ready = 1 AND target >= ?"
+_FIRST = """SELECT priority, seq FROM tasks INDEXED BY tasks_ready WHERE ready = 1 AND target = ?
+    ORDER BY priority, seq LIMIT ?"""
+_OLDEST = """SELECT ready_at, seq, priority FROM tasks INDEXED BY tasks_oldest WHERE ready = 1 AND target = ?
+    ORDER BY ready_at, seq LIMIT 1"""
+_FAMILY = """SELECT priority, seq, target FROM tasks INDEXED BY tasks_family WHERE ready = 1 AND root_id = ?
+    ORDER BY priority, seq"""
+_RUN = f"""UPDATE tasks SET status = 'running', ready = NULL, ready_at = NULL, attempt = attempt + 1,
+    assigned_agent_id = ?, node_id = ?, started_at = ?, progress = NULL, progress_note = NULL
+    WHERE seq = ? RETURNING {TASK_COLUMNS}"""
+
+# (starved tasks first, priority, seq, target, root_id if it is known)
+_Candidate = tuple[bool, int, int, str, str | None]
+
+
+def claim(
+    cx: Transaction,
+    node_id: str,
+    room: Room,
+    now: datetime,
+    starved_before: datetime | None,
+    waited: Sequence[Fence] = (),
+) -> list[Claim]:
+    """Give tasks to the free lanes of *room*; see ``TaskStore.claim``."""
+    found = cx.one(_MAY_CLAIM, (node_id,))
+    if found is None or found[0]:
+        raise LeaseLostError(f"node {node_id} has no lease, so it cannot claim tasks")
+    moment = epoch(now)
+    for fence in waited:
+        cx.count(ready=cx.execute(_WAITED, (moment, fence.task_id, fence.attempt)))
+    if found[1] == "1":
+        return []
+    sweep(cx, moment)
+    candidates = _candidates(cx, room, None if starved_before is None else epoch(starved_before))
+    return _give(cx, node_id, _match(candidates, room), now, moment)
+
+
+def sweep(cx: Transaction, moment: int) -> None:
+    """Make ready what waited for a time that has come."""
+    if cx.one(_DUE, (moment,)) is not None:
+        cx.count(ready=cx.execute(_SWEEP, (moment,)))
+
+
+def _candidates(cx: Transaction, room: Room, starved_before: int | None) -> list[_Candidate]:
+    """Return enough tasks to fill *room*, in the order in which they are given."""
+    families: dict[str, list[Slot]] = {}
+    for slot in room.lent:
+        families.setdefault(slot.root_id or "", []).append(slot)
+    found: dict[int, _Candidate] = {}
+    for root_id, lent in families.items():
+        words = {target for slot in lent for target in slot.targets}
+        places_left = sum(slot.free for slot in lent)
+        for priority, seq, target in cx.rows(_FAMILY, (root_id,)):
+            if target in words and places_left > 0:
+                places_left -= 1
+                found[seq] = (False, priority, seq, target, root_id)
+    targets = _ready_targets(cx, room)
+    for target in targets:
+        for priority, seq in cx.rows(_FIRST, (target, room.lanes(target))):
+            found.setdefault(seq, (False, priority, seq, target, None))
+    if starved_before is not None and targets:
+        ready_at, seq, priority, target = min((*cx.rows(_OLDEST, (target,))[0], target) for target in targets)
+        if ready_at < starved_before:
+            found[seq] = (True, priority, seq, target, None)
+    return sorted(found.values(), key=lambda candidate: (not candidate[0], candidate[1], candidate[2]))
+
+
+def _ready_targets(cx: Transaction, room: Room) -> list[str]:
+    """Return the words of *room* for which a task is ready, leaping over what only one side has."""
+    ready = []
+    word = room.next_word("")
+    while word is not None:
+        target = cx.value(_NEXT_TARGET, (word,))
+        if target is None:
+            break
+        if target == word:
+            ready.append(target)
+        word = room.next_word(target, after=target == word)
+    return ready
+
+
+class _Lanes:
+    """The lanes of a room, given away one after the other."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self._used: dict[str, int] = {}  # by agent
+        self._queues: dict[str, Iterator[Slot]] = {}  # by target: who has not been looked at
+        self._next: dict[str, Slot | None] = {}  # by target: who is served next
+        self._lent = [slot for slot in room.lent for _ in range(slot.free)]
+
+    def take(self, target: str, root_id: str | None) -> str | None:
+        """Give the next lane for a task away and return whose it is."""
+        if target not in self._queues:
+            self._queues[target] = iter(self._room.takers(target))
+            self._next[target] = next(self._queues[target], None)
+        while (slot := self._next[target]) is not None and self._used.get(slot.agent_id, 0) >= slot.free:
+            self._next[target] = next(self._queues[target], None)
+        if slot is not None:
+            self._used[slot.agent_id] = self._used.get(slot.agent_id, 0) + 1
+            return slot.agent_id
+        for place, lent in enumerate(self._lent if root_id is not None else ()):
+            if lent.root_id == root_id and target in lent.targets:
+                return self._lent.pop(place).agent_id
+        return None
+
+
+def _match(candidates: Sequence[_Candidate], room: Room) -> list[tuple[int, str]]:
+    """Return (seq, agent) pairs: each candidate to the first who takes it and has a lane left."""
+    lanes = _Lanes(room)
+    takers = ((seq, lanes.take(target, root_id)) for _, _, seq, target, root_id in candidates)
+    return [(seq, agent_id) for seq, agent_id in takers if agent_id is not None]
+
+
+def _give(cx: Transaction, node_id: str, given: Sequence[tuple[int, str]], now: datetime, moment: int) -> list[Claim]:
+    claims = []
+    for seq, agent_id in given:
+        task = task_of(cx.rows(_RUN, (agent_id, node_id, moment, seq))[0])
+        claims.append(Claim(task, agent_id))
+        _tell(cx, task, agent_id, node_id, now)
+    if given:
+        cx.count(pending=-len(given), ready=-len(given), running=len(given))
+    return claims
+
+
+def _tell(cx: Transaction, task: Task, agent_id: str, node_id: str, now: datetime) -> None:
+    details: dict[str, object] = {"name": task.name, "attempt": task.attempt}
+    for kind in (EventType.TASK_ASSIGNED, EventType.TASK_STARTED):
+        cx.emit(Fact(event_type=kind, agent_id=agent_id, task_id=task.task_id, node_id=node_id, details=details), now)

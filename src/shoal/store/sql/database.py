@@ -1,0 +1,55 @@
+"""What the nouns need of a database: operations that are written in the order of their calls, and reads."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol, TypeVar, TypeVarTuple
+
+from shoal.store.sql.transaction import Reader, Refusal, Transaction
+
+__all__ = ["Database"]
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+class Database(Protocol):
+    """One database: many readers, operations of many askers in one transaction."""
+
+    url: str
+
+    async def open(self) -> None:
+        """Open, create or migrate; see ``Store.open``."""
+        ...
+
+    async def close(self) -> None:
+        """Write what was accepted, then close."""
+        ...
+
+    def write(self, fn: Callable[[Transaction, *Ts], T | Refusal], *args: *Ts) -> asyncio.Future[T]:
+        """Queue ``fn(transaction, *args)`` now; the future ends when it is on disk, or with the error it raised.
+
+        *fn* checks first and raises before it writes anything. It may be run again when its group fails.
+        """
+        ...
+
+    def write_blocking(self, fn: Callable[[Transaction, *Ts], T], *args: *Ts) -> T:
+        """Write and wait, without any event loop; from any thread but the loop's."""
+        ...
+
+    def read(self, fn: Callable[[Reader, *Ts], T], *args: *Ts) -> T:
+        """Return ``fn(reader, *args)``, read in one consistent view. Blocks for its queries."""
+        ...
+
+    def on_commit(self, callback: Callable[[], object]) -> Callable[[], None]:
+        """Call *callback* on the loop after commits that wrote events or announced themselves; returns an undo."""
+        ...
+
+    def changed(self) -> bool:
+        """Tell whether another process has committed since the last call."""
+        ...
+
+    def info(self) -> dict[str, object]:
+        """Return facts for people: url, schema version, durability, size in bytes, rows by table."""
+        ...

@@ -1,0 +1,86 @@
+"""What the end of a task means for those that waited for it: they become ready, or they fail with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from shoal.errors import DependencyFailedError
+from shoal.kernel.clock import epoch
+from shoal.kernel.event import EventType, Fact
+from shoal.kernel.payload import encode
+from shoal.kernel.ports import Ended
+from shoal.kernel.task import TaskStatus
+from shoal.store.sql.transaction import Transaction
+
+__all__ = ["after_failure", "after_success"]
+
+_ANY = "SELECT 1 FROM task_deps WHERE dependency_id = ? LIMIT 1"
+_RELEASE = """UPDATE tasks SET
+        blockers = blockers - freed.n,
+        ready = CASE WHEN blockers > freed.n THEN 0 WHEN not_before > :now THEN 2 ELSE 1 END,
+        ready_at = CASE WHEN blockers > freed.n OR not_before > :now THEN NULL ELSE :now END
+    FROM (SELECT edge.task_id AS task_id, count(*) AS n
+          FROM json_each(:ended) AS ended CROSS JOIN task_deps AS edge ON edge.dependency_id = ended.value
+          GROUP BY edge.task_id) AS freed
+    WHERE tasks.task_id = freed.task_id AND tasks.ready = 0
+    RETURNING ready"""
+# One row for each edge that failure runs along; nearest first, so the first row of a task names its direct cause.
+_DOOMED = """WITH RECURSIVE doomed (task_id, cause_id, name) AS (
+        SELECT ?, NULL, NULL
+        UNION
+        SELECT task.task_id, edge.dependency_id, task.name
+        FROM doomed
+        JOIN task_deps AS edge ON edge.dependency_id = doomed.task_id
+        JOIN tasks AS task ON task.task_id = edge.task_id
+        WHERE task.ready = 0 AND task.on_dependency_failure = 'fail'
+    )
+    SELECT task_id, cause_id, name FROM doomed WHERE cause_id IS NOT NULL"""
+_FAIL = """UPDATE tasks SET status = 'failed', ready = NULL, completed_at = ?, error_type = 'DependencyFailedError',
+    error_message = ?, error_details = ? WHERE task_id = ?"""
+
+
+def after_success(cx: Transaction, task_id: str, now: datetime) -> bool:
+    """Take *task_id* off the list of those that its dependents wait for; tell whether one became ready."""
+    if cx.one(_ANY, (task_id,)) is None:
+        return False
+    return _release(cx, [task_id], now)
+
+
+def after_failure(cx: Transaction, task_id: str, status: TaskStatus, now: datetime) -> tuple[list[Ended], bool]:
+    """Fail all that depend on *task_id*, at any depth; those that run all the same lose one that they wait for.
+
+    Returns those that failed, and whether one became ready.
+    """
+    if cx.one(_ANY, (task_id,)) is None:
+        return [], False
+    causes: dict[str, tuple[str, str]] = {}
+    for doomed_id, cause_id, name in cx.rows(_DOOMED, (task_id,)):
+        causes.setdefault(doomed_id, (cause_id, name))
+    causes.pop(task_id, None)
+    _fail(cx, causes, task_id, status, now)
+    promoted = _release(cx, [task_id, *causes], now)
+    return [Ended(doomed_id, TaskStatus.FAILED) for doomed_id in causes], promoted
+
+
+def _fail(cx: Transaction, causes: dict[str, tuple[str, str]], root_id: str, status: TaskStatus, now: datetime) -> None:
+    moment = epoch(now)
+    rows = []
+    for task_id, (cause_id, name) in causes.items():
+        cause_status = str(status if cause_id == root_id else TaskStatus.FAILED)
+        message = str(DependencyFailedError(cause_id, cause_status, root_id))
+        details: dict[str, object] = {
+            "dependency_id": cause_id, "dependency_status": cause_status, "root_id": root_id,
+        }  # fmt: skip
+        rows.append((moment, message, encode(details).decode(), task_id))
+        told = {"name": name, "error_type": "DependencyFailedError", "error_message": message, **details}
+        cx.emit(Fact(event_type=EventType.TASK_FAILED, task_id=task_id, details=told), now)
+    cx.executemany(_FAIL, rows)
+    cx.count(pending=-len(rows), failed=len(rows))
+
+
+def _release(cx: Transaction, ended: Sequence[str], now: datetime) -> bool:
+    rows = cx.rows(_RELEASE, {"ended": encode(ended).decode(), "now": epoch(now)})
+    promoted = sum(1 for (ready,) in rows if ready == 1)
+    cx.count(ready=promoted)
+    return promoted > 0

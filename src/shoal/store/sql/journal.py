@@ -1,0 +1,64 @@
+"""Steps: effects that are done once and replayed afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from datetime import datetime
+from typing import Any
+
+from shoal.kernel.clock import epoch, from_epoch
+from shoal.kernel.payload import decode, encode
+from shoal.kernel.ports import Fence, Step
+from shoal.store.sql.database import Database
+from shoal.store.sql.tasks import check_fence
+from shoal.store.sql.transaction import Reader, Transaction
+
+__all__ = ["SqlJournal"]
+
+_RECORD = """INSERT INTO steps (scope, key, value, digest, at) VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT (scope, key) DO NOTHING"""
+_PROVEN = "UPDATE tasks SET deaths = 0, interruptions = 0 WHERE task_id = ? AND (deaths > 0 OR interruptions > 0)"
+_LOAD = "SELECT key, value, digest, at FROM steps WHERE scope = ? ORDER BY seq"
+_GET = "SELECT key, value, digest, at FROM steps WHERE scope = ? AND key = ?"
+
+
+class SqlJournal:
+    """``Journal`` in SQL."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def record(
+        self,
+        scope: str,
+        key: str,
+        value: object,
+        *,
+        now: datetime,
+        digest: str | None = None,
+        fence: Fence | None = None,
+    ) -> Awaitable[None]:
+        """Keep a step's result; a key that is recorded already keeps its first value."""
+        row = (scope, key, encode(value).decode(), digest, epoch(now))
+        return self._db.write(_record, row, fence)
+
+    def load(self, scope: str) -> dict[str, Step]:
+        """Return all steps of the scope, in order of recording."""
+        return {row[0]: _step(row) for row in self._db.read(Reader.rows, _LOAD, (scope,))}
+
+    def get(self, scope: str, key: str) -> Step | None:
+        """Return one step, or None."""
+        row = self._db.read(Reader.one, _GET, (scope, key))
+        return None if row is None else _step(row)
+
+
+def _record(cx: Transaction, row: tuple[Any, ...], fence: Fence | None) -> None:
+    if fence is not None:
+        check_fence(cx, fence)
+    if cx.execute(_RECORD, row) and fence is not None:
+        cx.execute(_PROVEN, (fence.task_id,))
+
+
+def _step(row: tuple[Any, ...]) -> Step:
+    key, value, digest, at = row
+    return Step(key=key, value=decode(value), digest=digest, at=from_epoch(at))

@@ -1,0 +1,154 @@
+"""Who is alive, who holds which name, and what is taken over from the dead."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+from datetime import datetime
+from typing import Any
+
+from shoal.errors import ConfigError
+from shoal.kernel.clock import epoch, from_epoch
+from shoal.kernel.ports import Child, Lease, Node, Rescue, Standing
+from shoal.store.sql.agents import leave_agents
+from shoal.store.sql.database import Database
+from shoal.store.sql.named_leases import acquire, forget, release, renew, standing, withdraw
+from shoal.store.sql.rescue import hand_back, rescue
+from shoal.store.sql.transaction import Reader, Transaction
+
+__all__ = ["SqlLeases", "prune_nodes"]
+
+_NAMESAKE = "SELECT node_id FROM nodes WHERE name = ? AND lost = 0 AND lease_until > ? AND node_id <> ?"
+_JOIN = """INSERT OR REPLACE INTO nodes
+    (node_id, runtime_id, name, host, pid, pid_started, started_at, lease_until, lost)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0)"""
+_BEAT = "UPDATE nodes SET lease_until = ? WHERE node_id = ? AND lost = 0"
+_LEAVE = "DELETE FROM nodes WHERE node_id = ?"
+_LEAVE_CHILDREN = "DELETE FROM children WHERE node_id = ?"
+_NODES = """SELECT node_id, runtime_id, name, host, pid, pid_started, started_at, lease_until, lost FROM nodes
+    ORDER BY started_at, node_id"""
+_ADOPT = "INSERT OR REPLACE INTO children (node_id, pid, pid_started, agent_id) VALUES (?, ?, ?, ?)"
+_DISOWN = "DELETE FROM children WHERE node_id = ? AND pid = ?"
+_PRUNE_NODES = """DELETE FROM nodes WHERE node_id IN (
+    SELECT node_id FROM nodes WHERE lost = 1 AND lease_until < ?
+    AND NOT EXISTS (SELECT 1 FROM tasks WHERE tasks.node_id = nodes.node_id AND tasks.status = 'running')
+    AND NOT EXISTS (SELECT 1 FROM agents WHERE agents.node_id = nodes.node_id)
+    AND NOT EXISTS (SELECT 1 FROM mail WHERE mail.node_id = nodes.node_id)
+    AND NOT EXISTS (SELECT 1 FROM children WHERE children.node_id = nodes.node_id) LIMIT ?)"""
+
+
+class SqlLeases:
+    """``Leases`` in SQL."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def join(self, node: Node, *, now: datetime) -> Awaitable[None]:
+        """Make a node known. Raises ConfigError when a live node has that name."""
+        return self._db.write(_join, node, epoch(now))
+
+    def heartbeat(self, node_id: str, *, until: datetime) -> bool:
+        """Let a node's lease end at *until*; False when it was already lost. Blocks until it is on disk."""
+        return self._db.write_blocking(_beat, node_id, epoch(until))
+
+    def leave(self, node_id: str, *, now: datetime) -> Awaitable[None]:
+        """Forget a node that ended in order; what it still holds goes back."""
+        return self._db.write(_leave, node_id, now)
+
+    def rescue(
+        self, dead: Sequence[str], *, now: datetime, max_interruptions: int, spared: Sequence[str] = ()
+    ) -> Awaitable[Rescue]:
+        """Take over what dead nodes held."""
+        return self._db.write(rescue, frozenset(dead), now, max_interruptions, frozenset(spared))
+
+    def adopt(self, child: Child) -> Awaitable[None]:
+        """Remember a child process."""
+        return self._db.write(_adopt, child)
+
+    def disown(self, node_id: str, pid: int) -> Awaitable[None]:
+        """Forget a child process that was reaped."""
+        return self._db.write(_disown, node_id, pid)
+
+    def acquire(
+        self, name: str, owner: str, *, now: datetime, until: datetime, wait_until: datetime | None = None
+    ) -> Awaitable[Lease | None]:
+        """Take a free name, or prolong one's own; None when another holds it, or stands in line before."""
+        return self._db.write(
+            acquire, name, owner, epoch(now), until, None if wait_until is None else epoch(wait_until)
+        )
+
+    def renew(self, lease: Lease, *, now: datetime, until: datetime) -> Awaitable[Lease]:
+        """Prolong. Raises LeaseLostError when it ended or went to another."""
+        return self._db.write(renew, lease, epoch(now), until)
+
+    def release(self, lease: Lease, *, now: datetime) -> Awaitable[bool]:
+        """Give it up; False when it was no longer held."""
+        return self._db.write(release, lease, epoch(now))
+
+    def withdraw(self, name: str, owner: str, *, now: datetime) -> Awaitable[bool]:
+        """Stand in line no more, and give the name up if *owner* holds it; False when he did not."""
+        return self._db.write(withdraw, name, owner, epoch(now))
+
+    def forget(self, before: datetime, *, limit: int = 1000) -> Awaitable[int]:
+        """Remove up to *limit* names whose last lease ended before *before*; return how many."""
+        return self._db.write(forget, epoch(before), limit)
+
+    def standing(self, name: str, owner: str, *, now: datetime) -> Standing:
+        """Return where *owner* stands for a name."""
+        return self._db.read(standing, name, owner, epoch(now))
+
+    def nodes(self) -> list[Node]:
+        """Return the nodes that are known, oldest first."""
+        return [_node(row) for row in self._db.read(Reader.rows, _NODES)]
+
+
+def prune_nodes(cx: Transaction, before: datetime, limit: int) -> int:
+    """Remove up to *limit* nodes that were found dead and whose lease ended before *before*, unless something is held
+    in their name."""
+    return cx.execute(_PRUNE_NODES, (epoch(before), limit))
+
+
+def _join(cx: Transaction, node: Node, now: int) -> None:
+    namesake = cx.value(_NAMESAKE, (node.name, now, node.node_id))
+    if namesake is not None:
+        raise ConfigError(f"node name {node.name!r:.80} is in use by the live node {namesake}")
+    cx.execute(
+        _JOIN,
+        (
+            node.node_id, node.runtime_id, node.name, node.host, node.pid, node.pid_started, epoch(node.started_at),
+            epoch(node.lease_until),
+        ),
+    )  # fmt: skip
+
+
+def _node(row: tuple[Any, ...]) -> Node:
+    node_id, runtime_id, name, host, pid, pid_started, started_at, lease_until, lost = row
+    return Node(
+        node_id=node_id,
+        runtime_id=runtime_id,
+        name=name,
+        host=host,
+        pid=pid,
+        pid_started=pid_started,
+        started_at=from_epoch(started_at),
+        lease_until=from_epoch(lease_until),
+        lost=bool(lost),
+    )
+
+
+def _beat(cx: Transaction, node_id: str, until: int) -> bool:
+    return cx.execute(_BEAT, (until, node_id)) > 0
+
+
+def _leave(cx: Transaction, node_id: str, now: datetime) -> None:
+    hand_back(cx, node_id, now)
+    leave_agents(cx, node_id, now)
+    cx.execute(_LEAVE, (node_id,))
+    cx.execute(_LEAVE_CHILDREN, (node_id,))
+
+
+def _adopt(cx: Transaction, child: Child) -> None:
+    cx.execute(_ADOPT, (child.node_id, child.pid, child.pid_started, child.agent_id))
+
+
+def _disown(cx: Transaction, node_id: str, pid: int) -> None:
+    cx.execute(_DISOWN, (node_id, pid))

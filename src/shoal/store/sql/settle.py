@@ -1,0 +1,176 @@
+"""The end of an attempt, and of a task that is cancelled."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from shoal.errors import TaskNotFoundError
+from shoal.kernel.clock import epoch
+from shoal.kernel.event import EventType, Fact
+from shoal.kernel.payload import encode
+from shoal.kernel.ports import Cancelled, Ended, Outcome, Settled, Settlement
+from shoal.kernel.task import TaskStatus
+from shoal.store.sql import mail
+from shoal.store.sql.dependents import after_failure, after_success
+from shoal.store.sql.records import moment, text
+from shoal.store.sql.transaction import Transaction
+
+__all__ = ["cancel", "cancel_all", "settle"]
+
+_FENCED = """WHERE task_id = :task_id AND status = 'running' AND node_id = :node_id AND attempt = :attempt
+    RETURNING name, retry_count, deaths, interruptions, started_at, ready"""
+_COMPLETE = f"""UPDATE tasks SET status = 'completed', completed_at = :now, output_data = :output, error_type = NULL,
+    error_message = NULL, error_details = NULL {_FENCED}"""
+_FAIL = f"""UPDATE tasks SET status = 'failed', completed_at = :now, error_type = :error_type,
+    error_message = :error_message, error_details = :error_details {_FENCED}"""
+_AGAIN = """status = 'pending', assigned_agent_id = NULL, node_id = NULL, started_at = NULL,
+    ready = CASE WHEN :not_before > :now THEN 2 ELSE 1 END,
+    ready_at = CASE WHEN :not_before > :now THEN NULL ELSE :now END,
+    not_before = coalesce(:not_before, not_before), error_type = :error_type, error_message = :error_message,
+    error_details = :error_details"""
+_RETRY = f"UPDATE tasks SET {_AGAIN}, retry_count = retry_count + 1 {_FENCED}"
+_INTERRUPT = f"""UPDATE tasks SET {_AGAIN}, deaths = deaths + :died, interruptions = interruptions + :lost
+    {_FENCED}"""
+_STATEMENTS = {
+    Outcome.COMPLETED: (_COMPLETE, EventType.TASK_COMPLETED),
+    Outcome.FAILED: (_FAIL, EventType.TASK_FAILED),
+    Outcome.RETRY: (_RETRY, EventType.TASK_RETRYING),
+    Outcome.INTERRUPTED: (_INTERRUPT, EventType.TASK_INTERRUPTED),
+}
+
+
+def settle(cx: Transaction, settlement: Settlement, now: datetime) -> Settled:
+    """End one attempt; see ``TaskStore.settle``."""
+    fence = settlement.fence
+    statement, event_type = _STATEMENTS[settlement.outcome]
+    row = cx.one(statement, _parameters(settlement, now))
+    if row is None:
+        return Settled(applied=False)
+    for fact in settlement.facts:
+        cx.emit(fact, now)
+    details = _details(settlement, row, now)
+    cx.emit(
+        Fact(
+            event_type=event_type,
+            agent_id=settlement.agent_id,
+            task_id=fence.task_id,
+            node_id=fence.node_id,
+            details=details,
+        ),
+        now,
+    )
+    if settlement.acks and settlement.outcome is Outcome.COMPLETED:
+        mail.ack(cx, settlement.agent_id, settlement.acks, now)
+    for each in settlement.returns:
+        mail.nack(cx, settlement.agent_id, each, now)
+    return _finish(cx, settlement, row[5] == 1, now)
+
+
+def _parameters(settlement: Settlement, now: datetime) -> dict[str, Any]:
+    fence = settlement.fence
+    fenced: dict[str, Any] = {
+        "task_id": fence.task_id, "node_id": fence.node_id, "attempt": fence.attempt, "now": epoch(now),
+    }  # fmt: skip
+    if settlement.outcome is Outcome.COMPLETED:
+        fenced["output"] = None if settlement.output is None else encode(settlement.output).decode()
+        return fenced
+    return fenced | {
+        "error_type": settlement.error_type,
+        "error_message": settlement.error_message,
+        "error_details": text(settlement.error_details),
+        "not_before": moment(settlement.not_before),
+        "died": int(settlement.died),
+        "lost": int(settlement.lost),
+    }
+
+
+def _details(settlement: Settlement, row: tuple[Any, ...], now: datetime) -> dict[str, object]:
+    name, retry_count, deaths, interruptions, started_at, _ = row
+    details: dict[str, object] = {"name": name, "attempt": settlement.fence.attempt}
+    if started_at is not None:
+        details["duration_seconds"] = (epoch(now) - started_at) / 1_000_000
+    if settlement.outcome is Outcome.COMPLETED:
+        return details
+    details |= {"error_type": settlement.error_type, "error_message": settlement.error_message}
+    if settlement.outcome is Outcome.RETRY:
+        details["retry_count"] = retry_count
+        if settlement.not_before is not None:
+            details["not_before"] = settlement.not_before.isoformat()
+    elif settlement.outcome is Outcome.INTERRUPTED:
+        details |= {"deaths": deaths, "interruptions": interruptions}
+    return details
+
+
+def _finish(cx: Transaction, settlement: Settlement, ready: bool, now: datetime) -> Settled:
+    fence = settlement.fence
+    failed: list[Ended] = []
+    match settlement.outcome:
+        case Outcome.COMPLETED:
+            cx.count(running=-1, completed=1)
+            status, promoted = TaskStatus.COMPLETED, after_success(cx, fence.task_id, now)
+        case Outcome.FAILED:
+            cx.count(running=-1, failed=1)
+            status = TaskStatus.FAILED
+            failed, promoted = after_failure(cx, fence.task_id, status, now)
+        case Outcome.RETRY | Outcome.INTERRUPTED:
+            cx.count(running=-1, pending=1, ready=int(ready))
+            return Settled(applied=True)
+    this = Ended(fence.task_id, status, settlement.agent_id, fence.node_id)
+    return Settled(applied=True, ended=(this, *failed), promoted=promoted)
+
+
+_STATUS = "SELECT status FROM tasks WHERE task_id = ?"
+_FAMILY = """WITH RECURSIVE family (task_id) AS (
+        SELECT value FROM json_each(?)
+        UNION
+        SELECT child.task_id FROM family JOIN tasks AS child ON child.parent_id = family.task_id
+    )
+    SELECT task.task_id, task.name, task.status, task.ready, task.assigned_agent_id, task.node_id
+    FROM family JOIN tasks AS task ON task.task_id = family.task_id
+    WHERE task.status IN ('pending', 'running')"""
+_CANCEL = """UPDATE tasks SET status = 'cancelled', ready = NULL, completed_at = ?, error_type = NULL,
+    error_message = ?, error_details = NULL WHERE task_id = ?"""
+
+
+def cancel(cx: Transaction, task_id: str, reason: str | None, now: datetime) -> Cancelled:
+    """Cancel one task with its children; see ``TaskStore.cancel``."""
+    status = cx.value(_STATUS, (task_id,))
+    if status is None:
+        raise TaskNotFoundError(task_id)
+    if TaskStatus(status).final:
+        return Cancelled(applied=False)
+    return cancel_all(cx, [task_id], reason, now)
+
+
+def cancel_all(cx: Transaction, task_ids: list[str], reason: str | None, now: datetime) -> Cancelled:
+    """Cancel those of *task_ids* that have not ended, with their unfinished children at all depths."""
+    stopped: list[Ended] = []
+    ended: list[Ended] = []
+    rows = cx.rows(_FAMILY, (encode(task_ids).decode(),))
+    for task_id, name, status, ready, agent_id, node_id in rows:
+        end = Ended(task_id, TaskStatus.CANCELLED, agent_id, node_id)
+        ended.append(end)
+        if status == "running":
+            stopped.append(end)
+            cx.count(running=-1, cancelled=1)
+        else:
+            cx.count(pending=-1, ready=-int(ready == 1), cancelled=1)
+        details: dict[str, object] = {"name": name, "reason": reason}
+        cx.emit(
+            Fact(
+                event_type=EventType.TASK_CANCELLED,
+                agent_id=agent_id,
+                task_id=task_id,
+                node_id=node_id,
+                details=details,
+            ),
+            now,
+        )
+    cx.executemany(_CANCEL, [(epoch(now), reason, row[0]) for row in rows])
+    promoted = False
+    for task_id, *_ in rows:
+        failed, freed = after_failure(cx, task_id, TaskStatus.CANCELLED, now)
+        ended += failed
+        promoted = promoted or freed
+    return Cancelled(applied=bool(rows), stopped=tuple(stopped), ended=tuple(ended), promoted=promoted)
