@@ -2,32 +2,48 @@
 
 from __future__ import annotations
 
-from shoal.errors import ConfigError
+from shoal.errors import ConfigError, nearest
 from shoal.kernel.ports import Store
 
 __all__ = ["open_store"]
 
+_SCHEMES = ("sqlite", "postgresql", "postgres")
+
 
 def open_store(url: str, *, durability: str = "full", inline: bool = False, read_only: bool = False) -> Store:
-    """Return the store at *url*, not yet opened: ``sqlite:///FILE`` or ``sqlite://:memory:``.
+    """Return the store at *url*, not yet opened.
 
     Args:
-        url: the place. ``sqlite:////var/lib/shoal.db`` is an absolute path, ``sqlite:///./shoal.db`` a relative one.
+        url: the place: ``sqlite:////var/lib/shoal.db`` (an absolute path), ``sqlite:///./shoal.db`` (a relative one),
+            ``sqlite://:memory:``, or ``postgresql://USER:PASSWORD@HOST:PORT/DATABASE?schema=NAME``.
         durability: ``full``: what is acknowledged survives a power cut; ``normal``: it survives the end of the process.
-        inline: write on the event loop instead of in a thread, for simulations in virtual time.
+        inline: write on the event loop instead of in a thread, for simulations in virtual time; SQLite only.
         read_only: open what is there, and create, migrate and write nothing.
 
     Raises:
-        ConfigError: unknown scheme or durability, or no file is named.
+        ConfigError: unknown scheme or durability, or no file or database is named.
+        MissingExtraError: the driver of PostgreSQL is not installed.
     """
     if durability not in ("full", "normal"):
         raise ConfigError(f"durability must be full or normal, not {durability!r:.80}")
-    if url == "sqlite://:memory:":
-        path = ":memory:"
-    elif url.startswith("sqlite:///") and len(url) > len("sqlite:///"):
-        path = url.removeprefix("sqlite:///")
-    else:
-        raise ConfigError(f"store must be sqlite:///FILE or sqlite://:memory:, not {url!r:.80}")
+    scheme = url.partition("://")[0]
+    if scheme in ("postgresql", "postgres"):
+        if inline:
+            raise ConfigError("store: virtual time needs a store in SQLite: a server keeps its own time")
+        from shoal.store.postgres.store import PostgresStore
+
+        return PostgresStore(url, durability=durability, read_only=read_only)
     from shoal.store.sqlite.store import SqliteStore
 
-    return SqliteStore(path, durability=durability, inline=inline, read_only=read_only)
+    return SqliteStore(_path(url, scheme), durability=durability, inline=inline, read_only=read_only)
+
+
+def _path(url: str, scheme: str) -> str:
+    if url == "sqlite://:memory:":
+        return ":memory:"
+    if url.startswith("sqlite:///") and len(url) > len("sqlite:///"):
+        return url.removeprefix("sqlite:///")
+    raise ConfigError(
+        f"store must be sqlite:///FILE, sqlite://:memory: or postgresql://HOST/DATABASE, not {url!r:.80}"
+        f"{nearest(scheme, _SCHEMES)}"
+    )

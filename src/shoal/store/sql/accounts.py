@@ -22,7 +22,7 @@ _GET = """SELECT account_id, budget, (SELECT run_id FROM runs WHERE runs.seq = a
     warned FROM accounts WHERE account_id = ?"""
 _INSERT = "INSERT INTO accounts (account_id, run, parent, budget) VALUES (?, ?, ?, ?)"
 _LIMIT = "UPDATE accounts SET budget = ? WHERE account_id = ?"
-_WARN = "UPDATE accounts SET warned = max(warned, ?) WHERE account_id = ?"
+_WARN = "UPDATE accounts SET warned = :share WHERE account_id = :account_id AND warned < :share"
 _PUT = "UPDATE accounts SET spent = ?, held = ?, lost = ? WHERE account_id = ?"
 _RESERVED = "SELECT account_id, amount FROM reservations WHERE run = ? AND key = ?"
 _RESERVE = "INSERT INTO reservations (run, key, account_id, amount) VALUES (?, ?, ?, ?)"
@@ -61,7 +61,7 @@ def limit(cx: Transaction, account_id: str, run: int, parent: str | None, budget
 def warn(cx: Transaction, warned: Sequence[tuple[str, float]]) -> None:
     """Remember the shares that were told."""
     for account_id, share in warned:
-        cx.execute(_WARN, (share, account_id))
+        cx.execute(_WARN, {"share": share, "account_id": account_id})
 
 
 def reserve(cx: Transaction, run: int, account_id: str, key: str, need: Need) -> tuple[Grant, Usage | None]:

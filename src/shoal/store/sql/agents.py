@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["SqlAgents", "leave_agents", "lose_agents"]
 
-_SEARCH = f"""SELECT {AGENT_COLUMNS} FROM agents WHERE (:status IS NULL OR status = :status)
-        AND (:folded IS NULL OR agent_id IN (SELECT agent_id FROM agent_capabilities WHERE folded = :folded))
-        AND (:group IS NULL OR agent_id IN (SELECT agent_id FROM group_members WHERE name = :group))
+_SEARCH = f"""SELECT {AGENT_COLUMNS} FROM agents WHERE (CAST(:status AS TEXT) IS NULL OR status = :status)
+        AND (CAST(:folded AS TEXT) IS NULL OR agent_id IN (SELECT agent_id FROM agent_capabilities WHERE folded = :folded))
+        AND (CAST(:group AS TEXT) IS NULL OR agent_id IN (SELECT agent_id FROM group_members WHERE name = :group))
     ORDER BY seq"""
 
 

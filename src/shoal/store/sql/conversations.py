@@ -24,7 +24,7 @@ _GET = f"SELECT {_COLUMNS} FROM messages WHERE id = ?"
 _ADD = f"""INSERT INTO messages ({_COLUMNS})
     VALUES (?, ?, (SELECT coalesce(max(seq), 0) + 1 FROM messages WHERE thread_id = ?), ?, ?, ?, ?, ?, NULL)
     RETURNING seq"""
-_TOUCH = "UPDATE threads SET updated_at = max(updated_at, ?) WHERE id = ?"
+_TOUCH = "UPDATE threads SET updated_at = :now WHERE id = :id AND updated_at < :now"
 _DELETE = "UPDATE messages SET deleted_at = ? WHERE id = ? AND deleted_at IS NULL"
 _SET_METADATA = "UPDATE messages SET metadata = ? WHERE id = ?"
 _PLACE = "SELECT seq FROM messages WHERE id = ? AND thread_id = ?"
@@ -38,7 +38,7 @@ _BY_CHARS = """SELECT min(seq) FROM (
 _KEPT_FROM = """SELECT seq FROM messages WHERE thread_id = ? AND deleted_at IS NULL
     ORDER BY seq DESC LIMIT 1 OFFSET ?"""
 _COUNT = "SELECT count(*) FROM messages WHERE thread_id = ? AND deleted_at IS NULL"
-_END = 2**62  # above every seq
+_END = 2**62  # above every seq, and every number of messages
 
 
 class SqlConversations:
@@ -105,7 +105,7 @@ def _add(cx: Transaction, message: NewMessage, metadata: str | None, now: dateti
             metadata, micros,
         ),
     )  # fmt: skip
-    cx.execute(_TOUCH, (micros, message.thread_id))
+    cx.execute(_TOUCH, {"now": micros, "id": message.thread_id})
     return StoredMessage(
         id=message.id,
         thread_id=message.thread_id,
@@ -165,13 +165,13 @@ def _backward(cx: Reader, thread_id: str, before: int, limit: int) -> list[Store
 
 def _by_chars(cx: Reader, thread_id: str, max_chars: int) -> list[StoredMessage]:
     first = cx.value(_BY_CHARS, (thread_id, max_chars))
-    return [] if first is None else _forward(cx, thread_id, first - 1, _END, -1)
+    return [] if first is None else _forward(cx, thread_id, first - 1, _END, _END)
 
 
 def _unsummarized(cx: Reader, thread_id: str, after: str | None, keep_recent: int) -> list[StoredMessage]:
     begin = _place(cx, thread_id, after, 0)
     end = _END if keep_recent == 0 else cx.value(_KEPT_FROM, (thread_id, keep_recent - 1))
-    return [] if end is None else _forward(cx, thread_id, begin, end, -1)
+    return [] if end is None else _forward(cx, thread_id, begin, end, _END)
 
 
 def _count(cx: Reader, thread_id: str) -> int:

@@ -27,7 +27,7 @@ _RELEASE = """UPDATE tasks SET
     RETURNING ready"""
 # One row for each edge that failure runs along; nearest first, so the first row of a task names its direct cause.
 _DOOMED = """WITH RECURSIVE doomed (task_id, cause_id, name) AS (
-        SELECT ?, NULL, NULL
+        SELECT task_id, nullif(task_id, task_id), nullif(name, name) FROM tasks WHERE task_id = ?
         UNION
         SELECT task.task_id, edge.dependency_id, task.name
         FROM doomed

@@ -73,6 +73,7 @@ def apply(cx: Transaction, operation: Operation[Any], driver_errors: tuple[type[
     One of *driver_errors*, and any error after something was written, ends the transaction.
     """
     before = cx.mark()
+    cx.span = operation.span
     try:
         value = operation.fn(cx, *operation.args)
     except driver_errors:

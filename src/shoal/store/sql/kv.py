@@ -153,7 +153,7 @@ def _get(cx: Reader, key: str, now: int) -> SharedValue | None:
 
 def _keys(cx: Reader, prefix: str, now: int) -> list[str]:
     rows = cx.rows(
-        f"SELECT key FROM kv WHERE key >= :prefix AND (:end IS NULL OR key < :end) AND {_THERE} ORDER BY key",
+        f"SELECT key FROM kv WHERE key >= :prefix AND (CAST(:end AS TEXT) IS NULL OR key < :end) AND {_THERE} ORDER BY key",
         {"prefix": prefix, "end": _behind(prefix), "now": now},
     )
     return [key for (key,) in rows]
@@ -165,7 +165,8 @@ def _changes(cx: Reader, prefix: str, after: int) -> tuple[list[SharedValue], in
         return [], newest
     rows = cx.rows(
         f"""SELECT {_COLUMNS} FROM kv
-            WHERE change > :after AND +key >= :prefix AND (:end IS NULL OR +key < :end) ORDER BY change""",
+            WHERE change > :after AND key || '' >= :prefix AND (CAST(:end AS TEXT) IS NULL OR key || '' < :end)
+            ORDER BY change""",
         {"after": after, "prefix": prefix, "end": _behind(prefix)},
     )
     return [_entry(row) for row in rows], newest

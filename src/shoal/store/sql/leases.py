@@ -18,15 +18,18 @@ from shoal.store.sql.transaction import Reader, Transaction
 __all__ = ["SqlLeases", "prune_nodes"]
 
 _NAMESAKE = "SELECT node_id FROM nodes WHERE name = ? AND lost = 0 AND lease_until > ? AND node_id <> ?"
-_JOIN = """INSERT OR REPLACE INTO nodes
-    (node_id, runtime_id, name, host, pid, pid_started, started_at, lease_until, lost)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0)"""
+_JOIN = """INSERT INTO nodes (node_id, runtime_id, name, host, pid, pid_started, started_at, lease_until, lost)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0)
+    ON CONFLICT (node_id) DO UPDATE SET runtime_id = excluded.runtime_id, name = excluded.name, host = excluded.host,
+        pid = excluded.pid, pid_started = excluded.pid_started, started_at = excluded.started_at,
+        lease_until = excluded.lease_until, lost = 0"""
 _BEAT = "UPDATE nodes SET lease_until = ? WHERE node_id = ? AND lost = 0"
 _LEAVE = "DELETE FROM nodes WHERE node_id = ?"
 _LEAVE_CHILDREN = "DELETE FROM children WHERE node_id = ?"
 _NODES = """SELECT node_id, runtime_id, name, host, pid, pid_started, started_at, lease_until, lost FROM nodes
     ORDER BY started_at, node_id"""
-_ADOPT = "INSERT OR REPLACE INTO children (node_id, pid, pid_started, agent_id) VALUES (?, ?, ?, ?)"
+_ADOPT = """INSERT INTO children (node_id, pid, pid_started, agent_id) VALUES (?, ?, ?, ?)
+    ON CONFLICT (node_id, pid) DO UPDATE SET pid_started = excluded.pid_started, agent_id = excluded.agent_id"""
 _DISOWN = "DELETE FROM children WHERE node_id = ? AND pid = ?"
 _PRUNE_NODES = """DELETE FROM nodes WHERE node_id IN (
     SELECT node_id FROM nodes WHERE lost = 1 AND lease_until < ?

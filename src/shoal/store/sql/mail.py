@@ -147,7 +147,7 @@ def keep(cx: Transaction, recipient_id: str, message: AgentMessage, encoded: str
             ttl_left = max(epoch(message.expires_at) - epoch(now), 1)
         else:
             expires_at = epoch(message.expires_at)
-    row = (recipient_id, message.message_id, encoded, message.durable, expires_at, ttl_left)
+    row = (recipient_id, message.message_id, encoded, int(message.durable), expires_at, ttl_left)
     return cx.execute(_PUT, row) > 0
 
 
@@ -251,7 +251,7 @@ def _redeliver(cx: Transaction, message_id: str) -> list[str]:
         cx.execute("DELETE FROM dead_letters WHERE message_id = ? AND recipient_id = ?", (message_id, recipient_id))
         cx.execute("DELETE FROM mail WHERE recipient_id = ? AND message_id = ?", (recipient_id, message_id))
         message = msgspec.structs.replace(message_of(encoded), durable=True, expires_at=None, delivery_count=1)
-        cx.execute(_PUT, (recipient_id, message_id, encode(message).decode(), True, None, None))
+        cx.execute(_PUT, (recipient_id, message_id, encode(message).decode(), 1, None, None))
     return list(newest)
 
 

@@ -30,7 +30,8 @@ _FORGET = "DELETE FROM leases WHERE name = ?"
 _FORGET_WAITERS = "DELETE FROM lease_waiters WHERE until < ?"
 # The tokens of forgotten names are at most this: a name that comes again goes on above it.
 _FLOOR = "SELECT value FROM meta WHERE key = 'lease_token_floor'"
-_RAISE_FLOOR = "INSERT OR REPLACE INTO meta (key, value) VALUES ('lease_token_floor', ?)"
+_RAISE_FLOOR = """INSERT INTO meta (key, value) VALUES ('lease_token_floor', ?)
+    ON CONFLICT (key) DO UPDATE SET value = excluded.value"""
 
 
 def acquire(cx: Transaction, name: str, owner: str, now: int, until: datetime, wait_until: int | None) -> Lease | None:

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
+from shoal.kernel.trace import current_span
+
 __all__ = ["Operation", "Operations", "Outcome"]
 
 T = TypeVar("T")
@@ -17,9 +19,9 @@ _GROUP = 1000  # the most operations in one transaction, so that the first need 
 
 
 class Operation(Generic[T]):
-    """Something to write, and who waits for it: a coroutine on ``loop``, or a thread."""
+    """Something to write, and who waits for it: a coroutine on ``loop``, or a thread. ``span``: around whoever asked."""
 
-    __slots__ = ("args", "fn", "future", "loop")
+    __slots__ = ("args", "fn", "future", "loop", "span")
 
     def __init__(
         self,
@@ -32,6 +34,7 @@ class Operation(Generic[T]):
         self.args = args
         self.future = future
         self.loop = loop
+        self.span = current_span.get()
 
 
 Outcome = tuple[Operation[Any], BaseException | None, Any]

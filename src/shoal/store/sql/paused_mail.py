@@ -39,7 +39,8 @@ def keep_mailbox(cx: Transaction, agent_id: str, node_id: str, kept: Kept, now: 
         if done_at is not None or (message.durable and holder != node_id):
             continue  # acknowledged, or given back, while it waited
         cx.execute(
-            "UPDATE mail SET seq = ?, node_id = ?, deliveries = max(deliveries - 1, 0) WHERE seq = ?",
+            """UPDATE mail SET seq = ?, node_id = ?, deliveries = CASE WHEN deliveries > 0 THEN deliveries - 1 ELSE 0 END
+                WHERE seq = ?""",
             (seq if place is None else place, node_id if held else None, seq),
         )
         place = None if place is None else place + 1
@@ -61,9 +62,9 @@ def _make_room(cx: Transaction, agent_id: str, places: int) -> int:
 def freeze(cx: Transaction, recipient_id: str, now: datetime) -> None:
     """Let the mail of an agent that pauses age no further."""
     cx.execute(
-        """UPDATE mail SET ttl_left = max(expires_at - ?, 1), expires_at = NULL
-            WHERE recipient_id = ? AND expires_at IS NOT NULL""",
-        (epoch(now), recipient_id),
+        """UPDATE mail SET ttl_left = CASE WHEN expires_at > :now THEN expires_at - :now ELSE 1 END, expires_at = NULL
+            WHERE recipient_id = :recipient AND expires_at IS NOT NULL""",
+        {"now": epoch(now), "recipient": recipient_id},
     )
 
 

@@ -14,7 +14,7 @@ from shoal.kernel.run import ENDED, FINISHED, RunEvent, RunEventType, RunRecord,
 from shoal.store.sql.accounts import account, limit, lose_all
 from shoal.store.sql.records import check_not_lost
 from shoal.store.sql.run_rows import INSERT_RUN, RUN_COLUMNS, run_of, seq_of, steps_of, usage_of
-from shoal.store.sql.run_steps import add_usage, check_hold, tell
+from shoal.store.sql.run_steps import add_usage, check_hold, note_seconds, tell
 from shoal.store.sql.tasks import check_fence
 
 if TYPE_CHECKING:
@@ -27,12 +27,13 @@ _KNOWN = "SELECT seq, hold FROM runs WHERE run_id = ?"
 _TAKE_UP = """UPDATE runs SET status = 'running', node_id = ?, hold = hold + 1, finished_at = NULL, error = NULL,
     stopped = NULL, cancel_asked = NULL, budget = coalesce(?, budget) WHERE seq = ?"""
 _LIVING = "SELECT 1 FROM nodes WHERE node_id = ? AND lost = 0 AND lease_until > ?"
-_LAST = "SELECT max(offset) FROM run_events WHERE run = ? AND feed = ''"
+_LAST = "SELECT max(\"offset\") FROM run_events WHERE run = ? AND feed = ''"
 _RESULT = "SELECT value FROM run_results WHERE run = ?"
-_KEEP_RESULT = "INSERT OR REPLACE INTO run_results (run, value) VALUES (?, ?)"
+_KEEP_RESULT = """INSERT INTO run_results (run, value) VALUES (?, ?)
+    ON CONFLICT (run) DO UPDATE SET value = excluded.value"""
 _DROP_RESULT = "DELETE FROM run_results WHERE run = ?"
-_END = """UPDATE runs SET status = ?, node_id = NULL, finished_at = ?, error = ?, stopped = ?,
-    seconds = max(seconds, ?) WHERE seq = ?"""
+_END = """UPDATE runs SET status = ?, node_id = NULL, finished_at = ?, error = ?, stopped = ?
+    WHERE seq = ?"""
 _ASK_CANCEL = "UPDATE runs SET cancel_asked = coalesce(cancel_asked, ?) WHERE run_id = ?"
 _HELD = "SELECT seq, run_id, cancel_asked FROM runs WHERE node_id = ? ORDER BY seq"
 _INTERRUPT = "UPDATE runs SET status = 'interrupted', node_id = NULL WHERE seq = ?"
@@ -124,7 +125,8 @@ def end(cx: Transaction, hold: Hold, ended: RunEnd, result: str | None, now: dat
     seq, usage, _ = check_hold(cx, hold)
     add_usage(cx, seq, usage_of(usage), lose_all(cx, seq))
     finished_at = epoch(now) if ended.status in ENDED else None
-    cx.execute(_END, (str(ended.status), finished_at, ended.error, ended.stopped, ended.seconds, seq))
+    cx.execute(_END, (str(ended.status), finished_at, ended.error, ended.stopped, seq))
+    note_seconds(cx, seq, ended.seconds)
     if result is not None:
         cx.execute(_KEEP_RESULT, (seq, result))
     tell(cx, seq, hold.run_id, ended.events)
@@ -151,7 +153,7 @@ def ask_cancel(cx: Transaction, run_id: str, reason: str, now: datetime) -> RunR
 def _cancel(cx: Transaction, seq: int, record: RunRecord, reason: str, now: datetime) -> None:
     lost = lose_all(cx, seq)
     add_usage(cx, seq, record.usage, lost)
-    cx.execute(_END, ("cancelled", epoch(now), reason, "cancelled", 0.0, seq))
+    cx.execute(_END, ("cancelled", epoch(now), reason, "cancelled", seq))
     data = {"status": str(RunStatus.CANCELLED), "stopped": "cancelled", "cost": record.usage.cost}
     told = RunEvent(
         offset=last_offset(cx, seq) + 1,

@@ -17,19 +17,19 @@ from shoal.store.sql.run_rows import event_row, usage_of, usage_text
 if TYPE_CHECKING:
     from shoal.store.sql.transaction import Transaction
 
-__all__ = ["add_usage", "check_hold", "forget", "open_account", "reserve_for", "tell", "write_run"]
+__all__ = ["add_usage", "check_hold", "forget", "note_seconds", "open_account", "reserve_for", "tell", "write_run"]
 
 _HOLD = "SELECT seq, usage, status FROM runs WHERE run_id = ? AND node_id = ? AND hold = ?"
 _STEP_COLUMNS = "run, key, kind, agent_name, input_sha256, output, error, usage, started_at, finished_at"
 _STEP = f"""INSERT INTO run_steps ({_STEP_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (run, key) DO NOTHING"""
-_STEP_AGAIN = f"INSERT OR REPLACE INTO run_steps ({_STEP_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_DROP_STEP = "DELETE FROM run_steps WHERE run = ? AND key = ?"
 _HAS_RESULT = "SELECT finished_at IS NOT NULL FROM run_steps WHERE run = ? AND key = ?"
 _USAGE = "UPDATE runs SET usage = ? WHERE seq = ?"
-_SECONDS = "UPDATE runs SET seconds = max(seconds, ?) WHERE seq = ?"
-_EVENT = """INSERT INTO run_events (run, feed, offset, path, type, agent_name, data, at)
+_SECONDS = "UPDATE runs SET seconds = :seconds WHERE seq = :run AND seconds < :seconds"
+_EVENT = """INSERT INTO run_events (run, feed, "offset", path, type, agent_name, data, at)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
-_STREAM = "INSERT OR IGNORE INTO run_streams (stream, run) VALUES (?, ?)"
+_STREAM = "INSERT INTO run_streams (stream, run) VALUES (?, ?) ON CONFLICT (stream) DO NOTHING"
 _FORGET = """DELETE FROM run_steps
     WHERE run = :run AND seq >= (SELECT seq FROM run_steps WHERE run = :run AND key = :key)
     AND key NOT IN (SELECT value FROM json_each(:keep))"""
@@ -80,11 +80,16 @@ def write_run(cx: Transaction, hold: Hold, write: RunWrite, row: tuple[Any, ...]
             settle(cx, run, write.settle, Amount.of(counted or Usage()))
     add_usage(cx, run, usage_of(usage), more)
     if write.seconds is not None:
-        cx.execute(_SECONDS, (write.seconds, run))
+        note_seconds(cx, run, write.seconds)
     warn(cx, write.warned)
     tell(cx, run, hold.run_id, write.events)
     for fact in write.facts:
         cx.emit(fact, now)
+
+
+def note_seconds(cx: Transaction, run: int, seconds: float) -> None:
+    """Keep a run's active time, unless a longer one is known."""
+    cx.execute(_SECONDS, {"seconds": seconds, "run": run})
 
 
 def _record(cx: Transaction, run: int, row: tuple[Any, ...]) -> bool:
@@ -93,7 +98,8 @@ def _record(cx: Transaction, run: int, row: tuple[Any, ...]) -> bool:
         return True
     if cx.value(_HAS_RESULT, (run, row[0])):
         return False
-    cx.execute(_STEP_AGAIN, (run, *row))
+    cx.execute(_DROP_STEP, (run, row[0]))  # a result comes after what was recorded before it
+    cx.execute(_STEP, (run, *row))
     return True
 
 

@@ -14,8 +14,8 @@ from shoal.store.sql.transaction import Reader
 
 __all__ = ["SqlRuns"]
 
-_EVENTS = """SELECT offset, path, type, agent_name, data, at FROM run_events
-    WHERE run = ? AND feed = ? AND offset > ? ORDER BY offset LIMIT ?"""
+_EVENTS = """SELECT "offset", path, type, agent_name, data, at FROM run_events
+    WHERE run = ? AND feed = ? AND "offset" > ? ORDER BY "offset" LIMIT ?"""
 _OWN = "SELECT seq FROM runs WHERE run_id = ?"
 _STREAM = "SELECT run FROM run_streams WHERE stream = ?"
 

@@ -48,7 +48,7 @@ _DUE_AHEAD = """SELECT count(*) FROM tasks WHERE ready = 2 AND not_before <= :no
 _OF_TARGETS = " AND target IN (SELECT value FROM json_each(:targets))"
 _BLOCKED_BY = """SELECT other.task_id FROM task_deps AS edge JOIN tasks AS other ON other.task_id = edge.dependency_id
     WHERE edge.task_id = ? AND other.status IN ('pending', 'running') ORDER BY other.seq"""
-_DURATIONS = """SELECT (completed_at - started_at) / 1000000.0 FROM tasks
+_DURATIONS = """SELECT CAST(completed_at - started_at AS DOUBLE PRECISION) / 1000000 FROM tasks
     WHERE target = ? AND completed_at IS NOT NULL AND status = 'completed' ORDER BY completed_at DESC LIMIT ?"""
 _PRUNABLE = """WITH RECURSIVE word (target) AS (
         SELECT min(target) FROM tasks WHERE completed_at IS NOT NULL
@@ -56,7 +56,7 @@ _PRUNABLE = """WITH RECURSIVE word (target) AS (
         SELECT (SELECT min(target) FROM tasks WHERE completed_at IS NOT NULL AND target > word.target)
         FROM word WHERE word.target IS NOT NULL
     )
-    SELECT task.task_id, task.status FROM word CROSS JOIN tasks AS task INDEXED BY tasks_finished
+    SELECT task.task_id, task.status FROM word CROSS JOIN tasks AS task INDEXED BY tasks_finished ON true
     WHERE task.target = word.target AND task.completed_at < :before AND NOT EXISTS (
         SELECT 1 FROM task_deps AS edge JOIN tasks AS other ON other.task_id = edge.task_id
         WHERE edge.dependency_id = task.task_id AND other.status IN ('pending', 'running'))

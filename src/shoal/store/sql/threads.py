@@ -26,7 +26,7 @@ _DELETE_MESSAGES = "DELETE FROM messages WHERE thread_id = ?"
 _PLACE = "SELECT seq FROM messages WHERE id = ? AND thread_id = ?"
 _COPY = """INSERT INTO messages (id, thread_id, seq, role, content, agent_name, metadata, created_at, deleted_at)
     SELECT :new_id || '/' || seq, :new_id, seq, role, content, agent_name, metadata, created_at, NULL
-    FROM messages WHERE thread_id = :thread_id AND deleted_at IS NULL AND (:last IS NULL OR seq <= :last)"""
+    FROM messages WHERE thread_id = :thread_id AND deleted_at IS NULL AND (CAST(:last AS BIGINT) IS NULL OR seq <= :last)"""
 _FIND = {
     asked: f"""SELECT {_COLUMNS} FROM threads WHERE {condition} AND archived <= :archived
         ORDER BY updated_at DESC, id DESC LIMIT :limit"""
@@ -39,8 +39,8 @@ _FIND = {
 }
 # There is no full-text index: all threads and messages are read through.
 _SEARCH = f"""SELECT {_COLUMNS} FROM threads
-    WHERE title LIKE :pattern ESCAPE '\\' OR id IN (
-        SELECT thread_id FROM messages WHERE content LIKE :pattern ESCAPE '\\' AND deleted_at IS NULL)
+    WHERE lower(title) LIKE lower(:pattern) ESCAPE '\\' OR id IN (
+        SELECT thread_id FROM messages WHERE lower(content) LIKE lower(:pattern) ESCAPE '\\' AND deleted_at IS NULL)
     ORDER BY updated_at DESC, id DESC LIMIT :limit"""
 _STATS = """SELECT count(*), coalesce(sum(length(content)), 0), min(created_at), max(created_at)
     FROM messages WHERE thread_id = ? AND deleted_at IS NULL"""

@@ -11,6 +11,7 @@ import msgspec
 from shoal.kernel.clock import epoch
 from shoal.kernel.event import SEVERITY, Fact, Severity
 from shoal.kernel.payload import encode
+from shoal.kernel.trace import Span
 
 __all__ = ["Driver", "Params", "Reader", "Refusal", "Row", "Transaction"]
 
@@ -98,6 +99,7 @@ class Transaction(Reader):
         self._counted: dict[str, int] = dict.fromkeys(_COUNTED, 0)
         self._announce = False
         self._now: tuple[datetime | None, int] = (None, 0)
+        self.span: Span | None = None  # within which the present operation was asked: its events tell it
 
     def execute(self, sql: str, params: Params = ()) -> int:
         """Run a statement that writes and return how many rows it changed."""
@@ -117,9 +119,15 @@ class Transaction(Reader):
         self._events.append(
             (
                 micros, kind, str(SEVERITY.get(kind, Severity.INFO)), fact.agent_id, fact.task_id, fact.run_id,
-                fact.node_id, encode(fact.details).decode() if fact.details else None,
+                fact.node_id, self._details(fact),
             )
         )  # fmt: skip
+
+    def _details(self, fact: Fact) -> str | None:
+        details, span = fact.details, self.span
+        if span is not None:
+            details = {"trace_id": span.trace_id, "span_id": span.span_id, **details}
+        return encode(details).decode() if details else None
 
     def announce(self) -> None:
         """Have the ``on_commit`` callbacks called after this commit, as every event does."""

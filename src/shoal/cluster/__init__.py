@@ -1,0 +1,12 @@
+"""Servers for trying Shoal across nodes, and for tests: PostgreSQL and NATS from wheels (extra ``cluster``), on loopback.
+
+A deployment points at real servers by URL; these are started by one process and end with it.
+"""
+
+from __future__ import annotations
+
+from shoal.cluster.nats import NatsServer
+from shoal.cluster.postgres import PostgresServer
+from shoal.cluster.process import ServerError
+
+__all__ = ["NatsServer", "PostgresServer", "ServerError"]

@@ -1,0 +1,1 @@
+"""The store in PostgreSQL: the same nouns, over a driver of its own."""

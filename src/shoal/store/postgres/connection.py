@@ -1,0 +1,176 @@
+"""The only place that knows PostgreSQL's driver: connections, and reading and writing through them.
+
+A thread that reads or writes has a connection and an event loop of its own and waits for each statement there. So the
+nouns are plain functions here as they are over SQLite, and no loop of agents ever waits for the network.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from shoal.errors import MissingExtraError
+from shoal.store.postgres.address import Address
+from shoal.store.postgres.dialect import prepared, prepared_many, readable
+from shoal.store.sql.transaction import Params, Row
+
+if TYPE_CHECKING:
+    import asyncpg
+
+__all__ = ["Link", "PostgresDriver", "connect", "driver_module", "lost_errors"]
+
+T = TypeVar("T")
+
+_CONNECT_SECONDS = 5.0
+_ANSWER_SECONDS = 40.0  # above the server's own limit: only a network that was cut lets it come so far
+_SETTINGS = {
+    "application_name": "shoal",
+    "statement_timeout": "30s",
+    "lock_timeout": "10s",
+    # A node that is stopped inside a transaction lets go of its locks by this.
+    "idle_in_transaction_session_timeout": "10s",
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "2",
+    "tcp_keepalives_count": "3",
+    "jit": "off",
+}
+
+
+def driver_module() -> Any:
+    """Return the module ``asyncpg``. Raises MissingExtraError."""
+    try:
+        import asyncpg
+    except ImportError as error:
+        raise MissingExtraError("postgres", "a store in PostgreSQL") from error
+    return asyncpg
+
+
+def lost_errors() -> tuple[type[Exception], ...]:
+    """Return the errors that say that the server is not to be reached, or has gone."""
+    asyncpg = driver_module()
+    return (
+        OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError,
+        asyncpg.OperatorInterventionError, asyncpg.IdleInTransactionSessionTimeoutError,
+        asyncpg.TooManyConnectionsError, asyncpg.ReadOnlySQLTransactionError,
+    )  # fmt: skip
+
+
+class Link:
+    """One connection and the event loop in which a thread waits for it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, connection: asyncpg.Connection[Any]) -> None:
+        self.connection = connection
+        self._loop = loop
+
+    def wait(self, answer: Awaitable[T]) -> T:
+        """Wait for an answer of the server."""
+        return self._loop.run_until_complete(_answer(answer))
+
+    @property
+    def alive(self) -> bool:
+        """Tell whether the connection is open, as far as this side knows."""
+        return not self.connection.is_closed()
+
+    def close(self) -> None:
+        """Take leave of the server, or drop the connection when it does not listen."""
+        with suppress(*lost_errors()):
+            self.wait(self.connection.close(timeout=1.0))
+        self.connection.terminate()
+        self._loop.close()
+
+
+async def _answer(answer: Awaitable[T]) -> T:
+    return await answer
+
+
+def connect(address: Address, *, durability: str = "full") -> Link:
+    """Connect to whichever server of *address* takes writes.
+
+    Args:
+        address: database and schema.
+        durability: ``full``: a commit is on disk when it is answered; ``normal``: soon after.
+    """
+    asyncpg = driver_module()
+    loop = asyncio.new_event_loop()
+    settings = {**_SETTINGS, "search_path": address.schema}
+    if durability == "normal":
+        settings["synchronous_commit"] = "off"
+    try:
+        connection = loop.run_until_complete(
+            asyncpg.connect(
+                address.dsn,
+                timeout=_CONNECT_SECONDS,
+                command_timeout=_ANSWER_SECONDS,
+                statement_cache_size=1000,
+                server_settings=settings,
+                target_session_attrs="read-write",
+            )
+        )
+    except BaseException:
+        loop.close()
+        raise
+    return Link(loop, connection)
+
+
+class PostgresDriver:
+    """``Driver`` on one connection. *key* is the lock that all nodes on one schema take turns with."""
+
+    def __init__(self, link: Link, key: int = 0) -> None:
+        self._link = link
+        self._key = key
+        self._changed = 0
+        self.number = 0  # of the commit that was sealed last
+
+    def rows(self, sql: str, params: Params = ()) -> list[Row]:
+        """Run a statement and return all rows."""
+        text, values = prepared(sql, params)
+        found = self._link.wait(self._link.connection.fetch(text, *values))
+        if found and not sql.startswith(("SELECT", "WITH")):
+            self._changed += len(found)
+        return [tuple(map(readable, row)) for row in found]
+
+    def execute(self, sql: str, params: Params = ()) -> int:
+        """Run a statement that writes and return how many rows it changed."""
+        text, values = prepared(sql, params)
+        status = self._link.wait(self._link.connection.execute(text, *values))
+        changed = int(status.rpartition(" ")[2])
+        self._changed += changed
+        return changed
+
+    def executemany(self, sql: str, params: Sequence[Params]) -> None:
+        """Run a statement that writes once for each of *params*."""
+        if params:
+            text, rows = prepared_many(sql, params)
+            self._link.wait(self._link.connection.executemany(text, rows))
+            self._changed += len(rows)
+
+    def script(self, text: str) -> str:
+        """Run statements without parameters."""
+        return str(self._link.wait(self._link.connection.execute(text)))
+
+    def begin(self) -> None:
+        """Begin a transaction, when no other node is in one."""
+        self.script(f"BEGIN; SELECT pg_advisory_xact_lock({self._key})")
+
+    def transaction_id(self) -> str:
+        """Return the id by which the server knows the transaction, for ever."""
+        return str(self.rows("SELECT CAST(pg_current_xact_id() AS text)")[0][0])
+
+    def seal(self) -> None:
+        """Give the commit its number among those of all nodes."""
+        self.number = self.rows("UPDATE commits SET number = number + 1 RETURNING number")[0][0]
+
+    def commit(self) -> None:
+        """End the transaction."""
+        self.script("COMMIT")
+
+    def rollback(self) -> None:
+        """Undo the transaction, if there is one."""
+        if self._link.alive and self._link.connection.is_in_transaction():
+            self.script("ROLLBACK")
+
+    def written(self) -> int:
+        """Return how many rows this connection has changed since it was opened."""
+        return self._changed

@@ -1,0 +1,164 @@
+"""One schema of a PostgreSQL database: several readers, one writer with group commit."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import hashlib
+import threading
+from collections.abc import Callable
+from typing import TypeVar, TypeVarTuple
+
+from shoal.errors import StoreError
+from shoal.store.postgres import schema
+from shoal.store.postgres.address import Address
+from shoal.store.postgres.connection import PostgresDriver, connect, driver_module, lost_errors
+from shoal.store.postgres.readers import Readers
+from shoal.store.postgres.writer import Writer
+from shoal.store.sql.operations import Operation, Operations
+from shoal.store.sql.transaction import Reader, Refusal, Transaction
+
+__all__ = ["PostgresDatabase"]
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+_TABLES = "SELECT table_name FROM information_schema.tables WHERE table_schema = current_schema() ORDER BY table_name"
+_SIZE = """SELECT CAST(coalesce(sum(pg_total_relation_size(CAST(quote_ident(table_name) AS regclass))), 0) AS bigint)
+    FROM information_schema.tables WHERE table_schema = current_schema()"""
+
+
+class PostgresDatabase:
+    """``Database`` in one schema of PostgreSQL.
+
+    Args:
+        address: database and schema.
+        durability: ``full`` (a commit is on disk when it is answered) or ``normal`` (``synchronous_commit = off``: a crash
+            of the server may lose the last commits; one of the process loses none).
+        read_only: nothing is created, migrated or written.
+    """
+
+    def __init__(self, address: Address, *, durability: str = "full", read_only: bool = False) -> None:
+        self.url = address.url
+        self.durability = durability
+        self.faults: Callable[[str], None] | None = None
+        self._address = address
+        self._read_only = read_only
+        digest = hashlib.sha256(f"shoal:{address.schema}".encode()).digest()
+        self._key = int.from_bytes(digest[:8], "big", signed=True)
+        self._operations = Operations(inline=False)
+        self._writer = Writer(address, self._key, durability, self._fault)
+        self._readers: Readers | None = None
+        self._accepting = False
+        self._thread: threading.Thread | None = None
+
+    async def open(self) -> None:
+        """Connect, create or migrate. Raises StoreError with what is wrong; what is refused is left untouched."""
+        loop = self._operations.loop = asyncio.get_running_loop()
+        await loop.run_in_executor(None, self._prepare)
+        self._readers = Readers(self._address)
+        self._writer.known = self._newest()
+        if not self._read_only:
+            self._accepting = True
+            self._thread = threading.Thread(target=self._work, name="shoal-store-writer", daemon=True)
+            self._thread.start()
+
+    def _prepare(self) -> None:
+        try:
+            link = connect(self._address)
+        except (*lost_errors(), driver_module().PostgresError, ValueError) as error:
+            raise self._writer.error(error, "cannot be reached") from error
+        try:
+            driver = PostgresDriver(link, self._key)
+            if not self._read_only:
+                schema.bring_up_to_date(driver, self._address)
+            elif (found := schema.version_of(driver, self._address)) < schema.VERSION:
+                what = "there is no store" if not found else f"the store has an older schema ({found})"
+                raise StoreError(f"{what} at {self.url}, schema {self._address.schema}", url=self.url)
+        except driver_module().PostgresError as error:
+            raise self._writer.error(error, "cannot be opened") from error
+        finally:
+            link.close()
+
+    async def close(self) -> None:
+        """Write what was accepted, then close. Nothing is accepted afterwards."""
+        self._accepting = False
+        loop = asyncio.get_running_loop()
+        if self._thread is not None:
+            self._operations.put(None)
+            self._writer.end()
+            await loop.run_in_executor(None, self._thread.join)
+            self._thread = None
+        if self._readers is not None:
+            readers, self._readers = self._readers, None
+            await loop.run_in_executor(None, readers.close)
+
+    # -- writing ------------------------------------------------------------------------------------------------
+
+    def write(self, fn: Callable[[Transaction, *Ts], T | Refusal], *args: *Ts) -> asyncio.Future[T]:
+        """Queue ``fn(transaction, *args)`` now; the future ends when it is on disk, or with the error it raised."""
+        self._check_accepting()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._operations.put(Operation(fn, args, future, loop))
+        return future
+
+    def write_blocking(self, fn: Callable[[Transaction, *Ts], T], *args: *Ts) -> T:
+        """Write and wait, without any event loop; from any thread but the loop's."""
+        self._check_accepting()
+        future: concurrent.futures.Future[T] = concurrent.futures.Future()
+        self._operations.put(Operation(fn, args, future, None))
+        return future.result()
+
+    def _check_accepting(self) -> None:
+        if not self._accepting:
+            state = "was opened for reading only" if self._read_only else "is not open"
+            raise StoreError(f"the store {self.url} {state}", url=self.url)
+
+    def _work(self) -> None:
+        """Write group after group until the end is queued."""
+        more = True
+        while more:
+            group, more = self._operations.group()
+            if group:
+                self._operations.answer(*self._writer.write(group))
+        self._writer.close()
+
+    def _fault(self, point: str) -> None:
+        if self.faults is not None:
+            self.faults(point)
+
+    def on_commit(self, callback: Callable[[], object]) -> Callable[[], None]:
+        """Call *callback* on the loop after commits that wrote events or announced themselves; returns an undo."""
+        return self._operations.on_commit(callback)
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    def read(self, fn: Callable[[Reader, *Ts], T], *args: *Ts) -> T:
+        """Return ``fn(reader, *args)`` over one state of what is committed; from any thread, which waits for it."""
+        if self._readers is None:
+            raise StoreError(f"the store {self.url} is not open", url=self.url)
+        return self._readers.read(fn, *args)
+
+    def changed(self) -> bool:
+        """Tell whether another node has committed since the last call."""
+        newest = self._newest()
+        if newest > self._writer.known:
+            self._writer.known = newest
+            self._writer.foreign = True
+        foreign, self._writer.foreign = self._writer.foreign, False
+        return foreign
+
+    def _newest(self) -> int:
+        newest: int = self.read(Reader.value, "SELECT number FROM commits")
+        return newest
+
+    def info(self) -> dict[str, object]:
+        """Return facts for people: url, schema version, durability, size in bytes, rows by table."""
+        facts = {"url": self.url, "schema_version": schema.VERSION, "durability": self.durability}
+        return {**facts, **self.read(_measure)}
+
+
+def _measure(reader: Reader) -> dict[str, object]:
+    rows = {name: reader.value(f'SELECT count(*) FROM "{name}"') for (name,) in reader.rows(_TABLES)}
+    return {"size_bytes": reader.value(_SIZE), "rows": rows}

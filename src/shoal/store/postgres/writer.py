@@ -1,0 +1,145 @@
+"""The one connection of a node that writes, and its transactions: the operations of a group share one of them.
+
+A connection that is lost before its commit has changed nothing: the group is written again on the next one. One that is
+lost while it commits may have: the server is asked what became of that transaction (``pg_xact_status``), so nothing is
+done twice and nothing that was done is called failed.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from shoal.errors import StoreError
+from shoal.store.postgres.address import Address
+from shoal.store.postgres.connection import Link, PostgresDriver, connect, driver_module, lost_errors
+from shoal.store.sql.group import Group, Written, apply, write_group
+from shoal.store.sql.transaction import Transaction
+
+__all__ = ["Writer"]
+
+_PAUSE_SECONDS = 0.1
+_TRIES = 100  # with a pause between them: whoever waits is told after some 10 s
+_STATUS = "SELECT pg_xact_status(CAST(CAST(? AS text) AS xid8))"
+
+
+class _LostError(Exception):
+    """The connection was lost before anything was committed."""
+
+
+class Writer:
+    """Writes groups of operations.
+
+    Args:
+        address: database and schema.
+        key: the lock that all nodes on one schema take turns with.
+        durability: ``full`` or ``normal``.
+        fault: called at ``before_commit`` and ``after_commit``.
+    """
+
+    def __init__(self, address: Address, key: int, durability: str, fault: Callable[[str], None]) -> None:
+        self._address = address
+        self._key = key
+        self._durability = durability
+        self._fault = fault
+        self._lost = lost_errors()
+        self._away: tuple[type[Exception], ...] = (_LostError, *self._lost)
+        self._failed: tuple[type[Exception], ...] = (driver_module().PostgresError,)
+        self._link: Link | None = None
+        self._ended = threading.Event()
+        self.known = 0  # the number of the newest commit that this node has heard of
+        self.foreign = False  # another node has committed since somebody asked
+
+    def write(self, group: Group) -> Written:
+        """Write a group; return what became of each operation, and whether somebody wants to hear of the commit."""
+        return write_group(
+            group,
+            self._transact,
+            refused=self._away,
+            failed=self._failed,
+            failure=lambda error: self.error(error, "refused the write"),
+        )
+
+    def end(self) -> None:
+        """Try no further to reach a server that is away."""
+        self._ended.set()
+
+    def close(self) -> None:
+        """Close the connection; by the thread that writes."""
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+
+    def error(self, error: Exception, what: str) -> StoreError:
+        """Return the StoreError for what the driver or the machine said."""
+        reason = error.__cause__ if isinstance(error, _LostError) and error.__cause__ is not None else error
+        return StoreError(f"the store {self._address.url} {what}: {reason}", url=self._address.url)
+
+    def _transact(self, group: Group) -> Written:
+        for left in range(_TRIES, 0, -1):
+            try:
+                return self._once(group)
+            except _LostError:
+                if left == 1 or self._ended.wait(_PAUSE_SECONDS):
+                    raise
+        raise AssertionError("the last try returns or raises")
+
+    def _once(self, group: Group) -> Written:
+        driver = self._driver()
+        cx = Transaction(driver)
+        try:
+            cx.begin()
+            outcomes = [apply(cx, operation, (*self._failed, *self._lost)) for operation in group]
+            announce = cx.flush()
+            self._fault("before_commit")
+            transaction = driver.transaction_id()
+        except self._lost as error:
+            self.close()
+            raise _LostError from error
+        except BaseException:
+            cx.rollback()
+            raise
+        try:
+            cx.commit()
+        except self._lost as error:
+            self.close()
+            if not self._committed(transaction):
+                raise _LostError from error
+        self._fault("after_commit")
+        if announce:
+            self._note(driver.number)
+        return outcomes, announce
+
+    def _driver(self) -> PostgresDriver:
+        if self._link is None or not self._link.alive:
+            self.close()
+            try:
+                self._link = connect(self._address, durability=self._durability)
+            except self._lost as error:
+                raise _LostError from error
+        return PostgresDriver(self._link, self._key)
+
+    def _committed(self, transaction: str) -> bool:
+        """Ask what became of a transaction whose commit was not answered."""
+        error: Exception | None = None
+        for _ in range(_TRIES):
+            try:
+                status = self._driver().rows(_STATUS, (transaction,))[0][0]
+            except self._away as lost:
+                error = lost
+                self.close()
+            else:
+                if status != "in progress":
+                    return bool(status == "committed")
+            if self._ended.wait(_PAUSE_SECONDS):
+                break
+        raise StoreError(
+            f"the store {self._address.url} was lost during a commit, and is still away: what was being written may be "
+            "stored or not",
+            url=self._address.url,
+        ) from error
+
+    def _note(self, number: int) -> None:
+        if number != self.known + 1:
+            self.foreign = True
+        self.known = number
