@@ -31,9 +31,9 @@ lint: $(STAMP)  ## style, types, import rules
 check: lint  ## lint, and the tests of the architecture
 	$(BIN)/pytest tests/architecture
 
-bench: $(STAMP)  ## measure; results go to benchmarks/RESULTS.md
+bench: $(STAMP)  ## measure; results go to benchmarks/RESULTS.md; ONLY=services measures these and puts them in as a section
 	$(BIN)/python -m benchmarks.peers.install .venv-bench
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY) --add)
 
 soak: $(STAMP)  ## the long rounds in full
 	SHOAL_LONG=full $(BIN)/pytest -m long -s -o faulthandler_timeout=1800

@@ -1,9 +1,13 @@
-"""``python -m benchmarks [--only NAME ...] [--quick] [--runs N]``: measure, print the table, write it down."""
+"""``python -m benchmarks [--only NAME ...] [--quick] [--runs N]``: measure, print the table, write it down.
+
+See README.md for how to measure a part of it.
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import (
@@ -23,7 +27,10 @@ from benchmarks import (
     publish,
     run_memory,
     runs,
+    services_directory,
+    services_life,
     services_pick,
+    services_requests,
     steps,
     tasks,
     workflow,
@@ -37,17 +44,21 @@ MEASUREMENTS = tuple(
     for module in (
         tasks, latency, steps, messages, publish, process_agents, memory, growth, crash, imports, acceptance,
         boxes, code_runner, locks, models, runs, run_memory, cli_view, workflow,
-        workflow_text, services_pick,
+        workflow_text, services_requests, services_life, services_pick, services_directory,
     )
     for measurement in module.MEASUREMENTS
 )  # fmt: skip
+
+GROUPS = {"services": "Services"}
+"""By what the names of its measurements begin with: the heading of the section of a whole group."""
 
 
 def main() -> None:
     """Read the command line, measure, write."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure Shoal beside its peers.")
     names = [measurement.name for measurement in MEASUREMENTS]
-    parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help=", ".join(names))
+    choices = [*GROUPS, *names]
+    parser.add_argument("--only", nargs="+", choices=choices, metavar="NAME", help=", ".join(choices))
     parser.add_argument("--quick", action="store_true", help="small numbers, one round: only to see that it works")
     parser.add_argument("--runs", type=int, default=5, help="rounds (5)")
     parser.add_argument("--peers", type=Path, default=ROOT / ".venv-bench/bin/python", help="the peers' interpreter")
@@ -58,7 +69,7 @@ def main() -> None:
     given = parser.parse_args()
     measured = []
     for measurement in MEASUREMENTS:
-        if given.only is None or measurement.name in given.only:
+        if given.only is None or _wanted(measurement.name, given.only):
             results = measure(
                 measurement,
                 peers=given.peers,
@@ -68,7 +79,8 @@ def main() -> None:
             )
             measured.append((measurement, results))
     if given.add and given.only:
-        add_section(measured, peers=given.peers, quick=given.quick, path=given.out or ROOT / "benchmarks/RESULTS.md")
+        path = given.out or ROOT / "benchmarks/RESULTS.md"
+        add_section(measured, peers=given.peers, quick=given.quick, path=path, heading=_heading(given.only))
         return
     text = report(measured, peers=given.peers, quick=given.quick)
     whole = given.only is None and not given.quick
@@ -76,6 +88,14 @@ def main() -> None:
         write(text, given.out or ROOT / "benchmarks/RESULTS.md")
     else:
         print(text)
+
+
+def _wanted(name: str, only: Sequence[str]) -> bool:
+    return any(name == each or (each in GROUPS and name.startswith(f"{each}_")) for each in only)
+
+
+def _heading(only: Sequence[str]) -> str | None:
+    return GROUPS.get(only[0]) if len(only) == 1 else None
 
 
 if __name__ == "__main__":

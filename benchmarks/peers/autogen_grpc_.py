@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import subprocess
-import sys
 import time
 from contextlib import closing
 from socket import socket
@@ -16,48 +12,27 @@ from autogen_ext.runtimes.grpc import GrpcWorkerAgentRuntime, GrpcWorkerAgentRun
 
 from benchmarks.common import run, spread
 from benchmarks.peers.autogen_ import Echo, Said
+from benchmarks.sides import Sides, say, until_alone
 
-__all__ = ["answering", "talk"]
+__all__ = ["answering", "asking", "free_address", "hosted", "hosting", "talk", "worker"]
 
 TEXT = "x" * 1024
 
 
 def talk(count: int) -> dict[str, float]:
     """Return what a request to an agent of the other worker takes, one at a time."""
+    address = free_address()
+    with Sides(__name__) as sides:  # one after the other: a worker that comes before the host is refused, and ends
+        sides.begin("hosting", address=address)
+        sides.begin("answering", address=address)
+        return sides.start("asking", address=address, count=count).told()
+
+
+def free_address() -> str:
+    """Return an address of this machine at which nobody listens."""
     with closing(socket()) as free:
         free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    started: list[subprocess.Popen[str]] = []
-    told: dict[str, float] = {}
-    try:
-        for name, more in (("hosting", {}), ("answering", {}), ("asking", {"count": count})):
-            started.append(_side(name, address=address, **more))
-            told = _told(started[-1])  # a worker that comes before the host is refused and gives up
-        return told
-    finally:
-        for each in started:
-            each.kill()
-            each.wait()
-
-
-def _side(name: str, **arguments: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", f"from benchmarks.peers.autogen_grpc_ import {name}; {name}(**{arguments!r})"]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-
-
-def _told(side: subprocess.Popen[str]) -> dict[str, float]:
-    assert side.stdout is not None
-    line = side.stdout.readline()
-    if not line:
-        raise RuntimeError(f"a side ended with {side.wait()} before it said anything")
-    return dict(json.loads(line))
-
-
-async def _until_alone() -> None:
-    parent = os.getppid()
-    print("{}", flush=True)
-    while os.getppid() == parent:  # noqa: ASYNC110 - nobody could set an event
-        await asyncio.sleep(1)
+        return f"127.0.0.1:{free.getsockname()[1]}"
 
 
 def hosting(address: str) -> None:
@@ -66,9 +41,14 @@ def hosting(address: str) -> None:
 
 
 async def _hosting(address: str) -> None:
+    await hosted(address)
+    await until_alone()
+
+
+async def hosted(address: str) -> None:
+    """Begin to be the host, and return when it listens."""
     GrpcWorkerAgentRuntimeHost(address=address).start()
     await _reachable(address)
-    await _until_alone()
 
 
 async def _reachable(address: str) -> None:
@@ -84,7 +64,8 @@ async def _reachable(address: str) -> None:
     raise TimeoutError(f"nobody listens on {address}")
 
 
-async def _worker(address: str) -> GrpcWorkerAgentRuntime:
+async def worker(address: str) -> GrpcWorkerAgentRuntime:
+    """Return a worker that is connected. Raises AioRpcError: the host is not there."""
     runtime = GrpcWorkerAgentRuntime(host_address=address)
     runtime.add_message_serializer(try_get_known_serializers_for_type(Said))
     await runtime.start()
@@ -97,10 +78,10 @@ def answering(address: str) -> None:
 
 
 async def _answering(address: str) -> None:
-    runtime = await _worker(address)
+    runtime = await worker(address)
     await Echo.register(runtime, "echo", lambda: Echo("echo"))
     await asyncio.sleep(1)  # the host learns of it in its own time
-    await _until_alone()
+    await until_alone()
 
 
 def asking(address: str, count: int) -> None:
@@ -109,12 +90,12 @@ def asking(address: str, count: int) -> None:
 
 
 async def _asking(address: str, count: int) -> None:
-    runtime = await _worker(address)
+    runtime = await worker(address)
     echo, seconds = AgentId("echo", "default"), []
     for _ in range(count + count // 10):
         begun = time.perf_counter()
         await runtime.send_message(Said(TEXT), echo, sender=AgentId("asker", "default"))
         seconds.append(time.perf_counter() - begun)
     seconds = seconds[count // 10 :]
-    print(json.dumps({**spread(seconds), "per_s": len(seconds) / sum(seconds)}), flush=True)
+    say(**spread(seconds), per_s=len(seconds) / sum(seconds))
     await runtime.stop()

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import nats
 
 from benchmarks.common import run, spread
+from benchmarks.sides import Sides, say, until_alone
 
 TEXT = b"x" * 1024
 _ANNOUNCED = "Listening for client connections on "
@@ -21,31 +22,34 @@ _ANNOUNCED = "Listening for client connections on "
 
 def talk(count: int, lanes: int) -> dict[str, float]:
     """Return what a request to another process takes, one at a time and with *lanes* pairs at once."""
+    with served() as address, Sides(__name__) as sides:
+        for number in range(lanes):
+            sides.begin("answering", address=address, number=number)
+        first = sides.start("asking", address=address, number=0, count=count).told()
+        at = time.time() + 3  # all begin at once, however long each takes to begin
+        each = {"address": address, "count": 2 * count // lanes, "at": at}
+        many = [sides.start("asking", number=number, **each) for number in range(lanes)]
+        ends = [side.told()["ended"] for side in many]
+    del first["ended"]
+    return {**first, "ten_per_s": 2 * count // lanes * lanes / (max(ends) - at)}
+
+
+@contextmanager
+def served() -> Iterator[str]:
+    """Run a server, and give its address."""
     server = subprocess.Popen(
         [_program(), "--addr", "127.0.0.1", "--port", "-1"],
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
     )
-    assert server.stderr is not None
-    address = next(line.partition(_ANNOUNCED)[2].strip() for line in server.stderr if _ANNOUNCED in line)
-    started = [server]
     try:
-        for number in range(lanes):
-            started.append(_side("answering", address=address, number=number))
-            _told(started[-1])
-        first = _told(_side("asking", address=address, number=0, count=count))
-        at = time.time() + 3  # all begin at once, however long each takes to begin
-        many = [
-            _side("asking", address=address, number=number, count=2 * count // lanes, at=at) for number in range(lanes)
-        ]
-        ends = [_told(each)["ended"] for each in many]
+        assert server.stderr is not None
+        found = next(line.partition(_ANNOUNCED)[2].strip() for line in server.stderr if _ANNOUNCED in line)
+        yield found if "://" in found else f"nats://{found}"
     finally:
-        for each in reversed(started):
-            each.kill()
-            each.wait()
-    del first["ended"]
-    return {**first, "ten_per_s": 2 * count // lanes * lanes / (max(ends) - at)}
+        server.kill()
+        server.wait()
 
 
 def _program() -> str:
@@ -56,33 +60,20 @@ def _program() -> str:
     return found
 
 
-def _side(name: str, **arguments: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", f"from benchmarks.peers.nats_ import {name}; {name}(**{arguments!r})"]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-
-
-def _told(side: subprocess.Popen[str]) -> dict[str, float]:
-    assert side.stdout is not None
-    return dict(json.loads(side.stdout.readline()))
-
-
 def answering(address: str, number: int) -> None:
     """Answer with what is asked, until killed."""
     run(_answering(address, number))
 
 
 async def _answering(address: str, number: int) -> None:
-    connection = await nats.connect(f"nats://{address}")
+    connection = await nats.connect(address)
 
     async def answer(message: object) -> None:
         await message.respond(message.data)  # type: ignore[attr-defined]
 
     await connection.subscribe(f"b-{number}", cb=answer)
     await connection.flush()
-    print("{}", flush=True)
-    parent = os.getppid()
-    while os.getppid() == parent:  # noqa: ASYNC110 - nobody could set an event
-        await asyncio.sleep(1)
+    await until_alone()
 
 
 def asking(address: str, number: int, count: int, at: float = 0) -> None:
@@ -91,7 +82,7 @@ def asking(address: str, number: int, count: int, at: float = 0) -> None:
 
 
 async def _asking(address: str, number: int, count: int, at: float) -> None:
-    connection = await nats.connect(f"nats://{address}")
+    connection = await nats.connect(address)
     seconds = []
     for _ in range(count // 10):
         await connection.request(f"b-{number}", TEXT, timeout=10)
@@ -100,6 +91,5 @@ async def _asking(address: str, number: int, count: int, at: float) -> None:
         begun = time.perf_counter()
         await connection.request(f"b-{number}", TEXT, timeout=10)
         seconds.append(time.perf_counter() - begun)
-    figures = {**spread(seconds), "per_s": len(seconds) / sum(seconds), "ended": time.time()}
-    print(json.dumps(figures), flush=True)
+    say(**spread(seconds), per_s=len(seconds) / sum(seconds), ended=time.time())
     await connection.close()

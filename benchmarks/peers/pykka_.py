@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pykka
 
-from benchmarks.common import resident_kb
+from benchmarks.common import resident_kb, spread, timed
+from benchmarks.services_requests import CALLERS, INSTANCES, TEXT
 
 
 class Echo(pykka.ThreadingActor):
     """Answers with what it was asked."""
 
-    def on_receive(self, message: int) -> int:
+    def on_receive(self, message: int | str) -> int | str:
         """Return the question."""
         return message
 
@@ -29,6 +32,28 @@ def messages(count: int) -> dict[str, float]:
             echo.ask(number)
         seconds = time.perf_counter() - begun
         return {"per_s": count / seconds, "us": seconds / count * 1e6}
+    finally:
+        pykka.ActorRegistry.stop_all()
+
+
+def inside(count: int, alone: int) -> dict[str, float]:
+    """Return the rate of CALLERS threads that ask three actors in turn, and what one alone waits."""
+    actors = [Echo.start() for _ in range(INSTANCES)]
+    turn = itertools.cycle(actors)
+    try:
+        seconds = timed(lambda: next(turn).ask(TEXT), count // 10 + alone)[count // 10 :]
+
+        def caller(number: int) -> None:
+            mine = itertools.islice(itertools.cycle(actors), number, None)
+            for _ in range(count // CALLERS):
+                next(mine).ask(TEXT)
+
+        begun = time.perf_counter()
+        with ThreadPoolExecutor(CALLERS) as callers:
+            for each in [callers.submit(caller, number) for number in range(CALLERS)]:
+                each.result()
+        per_s = count // CALLERS * CALLERS / (time.perf_counter() - begun)
+        return {"per_s": per_s, **spread(seconds)}
     finally:
         pykka.ActorRegistry.stop_all()
 

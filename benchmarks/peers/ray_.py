@@ -20,12 +20,12 @@ SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DISABLE_IMPORT_WARNING": "1", "
 
 def process_agents(count: int, many: int) -> dict[str, float]:
     """Measure starts, answers and memory."""
-    return _in_a_room("alone", count=count, many=many)
+    return in_a_room("ray_:alone", count=count, many=many)
 
 
 def talk(count: int, many: int) -> dict[str, float]:
     """Measure an actor that asks another one, and the start of *many*."""
-    return _in_a_room("talk_alone", count=count, many=many)
+    return in_a_room("ray_:talk_alone", count=count, many=many)
 
 
 def starts(many: int) -> dict[str, float]:
@@ -33,13 +33,13 @@ def starts(many: int) -> dict[str, float]:
     return {"many_s": talk(100, many)["many_s"]}
 
 
-def _in_a_room(function: str, **given: int) -> dict[str, float]:
-    """Measure in a network namespace of its own, which has nothing but the loopback interface."""
+def in_a_room(function: str, **given: int) -> dict[str, float]:
+    """Measure with a ``module:function`` of the peers in a network namespace of its own, where there is only loopback."""
     if shutil.which("unshare") is None or shutil.which("ip") is None:
         raise RuntimeError("needs unshare and ip: its servers listen on all interfaces")
     arguments = json.dumps(given)
     ran = subprocess.run(
-        [*ALONE, sys.executable, "-m", "benchmarks.child", f"benchmarks.peers.ray_:{function}", arguments],
+        [*ALONE, sys.executable, "-m", "benchmarks.child", f"benchmarks.peers.{function}", arguments],
         env={**os.environ, **SETTINGS},
         capture_output=True,
         text=True,
@@ -55,7 +55,7 @@ def alone(count: int, many: int) -> dict[str, float]:
     import ray
 
     begun = time.perf_counter()
-    _begin(ray)
+    begin(ray)
     try:
 
         @ray.remote(num_cpus=0)
@@ -71,7 +71,8 @@ def alone(count: int, many: int) -> dict[str, float]:
         ray.shutdown()
 
 
-def _begin(ray: Any) -> None:
+def begin(ray: Any) -> None:
+    """Start a node on loopback."""
     ray.init(
         num_cpus=os.cpu_count(), include_dashboard=False, _node_ip_address="127.0.0.1", log_to_driver=False,
         configure_logging=False,
@@ -82,7 +83,7 @@ def talk_alone(count: int, many: int) -> dict[str, float]:
     """Return what 1 KiB from an actor to another one and back takes, and how long *many* actors take to start."""
     import ray
 
-    _begin(ray)
+    begin(ray)
     try:
 
         @ray.remote(num_cpus=0)

@@ -1,13 +1,16 @@
-"""Three services in one process: a database, a cache in front of it, and a log of both."""
+"""Three services, started together: a database, a cache and a log. Ctrl-C ends all.
 
-import argparse
+They share a process. Elsewhere they run with a first argument: thread, process, bubblewrap or gvisor.
+"""
+
 import asyncio
 import json
+import sys
 import uuid
 from datetime import UTC, datetime
 
 from shoal.runtime import AgentRuntime
-from shoal.services import RequestError, ServiceAgent, codes
+from shoal.services import MultiAgentProcess, RequestError, ServiceAgent, codes
 
 
 def unknown(operation: object) -> RequestError:
@@ -51,7 +54,7 @@ class CacheAgent(ServiceAgent):
         return {"name": type(self).__name__, "type": "server", "capabilities": ["cache", "memory"]}
 
     def process_request(self, payload: dict) -> None:
-        key = payload.get("key")
+        key = str(payload.get("key"))
         match payload.get("operation"):
             case "get":
                 self.send_response(value=self.cache.get(key))
@@ -86,32 +89,42 @@ class LoggingAgent(ServiceAgent):
         return {"status": "logged", "entry_id": entry["entry_id"]}
 
 
-async def main(isolation: str) -> None:
+async def use(runtime: AgentRuntime) -> None:
+    """Ask each of them for something."""
+    ask = runtime.services.request
+
+    stored = await ask("DatabaseAgent", {"operation": "store", "id": "42", "data": {"name": "Ada"}})
+    found = await ask("DatabaseAgent", {"operation": "retrieve", "id": "42"})
+    print("database:", stored["result"], found["data"])
+
+    await ask("CacheAgent", {"operation": "set", "key": "user", "value": "Ada"})
+    cached = await ask("CacheAgent", {"operation": "get", "key": "user"})
+    await ask("CacheAgent", {"operation": "delete", "key": "user"})
+    print("cache:", cached["value"], (await ask("CacheAgent", {"operation": "get", "key": "user"}))["value"])
+
+    entries = [ask("LoggingAgent", {"message": f"entry {n}", "source": "main"}) for n in range(20)]
+    print("logged:", len({entry["entry_id"] for entry in await asyncio.gather(*entries)}))
+
+    try:
+        await ask("CacheAgent", {"operation": "shuffle"})
+    except RequestError as error:
+        print("refused:", error.code, error.message)
+
+
+async def main(isolation: str = "inline") -> None:
     async with AgentRuntime(store="sqlite://:memory:") as runtime:
-        ask = runtime.services.request
+        process = MultiAgentProcess(runtime, isolation=isolation)
         for agent in (DatabaseAgent, CacheAgent, LoggingAgent):
-            await runtime.services.start(agent, isolation=isolation)
+            process.add_agent(agent)
+        await process.start_all()
+        print("started:", *(record.name for record in runtime.services.records()))
 
-        stored = await ask("DatabaseAgent", {"operation": "store", "id": "42", "data": {"name": "Ada"}})
-        print(
-            "database:", stored["result"], (await ask("DatabaseAgent", {"operation": "retrieve", "id": "42"}))["data"]
-        )
+        await use(runtime)
 
-        await ask("CacheAgent", {"operation": "set", "key": "user", "value": "Ada"})
-        cached = await ask("CacheAgent", {"operation": "get", "key": "user"})
-        await ask("CacheAgent", {"operation": "delete", "key": "user"})
-        print("cache:", cached["value"], (await ask("CacheAgent", {"operation": "get", "key": "user"}))["value"])
-
-        entries = [ask("LoggingAgent", {"message": f"entry {n}", "source": "main"}) for n in range(20)]
-        print("logged:", len({entry["entry_id"] for entry in await asyncio.gather(*entries)}))
-
-        try:
-            await ask("CacheAgent", {"operation": "shuffle"})
-        except RequestError as error:
-            print("refused:", error.code, error.message)
+        print("running; Ctrl-C ends all", flush=True)
+        await process.wait_for_shutdown()
+        print("left:", len(runtime.services.records()))
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--isolation", default="inline")
-    asyncio.run(main(parser.parse_args().isolation))
+    asyncio.run(main(*sys.argv[1:]))

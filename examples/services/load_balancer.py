@@ -1,8 +1,13 @@
-"""A load balancer in front of workers that join, drain and die."""
+"""A load balancer in front of workers that join and drain.
 
-import argparse
+Where they run is the first argument: inline (without one), thread, process, bubblewrap or gvisor.
+"""
+
 import asyncio
+import sys
+import tempfile
 from collections import Counter
+from datetime import UTC, datetime
 
 from shoal.runtime import AgentRuntime
 from shoal.services import LoadBalancerAgent, RequestError, ServiceAgent, codes
@@ -19,16 +24,24 @@ class WorkerAgent(ServiceAgent):
         match task_type:
             case "cpu_intensive":
                 result: object = sum(range(1, 1001))
+            case "io_intensive":
+                with tempfile.TemporaryFile("w+") as file:
+                    result = f"{file.write(str(data))} characters written"
             case "memory_intensive":
                 result = len(bytearray(100_000))
             case None:
                 result = f"Processed: {data}"
             case _:
                 raise RequestError(codes.INVALID_OPERATION, f"Unknown task type: {task_type}")
-        return {"result": result, "worker_id": self.context.name, "task_type": task_type}
+        return {
+            "result": result,
+            "worker_id": self.context.name,
+            "task_type": task_type,
+            "processed_at": datetime.now(UTC).isoformat(),
+        }
 
 
-async def main(isolation: str) -> None:
+async def main(isolation: str = "inline") -> None:
     async with AgentRuntime(store="sqlite://:memory:") as runtime:
         services = runtime.services
         await services.start(LoadBalancerAgent, {"capability": "worker"}, isolation)
@@ -53,15 +66,17 @@ async def main(isolation: str) -> None:
             await services.stop(worker.instance)
         print("two drained:", await shares(40))
 
-        answer = await services.request("LoadBalancerAgent", {"task_type": "cpu_intensive"})
-        print("cpu:", answer["result"], "by way of", answer["routed_by"])
+        for task_type in ("cpu_intensive", "io_intensive", "memory_intensive"):
+            answer = await services.request("LoadBalancerAgent", {"task_type": task_type, "data": "x" * 100})
+            print(f"{task_type}:", answer["result"], "by way of", answer["routed_by"])
         try:
             await services.request("LoadBalancerAgent", {"task_type": "impossible"})
         except RequestError as error:
             print("refused:", error.code, error.details["code"])
 
+        stats = await services.control("LoadBalancerAgent", "stats")
+        print("requests of", len(stats), "workers:", sum(each["requests"] for each in stats.values()))
+
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--isolation", default="inline")
-    asyncio.run(main(parser.parse_args().isolation))
+    asyncio.run(main(*sys.argv[1:]))

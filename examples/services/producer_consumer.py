@@ -1,11 +1,15 @@
-"""A producer sends jobs to whichever consumer is there, and waits for one when there is none."""
+"""A producer sends jobs to whichever consumer is there, and waits for one when there is none.
 
-import argparse
+Where they run is the first argument: inline (without one), thread, process, bubblewrap or gvisor.
+"""
+
 import asyncio
 import random
+import sys
+from datetime import UTC, datetime
 
 from shoal.runtime import AgentRuntime
-from shoal.services import RequestError, ServiceAgent, codes
+from shoal.services import AgentRecord, RequestError, ServiceAgent, codes
 
 
 class ProducerAgent(ServiceAgent):
@@ -34,19 +38,20 @@ class ProducerAgent(ServiceAgent):
                 self.logger.warning("No consumers available")
             await asyncio.sleep(self.config.get("interval", 5))
 
-    async def send_job(self, consumer) -> None:
+    async def send_job(self, consumer: AgentRecord) -> None:
         self.jobs += 1
         job = {
             "id": f"job_{self.jobs}",
             "type": "data_processing",
             "data": [random.randrange(1000) for _ in range(100)],
+            "created_at": datetime.now(UTC).isoformat(),
         }
         try:
             self.results.append(await self.send_request(consumer, job))
         except RequestError as error:
             self.logger.warning("Job %s failed: %s", job["id"], error)
         else:
-            self.logger.info("Sent job %s to %s", job["id"], consumer.name)
+            self.logger.info("Sent job %s to %s", job["id"], consumer.instance)
 
     async def process_request(self, payload: dict) -> dict:
         match payload.get("operation"):
@@ -68,9 +73,11 @@ class ConsumerAgent(ServiceAgent):
 
     async def process_request(self, payload: dict) -> dict:
         data = payload.get("data") or []
+        self.logger.info("Processing job %s of type %s", payload.get("id"), payload.get("type"))
         seconds = random.uniform(0, self.config.get("seconds", 3))
         await asyncio.sleep(seconds)
         self.processed += 1
+        self.logger.info("Completed job %s", payload.get("id"))
         return {
             "job_id": payload.get("id"),
             "result": sum(data) / len(data) if data else 0,
@@ -80,7 +87,7 @@ class ConsumerAgent(ServiceAgent):
         }
 
 
-async def main(isolation: str) -> None:
+async def main(isolation: str = "inline") -> None:
     async with AgentRuntime(store="sqlite://:memory:") as runtime:
         services = runtime.services
         await services.start(ConsumerAgent, {"seconds": 0.05}, isolation)
@@ -97,6 +104,4 @@ async def main(isolation: str) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--isolation", default="inline")
-    asyncio.run(main(parser.parse_args().isolation))
+    asyncio.run(main(*sys.argv[1:]))

@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from shoal.bus import open_bus
 from shoal.config import load_config, meeting_place, store_file, store_url
@@ -27,6 +27,9 @@ from shoal.kernel.ports import Node as NodeRecord
 from shoal.kernel.verbs import Verbs
 from shoal.llm.exporting import export_steps
 from shoal.store import open_store as build_store
+
+if TYPE_CHECKING:
+    from shoal.services.services import Services
 
 __all__ = ["Client", "OpeningStore", "open_store"]
 
@@ -134,6 +137,13 @@ class Client(Verbs):
         if self._rooms is None:
             raise _not_open()
         return self._rooms
+
+    @property
+    def services(self) -> Services:
+        """Services: those of all nodes on the store are found, asked and controlled; none is started here."""
+        from shoal.services.services import services_of
+
+        return services_of(self._here)
 
     # -- beside the verbs of every caller
 

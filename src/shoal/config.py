@@ -29,7 +29,8 @@ _SHARES = ("launch_memory_limit", "launch_cpu_limit")
 _OPTIONAL = (*_SHARES, "retention_days")
 _WHOLE = {"max_interruptions": 1, "max_agent_deaths": 1, "threads": 1, "warm_processes": 0}
 _OTHER_VARIABLES = (
-    *("SHOAL_STORE", "SHOAL_BUS", "SHOAL_ISOLATION", "SHOAL_AGENT_PATH", "SHOAL_REGISTRY_URL", "SHOAL_REGISTRY_TOKEN"),
+    *("SHOAL_STORE", "SHOAL_BUS", "SHOAL_ISOLATION", "SHOAL_AGENT_PATH"),
+    *("SHOAL_REGISTRY_URL", "SHOAL_REGISTRY_TOKEN", "SHOAL_REGISTRY_TOKENS"),
     *("SHOAL_LONG", "SHOAL_REQUIRE_LEVELS"),  # of the tests
 )
 """Variables that are no setting: other parts read them."""

@@ -111,6 +111,7 @@ AgentDied: RequestError DeadAgentError: code message details retryable reason ex
 NotFound: RequestError AgentNotFoundError: code message details retryable agent_id name
 Deadlock: RequestError DeadlockError: code message details retryable cycle
 ChainTooDeep: RequestError ChainTooDeepError: code message details retryable limit
+BadPayload: RequestError PayloadError: code message details retryable path
 CircuitOpen: RequestError: code message details retryable
 ValidationFailed: RequestError ValueError: code message details retryable
 """

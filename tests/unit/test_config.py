@@ -77,7 +77,8 @@ def test_a_variable_that_nobody_knows_is_a_fault_with_the_nearest_name() -> None
     "name",
     [
         *("SHOAL_STORE", "SHOAL_BUS", "SHOAL_ISOLATION", "SHOAL_REQUIRE_LEVELS", "SHOAL_LONG", "SHOAL_AGENT_PATH"),
-        *("SHOAL_REGISTRY_URL", "SHOAL_REGISTRY_TOKEN", "SHOAL_TEST_ANYTHING", "SHOAL_EXAMPLE_SECOND"),
+        *("SHOAL_REGISTRY_URL", "SHOAL_REGISTRY_TOKEN", "SHOAL_REGISTRY_TOKENS"),
+        *("SHOAL_TEST_ANYTHING", "SHOAL_EXAMPLE_SECOND"),
     ],
 )
 def test_variables_of_other_parts_are_known(name: str) -> None:

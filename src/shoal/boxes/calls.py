@@ -17,6 +17,7 @@ from shoal.errors import ProtocolError
 from shoal.kernel.context import RESULTS, TAKING, current_invocation
 from shoal.kernel.ports import Invocation, RuntimeLink, Timer
 from shoal.kernel.runlink import RUN_VERBS
+from shoal.kernel.trace import current_span
 
 __all__ = ["VERBS", "Calls"]
 
@@ -69,6 +70,7 @@ class Calls:
         # An invocation that has ended is nobody's any more: what it left running speaks for itself.
         invocation = record.invocation if record.invocation in self._invocations else None
         result = None
+        current_span.set(record.span)  # of this asyncio task, which is the call's own
         try:
             args = _typed(record.args)
             value = await self._link.call(record.verb, invocation, args)

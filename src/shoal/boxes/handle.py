@@ -15,11 +15,11 @@ from shoal.boxes.exitcodes import program_code
 from shoal.boxes.faults import rebuild_error
 from shoal.boxes.guest.frames import blocks
 from shoal.boxes.invocations import Invocations
-from shoal.boxes.keeping import AgentOutput
+from shoal.boxes.keeping import output_of
 from shoal.boxes.limits import Limited
 from shoal.boxes.procfs import all_stats, taken_by
 from shoal.boxes.settings import HandleSettings
-from shoal.boxes.spec import BoxLimits
+from shoal.boxes.spans import ChildSpans
 from shoal.errors import (
     AgentPauseError,
     AgentStartError,
@@ -58,9 +58,10 @@ class ChildHandle:
         self._numbers = itertools.count(1)
         self._calls = Calls(link, child.channel, self._invocations.open, settings)
         self._link = link
+        self._spans = ChildSpans(spec.name, link, self._send)
         self._ending = False  # we asked for its end
         self._frozen = False
-        self._output = _output_of(spec, child.pid, settings)
+        self._output = output_of(spec, child.pid, settings.output, settings.clock)
         self.process_id: int | None = child.pid
         self.exited: asyncio.Future[Exit] = loop.create_future()
         self._actions: dict[type, Callable[[Any], None]] = {
@@ -71,6 +72,7 @@ class ChildHandle:
             wire.Uncall: self._calls.uncall,
             wire.Watch: self._calls.watch,
             wire.Metric: self._metric,
+            wire.Spans: self._spans.ended,
             wire.Held: self._held,
             wire.Pong: lambda record: None,
         }
@@ -84,6 +86,7 @@ class ChildHandle:
     def begin(self, assign: wire.Assign, program: bytes) -> None:
         """Send the agent to its child."""
         self._send(assign)
+        self._spans.begin()
         for block in blocks(_PROGRAM_STREAM, program):
             self._child.channel.send(block)
         self._send(wire.Program(stream=_PROGRAM_STREAM, size=len(program)))
@@ -137,6 +140,7 @@ class ChildHandle:
         """Settle everything that waits for it: it has ended."""
         if self._output is not None:
             self._output.close()
+        self._spans.end()
         code = program_code(self._child.level, code)
         error = self.limited.verdict() if self.limited is not None else None
         reason = "limit" if error is not None else "stopped" if self._ending else "died"
@@ -246,13 +250,18 @@ class ChildHandle:
                 self._child.walls.thaw()
 
     async def stop(self, grace: float) -> None:
-        """Ask, after half of *grace* send SIGTERM, after all of it SIGKILL; returns when the child is reaped."""
+        """Ask, after half of *grace* send SIGTERM, and again, after all of it SIGKILL; returns when the child is reaped.
+
+        The second SIGTERM is for a child whose loop is held up: it has not read that it is to stop, and takes the first
+        one for a wish from outside.
+        """
         self._ending = True
         self._thaw()
         self._send(wire.Stop())
         steps: list[tuple[float, Callable[[], object]]] = [
             (grace / 2, lambda: self._child.walls.signal(signal.SIGTERM)),
-            (grace / 2, self._child.kill),
+            (grace / 8, lambda: self._child.walls.signal(signal.SIGTERM)),
+            (grace * 3 / 8, self._child.kill),
         ]
         try:
             for seconds, then in steps:
@@ -282,13 +291,6 @@ class ChildHandle:
             return None
         taken = taken_by(self._child.walls.members(all_stats()))
         return ResourceUsage(memory_mb=taken.memory_mb, cpu_seconds=taken.cpu_seconds)
-
-
-def _output_of(spec: LaunchSpec, pid: int, settings: HandleSettings) -> AgentOutput | None:
-    if settings.output is None:
-        return None
-    limits = BoxLimits() if spec.box is None or spec.box.limits is None else spec.box.limits
-    return AgentOutput(settings.output / spec.agent_id, pid, settings.clock, limits)
 
 
 def _look_at(call: asyncio.Task[None]) -> None:

@@ -18,9 +18,9 @@ from pathlib import Path
 import msgspec
 
 from shoal.boxes.spec import BoxLimits
-from shoal.kernel.ports import Clock
+from shoal.kernel.ports import Clock, LaunchSpec
 
-__all__ = ["AgentOutput", "KeptLine", "forget_output", "numbers_of", "piece"]
+__all__ = ["AgentOutput", "KeptLine", "forget_output", "numbers_of", "output_of", "piece"]
 
 _MIB = 1 << 20
 _PIECES = 4
@@ -155,6 +155,14 @@ def _make_private(folder: Path) -> None:
             raise PermissionError(f"{part} is no folder of this user")
         if stat.S_IMODE(found.st_mode) != 0o700:
             part.chmod(0o700)
+
+
+def output_of(spec: LaunchSpec, pid: int, folder: Path | None, clock: Clock) -> AgentOutput | None:
+    """Return what keeps the output of a new life of an agent in its part of *folder*; None: nowhere."""
+    if folder is None:
+        return None
+    limits = BoxLimits() if spec.box is None or spec.box.limits is None else spec.box.limits
+    return AgentOutput(folder / spec.agent_id, pid, clock, limits)
 
 
 def numbers_of(folder: Path) -> list[int]:

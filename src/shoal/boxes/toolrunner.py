@@ -19,6 +19,7 @@ from shoal.kernel.leasing import lock_name
 from shoal.kernel.limits import ResourceLimit
 from shoal.kernel.message import AgentMessage
 from shoal.kernel.ports import Handle, Host, Invocation, LaunchSpec
+from shoal.kernel.trace import current_span
 
 __all__ = ["ToolOrder", "ToolRunner"]
 
@@ -80,7 +81,7 @@ class ToolRunner:
         spec = LaunchSpec(
             agent_id=self._clock.new_id(),
             name=f"tool {order.name}",
-            source=functools.partial(call_program, program),
+            source=functools.partial(call_program, program, current_span.get()),
             config={},
             isolation=level,
             node_id=self._env.node_id,

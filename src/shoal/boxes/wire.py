@@ -16,11 +16,12 @@ from shoal.boxes.guest.frames import BLOCK, JSON, frame, split_block
 from shoal.errors import ProtocolError
 from shoal.kernel.message import AgentMessage
 from shoal.kernel.task import RetryPolicy, Task
+from shoal.kernel.trace import DoneSpan, Span
 
 __all__ = [
     "ARGUMENT_TYPES", "Assign", "Block", "Call", "Cancel", "Done", "ErrorRecord", "FromGuest", "Held", "Hello",
-    "Hold", "Interrupt", "Invoke", "Loaded", "Metric", "NOTHING", "Number", "PROTOCOL", "Ping", "Pong", "Preload",
-    "Program", "ROOM", "Ready", "Release", "Result", "Stop", "Stopping", "ToGuest", "Uncall", "Watch", "WireRecord",
+    "Hold", "Interrupt", "Invoke", "Listen", "Loaded", "Metric", "NOTHING", "Number", "PROTOCOL", "Ping", "Pong", "Preload",
+    "Program", "ROOM", "Ready", "Release", "Result", "Spans", "Stop", "Stopping", "ToGuest", "Uncall", "Watch", "WireRecord",
     "decode_record", "encode_record", "from_guest", "to_guest",
 ]  # fmt: skip
 
@@ -96,14 +97,15 @@ class Done(WireRecord, frozen=True, kw_only=True):
     error: ErrorRecord | None = None
 
 
-class Call(WireRecord, frozen=True, kw_only=True):
-    """The agent asks its runtime for something: a verb of ``AgentContext``, from within ``invocation``."""
+class Call(WireRecord, frozen=True, kw_only=True, omit_defaults=True):
+    """The agent asks its runtime for something: a verb of ``AgentContext``, from within ``invocation`` and ``span``."""
 
     id: Number
     verb: str
     invocation: str | None = None
     args: dict[str, Any] = {}
     taken: tuple[Number, ...] = ()  # earlier calls that took mail, and whose results the agent has
+    span: Span | None = None
 
 
 class Uncall(WireRecord, frozen=True, kw_only=True):
@@ -126,6 +128,13 @@ class Metric(WireRecord, frozen=True, kw_only=True):
     value: float
 
 
+class Spans(WireRecord, frozen=True, kw_only=True):
+    """Spans that have ended in the child since the last time, and how many more there were."""
+
+    spans: tuple[DoneSpan, ...] = ()
+    dropped: Annotated[int, msgspec.Meta(ge=0, lt=1 << 60)] = 0
+
+
 class Held(WireRecord, frozen=True, kw_only=True):
     """The answer to ``hold``; ``error`` says why it could not be."""
 
@@ -139,7 +148,7 @@ class Pong(WireRecord, frozen=True, kw_only=True):
     id: Number
 
 
-FromGuest = Hello | Loaded | Ready | Done | Call | Uncall | Watch | Metric | Held | Pong
+FromGuest = Hello | Loaded | Ready | Done | Call | Uncall | Watch | Metric | Spans | Held | Pong
 
 
 # -- to the child --------------------------------------------------------------------------------------------------
@@ -224,6 +233,12 @@ class Release(WireRecord, frozen=True):
     """Let held invocations go on."""
 
 
+class Listen(WireRecord, frozen=True, kw_only=True):
+    """Whether the spans that end in the child are wanted; at first they are not."""
+
+    on: bool
+
+
 class Ping(WireRecord, frozen=True, kw_only=True):
     """Answer, if you can."""
 
@@ -236,7 +251,9 @@ class Stop(WireRecord, frozen=True, kw_only=True):
     drain: bool = True
 
 
-ToGuest = Preload | Assign | Program | Invoke | Cancel | Interrupt | Result | Stopping | Hold | Release | Ping | Stop
+ToGuest = (
+    Preload | Assign | Program | Invoke | Cancel | Interrupt | Result | Stopping | Hold | Release | Listen | Ping | Stop
+)  # fmt: skip
 
 
 # -- bytes and records ---------------------------------------------------------------------------------------------

@@ -9,27 +9,40 @@ from shoal.kernel.ports import Bus, Clock
 
 __all__ = ["open_bus"]
 
-_NOT_BUILT = ("postgresql", "postgres", "nats")
+_SCHEMES = ("local", "nats", "tls", "postgresql", "postgres")
 
 
 def open_bus(url: str, *, clock: Clock, folder: Path | None = None) -> Bus:
     """Return the bus that *url* names, not started.
 
     Args:
-        url: ``local://``.
+        url: ``local://``; ``nats://[user:password@|token@]host:port/NAMESPACE``, or ``tls://`` for the same over TLS, with
+            the options ``namespace``, ``creds``, ``ca``, ``cert`` and ``key``; or
+            ``postgresql://user:password@host:port/database?schema=NAME`` with the options of PostgreSQL. Several hosts
+            stand side by side, by commas.
         clock: the time source of the runtime.
         folder: where the nodes on one store meet; None keeps a local bus within this process.
 
     Raises:
-        ConfigError: the scheme is unknown, or not built in this version.
+        ConfigError: names every fault of the URL.
+        MissingExtraError: the extra ``nats`` or ``postgres`` is not installed.
     """
     scheme, separator, rest = url.partition("://")
-    if scheme in _NOT_BUILT:
-        raise ConfigError(f"bus: {scheme}:// is not built in this version; use local://")
-    if scheme != "local" or not separator:
-        raise ConfigError(f"bus: {url[:80]!r} names no known bus{nearest(scheme, ('local',))}; allowed: local://")
-    if rest:
-        raise ConfigError(f"bus: {url[:80]!r} has a part too many; local:// stands alone")
-    from shoal.bus.local import LocalBus
+    if scheme not in _SCHEMES or not separator:
+        shown = url.rpartition("@")[2][:80]
+        raise ConfigError(
+            f"bus: {shown!r} names no known bus{nearest(scheme, _SCHEMES)}; allowed: local://, nats://, tls://, postgresql://"
+        )
+    if scheme == "local":
+        if rest:
+            raise ConfigError(f"bus: {url[:80]!r} has a part too many; local:// stands alone")
+        from shoal.bus.local import LocalBus
 
-    return LocalBus(clock, folder)
+        return LocalBus(clock, folder)
+    if scheme in ("nats", "tls"):
+        from shoal.bus.nats import NatsBus
+
+        return NatsBus(url, clock)
+    from shoal.bus.postgres import PostgresBus
+
+    return PostgresBus(url, clock)

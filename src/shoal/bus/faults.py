@@ -9,7 +9,7 @@ import msgspec
 import shoal.errors as errors
 from shoal.errors import DeadAgentError, GroupError, RequestFailedError, ShoalError
 
-__all__ = ["Fault", "error_of", "fault_of", "node_lost", "not_running", "stopped"]
+__all__ = ["Fault", "cut_off", "error_of", "fault_of", "node_lost", "not_running", "stopped"]
 
 _CLASSES: dict[str, type[ShoalError]] = {
     name: kind
@@ -75,6 +75,16 @@ def node_lost(node: str, address: str) -> DeadAgentError:
     """Return the error for an address whose node went away, or does not react any more."""
     return DeadAgentError(
         f"Node {node} of agent {address[:80]!r} was lost before it answered", reason="node_lost", agent_id=address
+    )
+
+
+def cut_off(where: str, reason: str, address: str) -> DeadAgentError:
+    """Return the error for an address beyond a server to which this node has no connection."""
+    return DeadAgentError(
+        f"No connection to {where} ({reason}): agent {address[:80]!r} is on another node and cannot be reached. "
+        "The connection is made again by itself; ask again then",
+        reason="node_lost",
+        agent_id=address,
     )
 
 

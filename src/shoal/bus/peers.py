@@ -12,6 +12,7 @@ from shoal.bus.bells import Bells, Rang
 from shoal.bus.connection import Connection
 from shoal.bus.folder import listening_socket, private_folder, remove, socket_name, sockets
 from shoal.bus.owned import OwnedTasks
+from shoal.bus.roster import Roster
 from shoal.bus.seats import Seats
 from shoal.bus.service import Service
 from shoal.bus.wire import Attach, Detach, Frame, Hello, Ring, Subscribe, Unsubscribe
@@ -30,25 +31,23 @@ _RESCAN_SECONDS = 2.0  # a connection that was lost while both nodes live is mad
 class Peers:
     """The nodes beside this one. A pair keeps one connection: that which the node with the smaller id has called."""
 
-    def __init__(self, folder: Path, seats: Seats, clock: Clock) -> None:
-        self.connections: dict[str, Connection] = {}  # by node; only accepted ones
+    def __init__(self, folder: Path, seats: Seats, bells: Bells, clock: Clock) -> None:
         self._folder = folder
         self._seats = seats
         self._clock = clock
         self._tasks = OwnedTasks()
-        self._service: Service | None = None
+        self._roster: Roster[Connection] = Roster(Service(seats, bells, self._tasks))
+        self.connections = self._roster.by_node
         self._all: set[Connection] = set()
-        self._where: dict[str, Connection] = {}  # by address
         self._node = ""
         self._instance = ""
         self._path = folder
         self._server: asyncio.Server | None = None
         self._timer: Timer | None = None
 
-    async def start(self, node: str, bells: Bells) -> None:
+    async def start(self, node: str) -> None:
         """Listen, call every node that is there, and wait shortly for their greetings."""
         self._node, self._instance = node, self._clock.new_id()
-        self._service = Service(self._seats, bells, self._tasks)
         self._folder = private_folder(self._folder)
         self._path = self._folder / socket_name(node)
         loop = asyncio.get_running_loop()
@@ -80,7 +79,7 @@ class Peers:
 
     def find(self, address: str) -> Connection | None:
         """Return the connection to the node that has attached *address*."""
-        return self._where.get(address)
+        return self._roster.find(address)
 
     def tell(self, frame: Attach | Detach | Subscribe | Unsubscribe) -> None:
         """Tell every node of a change here."""
@@ -104,29 +103,12 @@ class Peers:
                 raise ProtocolError(f"{type(frame).__name__} before Hello")
             self._greeting(connection, frame)
             return
-        match frame:
-            case Attach(address):
-                connection.addresses.add(address)
-                self._where[address] = connection
-            case Detach(address):
-                connection.topics.drop(address)
-                connection.addresses.discard(address)
-                self._moved(address)
-            case Subscribe(address, pattern):
-                _subscribed(connection, address, pattern)
-            case Unsubscribe(address, pattern):
-                connection.topics.remove(address, pattern)
-            case _:
-                assert self._service is not None
-                self._service.serve(connection, frame)
+        self._roster.heard(connection, frame)
 
     def lost(self, connection: Connection) -> None:
         """Forget a connection and what it led to."""
         self._all.discard(connection)
-        if connection.node and self.connections.get(connection.node) is connection:
-            del self.connections[connection.node]
-        for address in connection.addresses:
-            self._moved(address)
+        self._roster.left(connection)
 
     # -- inside
 
@@ -148,10 +130,7 @@ class Peers:
             raise ProtocolError(str(error)) from error
         if not connection.greeted:
             self._greet(connection)
-        before = self.connections.get(hello.node)
-        self.connections[hello.node] = connection
-        for address in hello.addresses:
-            self._where[address] = connection
+        before = self._roster.joined(connection)
         if before is not None:
             before.abort()  # the node has begun anew before the end of its old connection was seen
 
@@ -173,13 +152,6 @@ class Peers:
     def _greet(self, connection: Connection) -> None:
         connection.greeted = True
         connection.tell(self._hello())
-
-    def _moved(self, address: str) -> None:
-        for each in self.connections.values():
-            if address in each.addresses:
-                self._where[address] = each
-                return
-        self._where.pop(address, None)
 
     async def _close_all(self, how: Callable[[Connection], None]) -> None:
         while left := list(self._all):
@@ -218,10 +190,3 @@ class Peers:
             return
         for each in connection:
             each.connection_lost(None)  # uvloop makes one before anybody was reached
-
-
-def _subscribed(connection: Connection, address: str, pattern: str) -> None:
-    try:
-        connection.topics.add(address, pattern)
-    except ValueError as error:
-        raise ProtocolError(str(error)) from error

@@ -11,7 +11,25 @@ from typing import Annotated, Any
 import typer
 
 import shoal
-from shoal.cli import agents, boxes, chat, db, doctor, events, export, init, metrics, run, runs, tasks
+from shoal.cli import (
+    agents,
+    boxes,
+    call,
+    chat,
+    control,
+    db,
+    discover,
+    doctor,
+    events,
+    export,
+    init,
+    metrics,
+    registry,
+    run,
+    runs,
+    tasks,
+    up,
+)
 from shoal.cli.ending import INTERRUPTED
 from shoal.cli.options import EPILOG, SETTINGS
 from shoal.errors import MissingExtraError, RunActiveError, RunConflictError, ShoalError, StoreError
@@ -27,12 +45,17 @@ app = typer.Typer(
 app.command("init", epilog=EPILOG)(init.init)
 app.command("run", epilog=EPILOG)(run.run)
 app.command("chat", epilog=EPILOG)(chat.chat)
+app.command("up", epilog=EPILOG)(up.up)
+app.command("discover", epilog=EPILOG)(discover.discover)
+app.command("call", epilog=EPILOG)(call.call)
+app.command("control", epilog=EPILOG)(control.control)
 app.command("agents", epilog=EPILOG)(agents.agents)
 app.add_typer(tasks.app, name="tasks", epilog=EPILOG)
 app.add_typer(runs.app, name="runs", epilog=EPILOG)
 app.command("events", epilog=EPILOG)(events.events)
 app.command("metrics", epilog=EPILOG)(metrics.metrics)
 app.command("export", epilog=EPILOG)(export.export)
+app.add_typer(registry.app, name="registry", epilog=EPILOG)
 app.add_typer(boxes.app, name="boxes", epilog=EPILOG)
 app.add_typer(db.app, name="db", epilog=EPILOG)
 app.command("doctor", epilog=EPILOG)(doctor.doctor)

@@ -19,9 +19,10 @@ from shoal.kernel.clock import RealClock
 from shoal.kernel.limits import ResourceLimit
 from shoal.runtime import AgentRuntime
 
-__all__ = ["INTERRUPTED", "Interruption", "end_now", "in_loop", "in_runtime", "left_behind", "name_pool"]
+__all__ = ["INTERRUPTED", "Interruption", "end_now", "in_loop", "in_runtime", "left_behind", "name_pool", "serving"]
 
 INTERRUPTED = 130
+_KILLED = 128  # and the number of the signal: INTERRUPTED for SIGINT
 
 _SETTLE_SECONDS = 0.5
 _PATIENCE_SECONDS = 1.0
@@ -34,28 +35,31 @@ _STANDARD = ("<", sysconfig.get_paths()["stdlib"])
 
 
 class Interruption:
-    """SIGINT while agents run: the first asks for an orderly end, the second ends the process.
+    """SIGINT, or others, while agents run: the first asks for an orderly end, the second ends the process.
 
     It is heard between two bytecodes of the main thread, so also while an agent's code holds up the event loop.
-
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *numbers: signal.Signals) -> None:
+        """*numbers*: the signals that are heard, without any SIGINT."""
+        self._numbers = numbers or (signal.SIGINT,)
         self.standing: Callable[[], tuple[int, int]] = lambda: (0, 0)  # how many tasks run, and how many wait
         self.saying: Callable[[], str] = self._standing_text  # what the first signal says
         self.heard = False
         self.ending = False  # the work is done: there is nothing to cancel, so the next signal is the last
         self._cancel: Callable[[], object] = lambda: None
-        self._before: object = None
+        self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
-        self._before = signal.signal(signal.SIGINT, self._hear)
+        for number in self._numbers:
+            self._before[number] = signal.signal(number, self._hear)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        signal.signal(signal.SIGINT, self._before)  # type: ignore[arg-type]
+        for number, before in self._before.items():
+            signal.signal(number, before)
 
     def cancels_this(self) -> None:
         """Let the first signal cancel the asyncio task that calls."""
@@ -63,10 +67,18 @@ class Interruption:
         assert task is not None
         self._cancel = lambda: loop.call_soon_threadsafe(task.cancel)
 
+    def asks(self) -> asyncio.Event:
+        """Return what the first signal sets."""
+        loop, asked = asyncio.get_running_loop(), asyncio.Event()
+        self._cancel = lambda: loop.call_soon_threadsafe(asked.set)
+        if self.heard:
+            asked.set()
+        return asked
+
     def _hear(self, number: int, frame: FrameType | None) -> None:
         if self.heard or self.ending:
             _show_cursor()
-            os._exit(INTERRUPTED)
+            os._exit(_KILLED + number)
         self.heard = True
         _write(self.saying())
         self._cancel()
@@ -172,11 +184,23 @@ def _own_line(frames: Iterable[FrameType]) -> str | None:
 async def in_runtime(url: str, interruption: Interruption, work: Callable[[AgentRuntime], Awaitable[int]]) -> int:
     """Do *work* in a runtime on the store at *url*, end both in order, and return the exit code that *work* returned."""
     interruption.cancels_this()
-    name_pool()
     runtime = AgentRuntime(store=url, resource_limits=ResourceLimit(max_task_queue_size=None))
+    return await _within(runtime, interruption, lambda: work(runtime))
+
+
+async def serving(
+    runtime: AgentRuntime, interruption: Interruption, work: Callable[[asyncio.Event], Awaitable[int]]
+) -> int:
+    """Do *work* in *runtime* until it ends, as it does when a signal sets its event; end both as ``in_runtime`` does."""
+    asked = interruption.asks()
+    return await _within(runtime, interruption, lambda: work(asked))
+
+
+async def _within(runtime: AgentRuntime, interruption: Interruption, work: Callable[[], Awaitable[int]]) -> int:
+    name_pool()
     await runtime.start()
     try:
-        code = await work(runtime)
+        code = await work()
     finally:
         interruption.ending = True
         await _stop(runtime, quiet=interruption.heard)
@@ -199,9 +223,9 @@ async def _stop(runtime: AgentRuntime, *, quiet: bool) -> None:
             timer.cancel()
 
 
-def in_loop(work: Callable[[Interruption], Coroutine[Any, Any, int]]) -> int:
-    """Do *work* in an event loop of its own, with Ctrl-C heard, and return its exit code."""
-    with Interruption() as interruption, asyncio.Runner(loop_factory=_loop_factory()) as runner:
+def in_loop(work: Callable[[Interruption], Coroutine[Any, Any, int]], *numbers: signal.Signals) -> int:
+    """Do *work* in an event loop of its own, with Ctrl-C or the signals *numbers* heard, and return its exit code."""
+    with Interruption(*numbers) as interruption, asyncio.Runner(loop_factory=_loop_factory()) as runner:
         try:
             return runner.run(work(interruption))
         except asyncio.CancelledError:  # by Ctrl-C, before there was anything to cancel

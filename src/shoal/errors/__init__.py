@@ -11,6 +11,7 @@ about an error stands in its note (``add_note``), which a traceback prints below
     │   └── InfoError                               what a service says of itself
     ├── MissingExtraError (RuntimeError, ImportError)   the extra to install
     ├── StoreError (RuntimeError)                   the store cannot be opened, or refused a write
+    ├── BusError (ConnectionError)                  its server cannot be reached, or refuses this node
     ├── RuntimeStateError (RuntimeError)            not possible in the runtime's present state
     │   ├── RuntimeNotStartedError                  call ``await runtime.start()`` first
     │   ├── RuntimeStoppingError                    nothing new is taken
@@ -66,6 +67,7 @@ about an error stands in its note (``add_note``), which a traceback prints below
     │       ├── NotFound (AgentNotFoundError)
     │       ├── Deadlock (DeadlockError)
     │       ├── ChainTooDeep (ChainTooDeepError)
+    │       ├── BadPayload (PayloadError)           path: it was not sent
     │       ├── CircuitOpen                         nothing was sent
     │       └── ValidationFailed (ValueError)       details: every violation
     ├── ModelError (RuntimeError)                   model
@@ -190,6 +192,7 @@ from shoal.errors.runs import (
 from shoal.errors.services import (
     AgentDied,
     AlreadyAnsweredError,
+    BadPayload,
     ChainTooDeep,
     CircuitOpen,
     Deadlock,
@@ -202,6 +205,7 @@ from shoal.errors.services import (
     ValidationFailed,
 )
 from shoal.errors.setup import (
+    BusError,
     ConfigError,
     IsolationUnavailableError,
     MissingExtraError,
@@ -227,8 +231,8 @@ from shoal.errors.tasks import (
 __all__ = [
     "AgentDied", "AgentError", "AgentLimitError", "AgentNameTakenError", "AgentNotFoundError", "AgentPauseError",
     "AgentStartError", "AgentStateError", "AlreadyAnsweredError", "ApprovalNotFoundError", "ApprovalRequiredError",
-    "BoxError", "BoxExistsError", "BoxNotFoundError", "BoxNotRunningError", "BoxProgramError", "BoxSpecError",
-    "BoxStartError", "BoxStateError", "BoxStoppedError", "BoxWaitTimeoutError", "BudgetExceededError",
+    "BadPayload", "BoxError", "BoxExistsError", "BoxNotFoundError", "BoxNotRunningError", "BoxProgramError", "BoxSpecError",
+    "BoxStartError", "BoxStateError", "BoxStoppedError", "BoxWaitTimeoutError", "BudgetExceededError", "BusError",
     "CassetteError", "CassetteMissError", "ChainTooDeep", "ChainTooDeepError", "CircuitOpen", "ConfigError",
     "ContentFilteredError", "ContextTooLongError", "CyclicDependencyError", "DeadAgentError", "Deadlock",
     "DeadlockError", "DependencyFailedError", "GroupError", "IdempotencyConflictError", "InfoError",

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from shoal.errors.agents import AgentNotFoundError, DeadAgentError
-from shoal.errors.data import QueueFullError
+from shoal.errors.data import PayloadError, QueueFullError
 from shoal.errors.messages import ChainTooDeepError, DeadlockError, MessageError, ResponseTimeoutError
 from shoal.errors.root import ShoalError
 from shoal.errors.setup import ConfigError
@@ -14,6 +14,7 @@ from shoal.errors.setup import ConfigError
 __all__ = [
     "AgentDied",
     "AlreadyAnsweredError",
+    "BadPayload",
     "ChainTooDeep",
     "CircuitOpen",
     "Deadlock",
@@ -121,6 +122,14 @@ class ChainTooDeep(RequestError, ChainTooDeepError):
         limit = _known(details).get("limit")
         self.limit = limit if isinstance(limit, int) else 64
         super().__init__("CHAIN_TOO_DEEP", message, details, retryable)
+
+
+class BadPayload(RequestError, PayloadError):
+    """INVALID_FORMAT or TOO_LARGE: the payload cannot be sent, so it was not. ``path`` (in ``details``) says where."""
+
+    def __init__(self, code: str, message: str = "", details: Any = None, retryable: bool = False) -> None:
+        self.path = str(_known(details).get("path", ""))
+        super().__init__(code, message, details, retryable)
 
 
 class CircuitOpen(RequestError):

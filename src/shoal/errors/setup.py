@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from shoal.errors.root import ShoalError
 
 __all__ = [
+    "BusError",
     "ConfigError",
     "IsolationUnavailableError",
     "MissingExtraError",
@@ -44,6 +45,10 @@ class StoreError(ShoalError, RuntimeError):
     def __init__(self, text: str, *, url: str = "", note: str | None = None) -> None:
         self.url = url
         super().__init__(text, note=note)
+
+
+class BusError(ShoalError, ConnectionError):
+    """The server of the bus cannot be reached, or refused this node."""
 
 
 class RuntimeStateError(ShoalError, RuntimeError):

@@ -25,6 +25,7 @@ from shoal.kernel.status import advance
 from shoal.kernel.tasks import Tasks, check_options
 
 if TYPE_CHECKING:
+    from shoal.kernel.cell import Cell
     from shoal.kernel.env import Env
 
 __all__ = ["AgentOptions", "Agents"]
@@ -34,7 +35,8 @@ class AgentOptions(TypedDict, total=False):
     """Options of ``register_agent``. Without ``isolation`` an agent is inline, or a process when it has hard limits.
 
     ``box`` is a ``BoxSpec``: more about the walls of an agent at level bubblewrap, gvisor or microvm.
-    ``title`` is what a process of its own is called in lists of processes.
+    ``title`` is what a process of its own is called in lists of processes. One that is ``passing`` is unregistered when
+    its node ends in order: its name was made up, so that nobody would ask for it again.
     """
 
     isolation: Literal["inline", "thread", "process", "bubblewrap", "gvisor", "microvm", "auto"] | None
@@ -48,6 +50,7 @@ class AgentOptions(TypedDict, total=False):
     error_threshold: int | None
     box: Any
     title: str
+    passing: bool
 
 
 class Agents:
@@ -118,6 +121,13 @@ class Agents:
         await self._tasks.stop_cancelled(cancelled)
         self._env.bus.ring("agents", agent_id)
         return agent_id
+
+    async def forget_passing(self) -> None:
+        """Unregister the passing agents that are stopped, at the end of the node."""
+        for registration in list(self._registrations.values()):
+            if registration.options.passing and registration.instance.status is AgentStatus.STOPPED:
+                await self._env.store.agents.unregister(registration.agent_id, now=self._env.clock.now())
+                self._env.bus.ring("agents", registration.agent_id)
 
     def _mine(self, address: str) -> Registration:
         """Return the registration of an agent of this node."""
@@ -196,6 +206,11 @@ class Agents:
             async with registration.lock:
                 self._cells.restarts.forget(registration)  # it may have died meanwhile
         await self._stop(registration, 0.0)
+
+    async def told_to_end(self, cell: Cell, entry: object) -> None:
+        """Begin to drain an agent whose process was told to end (SIGTERM): a verb of its link. It is not started again."""
+        if self._env.status == "running":  # else it ends anyhow
+            self._env.spawn(self.drain(cell.agent_id), f"drain {cell.name}")
 
     async def control(self, address: str, order: Mapping[str, Any], timeout_seconds: float = 30.0) -> Any:
         """Hand an order to an agent's ``on_control`` and return its answer: beside its tasks and messages, also in a pause.

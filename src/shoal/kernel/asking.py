@@ -107,6 +107,8 @@ class Asking:
         if future is not None:
             if not future.done():
                 future.set_result(self._post.writing.response(cell, message, value, None))
+        elif message.expects_reply and value is not None:
+            self.late(message)
         elif value is not None and message.correlation_id is not None and len(message.recipient_ids) == 1:
             self._env.spawn(self.reply(cell, message, value), f"reply of {cell.name}")
 
@@ -119,8 +121,16 @@ class Asking:
             if not future.done():
                 future.set_result(response)
             return
+        if message.expects_reply:
+            self.late(message)
+            return
         with contextlib.suppress(AgentNotFoundError):  # asked from outside any agent: nobody has a mailbox there
             await self._post.deliver([self._post.resolve(message.sender_id)], response)
+
+    def late(self, message: AgentMessage) -> None:
+        """Drop the answer to a question whose asker waits no longer, and count it."""
+        if message.expects_reply:
+            self._env.numbers.count("late_replies")
 
     async def wait_for_response(self, cell: Cell, correlation_id: str, timeout: float | None) -> AgentMessage:
         """Wait for the message that answers *correlation_id*."""

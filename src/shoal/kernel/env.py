@@ -23,6 +23,7 @@ from shoal.kernel.numbers import Numbers
 from shoal.kernel.ports import Bus, Clock, Store
 from shoal.kernel.run import RunStep
 from shoal.kernel.settings import Settings
+from shoal.kernel.trace import current_span, without_span
 
 __all__ = ["Env", "RuntimeStatus"]
 
@@ -62,9 +63,8 @@ class Env:
         self.loop: asyncio.AbstractEventLoop | None = None
         self.run_tool: Callable[..., Awaitable[Any]] | None = None  # calls a program in a child of its own
         self.export_run: Callable[[Sequence[RunStep], Path], int] | None = None  # as a cassette
-        self.verbs: dict[
-            str, Callable[..., Awaitable[Any]]
-        ] = {}  # of agents, from wings: ``wing.verb`` (cell, entry, ...)
+        # Of agents, by rooms that the link does not know: ``room.verb`` (cell, entry, ...). A wing may carry out another's.
+        self.verbs: dict[str, Callable[..., Awaitable[Any]]] = {}
         self.status = "stopped"
         self.lost = False
         self.lease_until: datetime | None = None  # as far as this node knows: a frozen one learns late that it is lost
@@ -72,8 +72,9 @@ class Env:
         self._owned: set[asyncio.Task[Any]] = set()
 
     def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
-        """Run *work* as an asyncio task of this node; what it raises is logged, never lost."""
-        task = asyncio.get_running_loop().create_task(work, name=name)
+        """Run *work* as an asyncio task of this node; what it raises is logged, never lost. It is part of nobody's trace."""
+        context = None if current_span.get() is None else without_span()
+        task = asyncio.get_running_loop().create_task(work, name=name, context=context)
         self._owned.add(task)
         task.add_done_callback(self._ended)
         return task

@@ -71,7 +71,10 @@ async def handle_message(cell: Cell, entry: Entry, message: AgentMessage) -> Non
     why = None  # it was not handled
     try:
         value = await cell.handle.invoke(entry.invocation)
-        if not entry.stopping and (message.expects_reply or value is not None):
+        if entry.stopping:
+            if value is not None:  # None: it has sent its answer itself, or has none
+                cell.post.asking.late(message)
+        elif message.expects_reply or value is not None:
             _answer(cell, message, value)
     except asyncio.CancelledError as error:
         if entry.stopping:
@@ -175,6 +178,18 @@ async def _enforce(entry: Entry) -> None:
             await asyncio.wait([entry.asyncio_task])
     except TimeoutError:
         await enforce(entry, 0.0)
+    if entry.invocation.invocation_id in entry.cell.entries:
+        await _never_began(entry)
+
+
+async def _never_began(entry: Entry) -> None:
+    """Leave the lane for a handler whose asyncio task was cancelled before its first step: it has not done so itself."""
+    cell, message = entry.cell, entry.message
+    assert message is not None
+    cell.lane.leave(entry)
+    cell.inbox.pump()
+    if message.durable or entry.stored:
+        await _settle(cell, message, "its handler's time was over")
 
 
 def _failed(cell: Cell, message: AgentMessage, error: BaseException) -> str:

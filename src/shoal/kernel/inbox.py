@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
-from shoal.errors import DeadAgentError, DeadlockError, MailboxFullError, NoHandlerError, ShoalError
+from shoal.errors import DeadAgentError, DeadlockError, LeaseLostError, MailboxFullError, NoHandlerError, ShoalError
 from shoal.kernel.handler import too_late
 from shoal.kernel.mailbox import Mailbox
 from shoal.kernel.message import AgentMessage
@@ -120,7 +120,14 @@ class Inbox:
                 self.mailbox.put(message)
                 self.pump()
         else:
-            self._park(message).add_done_callback(lambda parked: _refuse(future, parked))
+            self._park(message).add_done_callback(lambda parked: self._refuse(future, parked))
+
+    def _refuse(self, future: Answer, parked: asyncio.Future[None]) -> None:
+        """Let a question fail that could not be brought to the disk. Who asked has a node of his own, perhaps: that
+        this one lost its lease is to him the agent's end."""
+        error = None if parked.cancelled() else parked.exception()
+        if error is not None and not future.done():
+            future.set_exception(self._gone("node_lost") if isinstance(error, LeaseLostError) else error)
 
     def close_question(self, message: AgentMessage, answer: Answer) -> None:
         """Forget a question that was answered; when its asker waits no longer, its handler has no more time either."""
@@ -141,9 +148,10 @@ class Inbox:
                 self._withdrawn[message.message_id] = None
 
     def _gone(self, reason: str = "stopped") -> DeadAgentError:
-        cell, what = self._cell, "draining" if reason == "draining" else "stopping"
+        cell = self._cell
+        what = {"draining": "is draining", "node_lost": "was lost with its node"}.get(reason, "is stopping")
         return DeadAgentError(
-            f"Agent {cell.name!r} is {what}", reason=reason, agent_id=cell.agent_id, name=cell.name, began=False
+            f"Agent {cell.name!r} {what}", reason=reason, agent_id=cell.agent_id, name=cell.name, began=False
         )
 
     @property
@@ -288,10 +296,3 @@ class Inbox:
         self._withdrawn = other._withdrawn
         other.asks.clear()
         other.heir = self
-
-
-def _refuse(future: Answer, parked: asyncio.Future[None]) -> None:
-    """Let a question fail that could not be brought to the disk."""
-    error = None if parked.cancelled() else parked.exception()
-    if error is not None and not future.done():
-        future.set_exception(error)

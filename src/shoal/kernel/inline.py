@@ -17,6 +17,7 @@ from shoal.kernel.ports import Abilities, Clock, Exit, Handle, Invocation, Launc
 from shoal.kernel.run import current_teammates
 from shoal.kernel.scope import current_scope
 from shoal.kernel.threads import DaemonPool, Interrupted
+from shoal.kernel.trace import without_span
 
 __all__ = ["InlineHandle", "InlineHost"]
 
@@ -79,7 +80,7 @@ class InlineHandle:
         )
         self._behaviour: Behaviour | None = None
         self._ambient = AgentAmbient(clock, gated_link, self._in_thread)
-        self._home = contextvars.copy_context()  # of each message: many are handled in one asyncio task
+        self._home = without_span()  # of each message: many are handled in one asyncio task
         self._home.run(current_ambient.set, self._ambient)
         self._jobs: dict[str, Callable[[], Any]] = {}
         self.exited: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from shoal.errors import AgentError, AgentStartError, AgentStateError, ProcessError, StoreError
+from shoal.errors import AgentError, AgentStartError, AgentStateError, ProcessError, ShoalError, StoreError
 from shoal.kernel.agent import AgentStatus, AgentVerb
 from shoal.kernel.cell import Cell, Keeper
+from shoal.kernel.failure import Failure
 from shoal.kernel.hooks import run_hook, run_on_stop
 from shoal.kernel.ports import LaunchSpec
 from shoal.kernel.status import advance, advance_surely
@@ -24,6 +25,7 @@ __all__ = ["Launching"]
 
 READY_SECONDS = 30.0
 HANDLE_SECONDS = 1.0
+TRACEBACK_CHARS = 4000
 
 
 class Launching:
@@ -104,13 +106,13 @@ class Launching:
                 await handle.stop(self._env.within(HANDLE_SECONDS))
         if cell is not None:
             self._give_back(cell)
-        text = f"{type(error).__name__}: {error}"[:1000]
+        why = _why(error)
         try:
-            await advance(self._env, registration, AgentVerb.START_FAILED, error_message=text)
+            await advance(self._env, registration, AgentVerb.START_FAILED, **why)
         except AgentStateError:  # cut short in the moment in which the store heard that it runs
-            await advance_surely(self._env, registration, AgentVerb.DIED, error_message=text)
+            await advance_surely(self._env, registration, AgentVerb.DIED, **why)
         except StoreError:  # whoever waits hears of it now, the store as soon as it listens again
-            self._env.spawn(self._record_failure(registration, text), f"failed start of {registration.name}")
+            self._env.spawn(self._record_failure(registration, why), f"failed start of {registration.name}")
         self._place_free()
         return _told(registration, handle, cell, error)
 
@@ -121,11 +123,20 @@ class Launching:
         release = env.persist(lambda: env.store.mail.release(cell.agent_id, env.node_id, now=env.clock.now()))
         env.spawn(release, f"mail of {cell.name}")
 
-    async def _record_failure(self, registration: Registration, text: str) -> None:
+    async def _record_failure(self, registration: Registration, why: dict[str, Any]) -> None:
         async with registration.lock:
             if registration.cell is None and registration.instance.status is AgentStatus.STARTING:
-                await advance_surely(self._env, registration, AgentVerb.START_FAILED, error_message=text)
+                await advance_surely(self._env, registration, AgentVerb.START_FAILED, **why)
         self._place_free()
+
+
+def _why(error: BaseException) -> dict[str, Any]:
+    """Return what the store is told of a failed start: where it is the agent's own code that failed, with its traceback."""
+    text = f"{type(error).__name__}: {error}"[:1000]
+    own = error.__cause__ if isinstance(error, AgentStartError) else error
+    if own is None or isinstance(own, (ShoalError, asyncio.CancelledError)):
+        return {"error_message": text}
+    return {"error_message": text, "details": {"traceback": Failure.of(own).traceback[-TRACEBACK_CHARS:]}}
 
 
 def _told(registration: Registration, handle: Handle | None, cell: Cell | None, error: BaseException) -> BaseException:

@@ -32,6 +32,7 @@ def metrics(env: Env, cells: Cells, load: Load, total_agents: int, started: floa
         "retried_tasks": int(counter["retried_tasks"]),
         "abandoned_attempts": int(counter["abandoned_attempts"]),
         "dead_letters": int(counter["dead_letters"]),
+        "late_replies": int(counter["late_replies"]),
         "memory_mb": load.memory()[0],
         "cpu_load": load.cpu_share,
     }

@@ -76,6 +76,7 @@ class Node:
             LaunchGate(env, self.load),
         )
         self.agents = Agents(env, self.cells, self.registrations, self.tasks)
+        env.verbs["agent.told_to_end"] = self.agents.told_to_end
         self.groups = Groups(env, self.agents, self.registrations, self.scheduler)
         self.queue = Queue(env, self.scheduler, self.cells, self.registrations, self.load)
         self.events = Events(env)
@@ -206,6 +207,7 @@ class Node:
         if not self.env.lost:
             await self._step(errors, self.runs.running.shut(grace))
             await self._step(errors, self.cells.shut_all(timeout, grace))
+            await self._step(errors, self.agents.forget_passing())
         if not self.env.lost:
             await self._step(errors, _noted(self.env, EventType.RUNTIME_STOPPED))
         await self._step(errors, self._let_go())

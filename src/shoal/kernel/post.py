@@ -7,7 +7,7 @@ import copy
 from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from shoal.errors import AgentNotFoundError, DeadAgentError, MailboxFullError
+from shoal.errors import AgentNotFoundError, DeadAgentError, MailboxFullError, StoreError
 from shoal.kernel.agent import AgentStatus
 from shoal.kernel.asking import Asking
 from shoal.kernel.cell import Cell
@@ -80,7 +80,15 @@ class Post:
         """Return the id of the agent with this id or name. Raises AgentNotFoundError."""
         if address in self.cells:
             return address
-        return self._ids.get(address) or self.env.store.agents.get(address).agent_id
+        here = self._ids.get(address)
+        if here is not None:
+            return here
+        try:
+            return self.env.store.agents.get(address).agent_id
+        except StoreError:
+            if ":" not in address and self.env.bus.has(address):  # those with a colon are the runtimes' own
+                return address
+            raise
 
     def dead(self, cell: Cell, *, began: bool = True) -> DeadAgentError:
         """Return the error that says how this cell ended; *began*: whether it may have begun with what it was asked."""

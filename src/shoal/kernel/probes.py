@@ -75,8 +75,8 @@ class Probes:
             self._ask(entry, message)
 
         answer = loop.create_task(asking, name=f"{entry.cell.name} asks")
+        either: list[asyncio.Future[Any]] = [answer, verdict]
         try:
-            either: list[asyncio.Future[Any]] = [answer, verdict]
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             return await answer if answer.done() else await _never(verdict)
         finally:
@@ -85,6 +85,9 @@ class Probes:
             if not answer.done():
                 answer.cancel()
                 await asyncio.wait([answer])
+            for over in either:  # who is cancelled in the moment that they end has no use for their errors
+                if over.done() and not over.cancelled():
+                    over.exception()
 
     def _ask(self, entry: Entry, message: AgentMessage) -> None:
         target = message.recipient_ids[0]

@@ -41,6 +41,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     error_threshold: int | None = None
     box: Any = None
     title: str = ""
+    passing: bool = False
 
 
 class Registration:
@@ -126,6 +127,7 @@ def read_options(given: Mapping[str, Any], default: ResourceLimit, hosts: Collec
         error_threshold=threshold,
         box=given.get("box"),
         title=title_text(given.get("title", "")),
+        passing=bool(given.get("passing", False)),
     )
 
 

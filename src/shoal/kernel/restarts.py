@@ -76,6 +76,10 @@ class Restarts:
         except (AgentError, StoreError):
             self.by_policy(registration)
 
+    def is_due(self, registration: Registration) -> bool:
+        """Tell whether an agent that has failed will be started again, as far as is known by now."""
+        return registration.agent_id in self._waiting or registration.lock.locked()
+
     def forget(self, registration: Registration) -> None:
         """Call off a restart that waits: somebody takes over."""
         self._places.due.discard(registration.agent_id)

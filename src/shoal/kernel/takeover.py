@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,11 +25,12 @@ __all__ = ["Takeover", "process_start", "this_boot"]
 class Takeover:
     """Takes over from nodes that are dead: those of this machine whose process is gone, and those whose lease ended.
 
-    A lease ends by the wall clock, which can jump (a time server, a machine that was suspended), and nobody can renew his
-    while the store is held up. What was renewed in time then looks over. So a lease that has ended proves nothing in
-    the first lease interval, by the monotonic clock, after this node saw its wall clock jump or could not renew its own
-    lease: whoever lives renews his within that interval. Of a process of this machine that is there, it proves nothing
-    in the first lease interval of this node, either: the jump may have come before this node did.
+    A lease ends when this node has seen no renewal for its length, by its own monotonic clock (Gray and Cheriton 1989,
+    without their synchronous clocks): wall clocks differ, and can jump (a time server, a machine that was suspended).
+    Nobody can renew his while the store is held up. What was renewed in time then looks over. So a lease proves nothing
+    in the first lease interval, by the monotonic clock, after this node saw its wall clock jump or could not renew its
+    own lease: whoever lives renews his within that interval. Of a process of this machine that is there, it proves
+    nothing in the first lease interval of this node, either: the jump may have come before this node did.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class Takeover:
         self._ahead: float | None = None  # the wall clock's lead over the monotonic one at the last look
         self._judge_from = 0.0  # by the monotonic clock
         self._judge_here_from = 0.0
+        self._renewed: dict[str, tuple[datetime, float]] = {}  # by node: its lease's end, and when that was first seen
 
     async def look(self) -> None:
         """Look who is dead, and take over what they held."""
@@ -48,7 +51,12 @@ class Takeover:
         here, now = this_boot(), env.clock.now()
         others = [node for node in env.store.leases.nodes() if node.node_id != env.node_id and not node.lost]
         dead = [node.node_id for node in others if node.host == here and process_start(node.pid) != node.pid_started]
-        spared = self._spared([node for node in others if node.node_id not in dead], here)
+        unseen = self._unseen(others)
+        spared = self._spared([node for node in others if node.node_id not in dead], here, unseen)
+        lease = env.settings.lease_seconds
+        dead += [
+            node_id for node_id, age in unseen.items() if age > 2 * lease and node_id not in spared
+        ]  # a clock ahead
         silent = any(node.lease_until <= now and node.node_id not in spared for node in others)
         if env.lease_over() or not (dead or silent):
             return  # nobody is dead; or this node was frozen itself, and must not judge before its heartbeat has
@@ -64,11 +72,21 @@ class Takeover:
         for agent_id in rescue.agents:
             error = DeadAgentError(f"Agent {agent_id} was lost with its node", reason="node_lost")
             self._post.asking.gone(agent_id, error)
+            env.bus.ring("agents", agent_id)
         if rescue.requeued:
             self._scheduler.kick()
             env.bus.ring("tasks")
 
-    def _spared(self, others: Sequence[Node], here: str) -> list[str]:
+    def _unseen(self, others: Sequence[Node]) -> dict[str, float]:
+        """Return for how long this node has seen no renewal of each lease."""
+        steady, known = self._env.clock.monotonic(), self._renewed
+        self._renewed = {}
+        for node in others:
+            until, at = known.get(node.node_id, (None, 0.0))
+            self._renewed[node.node_id] = node.lease_until, at if until == node.lease_until else steady
+        return {node_id: steady - at for node_id, (_, at) in self._renewed.items()}
+
+    def _spared(self, others: Sequence[Node], here: str, unseen: Mapping[str, float]) -> list[str]:
         """Return those whose lease proves nothing now."""
         env = self._env
         lease = env.settings.lease_seconds
@@ -82,7 +100,8 @@ class Takeover:
         return [
             node.node_id
             for node in others
-            if steady < (self._judge_here_from if node.host == here else self._judge_from)
+            if unseen[node.node_id] < lease
+            or steady < (self._judge_here_from if node.host == here else self._judge_from)
         ]
 
     async def _kill_orphans(self, children: Sequence[Child], reachable: set[str]) -> None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 from collections.abc import Callable, Mapping
-from contextvars import ContextVar, Token
+from contextvars import Context, ContextVar, Token, copy_context
 from types import TracebackType
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -28,11 +29,17 @@ __all__ = [
     "listen_to_spans",
     "new_span",
     "parse_traceparent",
+    "tell_span",
+    "when_listened_to",
+    "without_span",
 ]
 
 logger = logging.getLogger("shoal.trace")
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-[\x21-\x7e]*)?")
 _SAMPLED = 1
+TraceId = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")]
+SpanId = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{16}$")]
+Micros = Annotated[int, msgspec.Meta(ge=0, lt=1 << 60)]
 
 
 class Span(msgspec.Struct, frozen=True):
@@ -41,9 +48,9 @@ class Span(msgspec.Struct, frozen=True):
     ``sampled`` False: who began the trace asks others not to record it.
     """
 
-    trace_id: str
-    span_id: str
-    parent_span_id: str | None = None
+    trace_id: TraceId
+    span_id: SpanId
+    parent_span_id: SpanId | None = None
     sampled: bool = True
 
     @property
@@ -57,8 +64,8 @@ class DoneSpan(msgspec.Struct, frozen=True):
 
     name: str
     span: Span
-    started: int
-    ended: int
+    started: Micros
+    ended: Micros
     attributes: Mapping[str, Any]
     error: str | None = None
 
@@ -66,21 +73,67 @@ class DoneSpan(msgspec.Struct, frozen=True):
 current_span: ContextVar[Span | None] = ContextVar("shoal_span", default=None)
 """The span under way in this asyncio task or thread."""
 
+
+def without_span() -> Context:
+    """Return a copy of the present context in which no span is under way: for what is not part of it."""
+    context = copy_context()
+    context.run(current_span.set, None)
+    return context
+
+
 _listeners: dict[object, Callable[[DoneSpan], object]] = {}
+_asking: dict[object, Callable[[bool], object]] = {}  # who hears whether there are listeners
+_changing = threading.Lock()
 
 
 def listen_to_spans(listener: Callable[[DoneSpan], object]) -> Callable[[], None]:
     """Let *listener* be called with each span that ends in this process, where it ends; return what ends that.
 
-    It must not block. An error of it is logged, and changes nothing for the work that the span is about.
+    The spans of agents in child processes come too, a moment after their end, and on the loop of their runtime. A listener
+    must not block. An error of it is logged, and changes nothing for the work that the span is about.
     """
     key = object()
-    _listeners[key] = listener
+    with _changing:
+        _listeners[key] = listener
+        if len(_listeners) == 1:
+            _announce(True)
 
     def stop() -> None:
-        _listeners.pop(key, None)
+        with _changing:
+            if _listeners.pop(key, None) is not None and not _listeners:
+                _announce(False)
 
     return stop
+
+
+def when_listened_to(changed: Callable[[bool], object]) -> Callable[[], None]:
+    """Call *changed* now and whenever the first listener comes or the last one goes; return what ends that.
+
+    It is told whether there is one, in the thread of whoever listens, and must neither block nor raise.
+    """
+    key = object()
+    with _changing:
+        _asking[key] = changed
+        changed(bool(_listeners))
+
+    def stop() -> None:
+        _asking.pop(key, None)
+
+    return stop
+
+
+def _announce(listened: bool) -> None:
+    for changed in list(_asking.values()):
+        changed(listened)
+
+
+def tell_span(done: DoneSpan) -> None:
+    """Tell the listeners of a span that has ended, here or in a process of this one's."""
+    for listener in list(_listeners.values()):
+        try:
+            listener(done)
+        except Exception:
+            logger.exception("a listener to spans failed")
 
 
 def new_span(clock: Clock) -> Span:
@@ -165,8 +218,4 @@ class Entered:
             self._attributes,
             None if error is None else Failure.brief(error).text,
         )
-        for listener in list(_listeners.values()):
-            try:
-                listener(done)
-            except Exception:
-                logger.exception("a listener to spans failed")
+        tell_span(done)

@@ -23,6 +23,7 @@ _COUNTERS = {
     "retried_tasks": "Attempts that failed and are tried again",
     "abandoned_attempts": "Attempts that did not end when they were told to, and were given up",
     "dead_letters": "Messages that could not be delivered",
+    "late_replies": "Answers to requests whose askers had given up, which were dropped",
 }
 _GAUGES = {
     "uptime_seconds": "Seconds since the start of this node",

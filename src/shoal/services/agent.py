@@ -40,7 +40,6 @@ class ServiceAgent:
         concurrency: how many requests run at once.
         mailbox: how many may wait.
         request_timeout: seconds that a request of its own has when the call does not say it.
-        lease_ttl: seconds for which a silent instance is believed to be alive, where it is registered over HTTP.
         config: what it was started with, and what ``update_config`` made of it.
         context: its way to the runtime (publish, broadcast, steps of tasks ...).
     """
@@ -48,7 +47,6 @@ class ServiceAgent:
     concurrency: int = 1
     mailbox: int = 1000
     request_timeout: float = 30.0
-    lease_ttl: float = 10.0
     context: AgentContext
     config: dict[str, Any]
     _inner: serving.Inner | None = None

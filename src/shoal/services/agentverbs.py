@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from shoal.errors import NotFound
 from shoal.services.control import Control, Controller
-from shoal.services.directory import SERVICE, Directory
+from shoal.services.directory import Directory
 from shoal.services.info import AgentRecord
+from shoal.services.known import SERVICE
 from shoal.services.targets import read_target
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class AgentVerbs:
             "services.find": self._find,
             "services.control": self._order,
             "services.ask": self._ask,
+            "agent.told_to_end": self._told_to_end,
         }
 
     async def ask_outside(self, recipient: str, message_type: str, data: Any, seconds: float) -> AgentMessage:
@@ -56,6 +58,13 @@ class AgentVerbs:
 
     async def _ask(self, cell: Cell, entry: Entry | None, recipient: str, data: Any, seconds: float) -> AgentMessage:
         return await self.ask_outside(recipient, "request", data, seconds)
+
+    async def _told_to_end(self, cell: Cell, entry: Entry | None) -> None:
+        """Hear that the process of an agent was told to end: a service is drained, and withdrawn."""
+        if self._node.env.status == "running" and self._directory.get(cell.agent_id) is not None:
+            await self._control.order(cell.agent_id, "drain", None, None)
+        else:
+            await self._node.agents.told_to_end(cell, entry)
 
     async def _order(self, cell: Cell, entry: Entry | None, target: Any, action: str, data: Any) -> Any:
         info: Any = cell.registration.options.metadata.get(SERVICE) or {}

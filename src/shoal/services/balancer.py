@@ -69,7 +69,7 @@ class LoadBalancer:
         strategy: round_robin (the next by name after the last one used), least_loaded, power_of_two, consistent_hash (by
             key; without one, by the payload), random, or a callable ``(records, key) -> record``.
         retries: attempts beyond the first, each on another instance and with the remaining time.
-        breaker: makes the circuit breaker of each instance; None: none.
+        breaker: makes the circuit breaker of each instance, closed again in its next life; None: none.
         bulkhead: makes the bulkhead of each instance; None: none.
         seed: of what is left to chance; None: the runtime's own.
 
@@ -131,6 +131,8 @@ class LoadBalancer:
             if record is None:
                 break
             tally = self._tallies.get(record.instance)
+            if tally is not None:
+                tally.meet(record)
             if tally is None or tally.breaker is None or tally.breaker.allows():
                 return record
             refused = True
@@ -191,6 +193,7 @@ class LoadBalancer:
                 self._breaker() if self._breaker is not None else None,
                 self._bulkhead() if self._bulkhead is not None else None,
             )
+        tally.meet(record)
         return tally
 
     def _forget(self) -> None:

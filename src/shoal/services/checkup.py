@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from shoal.errors import RequestError
 from shoal.kernel.agent import AgentStatus
-from shoal.services.directory import WELL, Directory, Known
+from shoal.services.directory import Directory
+from shoal.services.known import WELL, Known
 
 if TYPE_CHECKING:
     from shoal.kernel.node import Node

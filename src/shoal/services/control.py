@@ -26,7 +26,10 @@ from shoal.errors import (
 from shoal.kernel.agent import AgentStatus
 from shoal.kernel.message import AgentMessage
 from shoal.services import codes
-from shoal.services.directory import Directory, Known
+from shoal.services.directory import Directory
+from shoal.services.info import AgentRecord
+from shoal.services.known import Known
+from shoal.services.outsiders import merged
 from shoal.services.requests import as_request_error, error_of, error_payload
 from shoal.services.serving import masked
 from shoal.services.targets import Capability
@@ -39,6 +42,8 @@ __all__ = ["Control", "Controller", "control_address"]
 CONTROL_SECONDS = 30.0
 PATIENCE_SECONDS = 2.0
 GRACE_SECONDS = 10.0
+RECORDS = "records"
+"""The order, for no service, by which a node is asked for the records of those that it has."""
 
 Stop = Callable[[str, float], Coroutine[Any, Any, None]]
 
@@ -101,6 +106,30 @@ class Control:
             raise NotFound(f"nobody is called {target!r:.80}")
         return known
 
+    async def current_records(self) -> list[AgentRecord]:
+        """Return the records of all nodes as those that have them know them now: their loads, health and leases, too.
+
+        What a node does not say in time is what is known here.
+        """
+        known = {each.instance.agent_id: self._record(each) for each in self._directory.all()}
+        nodes = {record.node for record in known.values() if record.node not in (None, self._env.node_id)}
+        for found in await asyncio.gather(*(self._records_of(str(node)) for node in nodes)):
+            known |= {record.uuid: record for record in found if record.uuid in known}
+        return merged(list(known.values()), self._directory.outside.records())
+
+    async def _records_of(self, node_id: str) -> list[AgentRecord]:
+        order = {"target": None, "action": RECORDS, "data": None, "by": None}
+        address = control_address(node_id)
+        message = self._node.post.writing.question(None, address, "control", order, PATIENCE_SECONDS)
+        try:
+            answer = await self._env.bus.request(address, message, PATIENCE_SECONDS)
+            return msgspec.convert(_opened(answer.data), list[AgentRecord])
+        except ShoalError:
+            return []
+
+    def _record(self, known: Known) -> AgentRecord:
+        return known.record(self._node, self._env.clock.monotonic())
+
     # -- from other nodes
 
     def offer(self, message: AgentMessage) -> None:
@@ -116,11 +145,7 @@ class Control:
     async def _answer(self, message: AgentMessage, answer: asyncio.Future[AgentMessage]) -> None:
         order: dict[str, Any] = message.data
         try:
-            by = None if order["by"] is None else msgspec.convert(order["by"], Controller)
-            known = self._directory.get(order["target"])
-            if known is None or known.registration is None:
-                raise NotFound(f"{order['target']!r:.80} is not here")
-            data: dict[str, Any] = {"data": await self._carry_out(known, order["action"], order["data"], by)}
+            data: dict[str, Any] = {"data": await self._answer_of(order)}
         except Exception as error:  # noqa: BLE001  belongs to who gave the order
             data = {"error": error_payload(as_request_error(error))}
         if not answer.done():
@@ -135,6 +160,16 @@ class Control:
                     timestamp=now,
                 )
             )
+
+    async def _answer_of(self, order: dict[str, Any]) -> Any:
+        if order["target"] is None and order["action"] == RECORDS:
+            here = [known for known in self._directory.all() if known.registration is not None]
+            return [msgspec.to_builtins(self._record(known)) for known in here]
+        by = None if order["by"] is None else msgspec.convert(order["by"], Controller)
+        known = self._directory.get(order["target"])
+        if known is None or known.registration is None:
+            raise NotFound(f"{order['target']!r:.80} is not here")
+        return await self._carry_out(known, order["action"], order["data"], by)
 
     # -- here
 

@@ -1,8 +1,7 @@
-"""Who is there: the services of all nodes on one store, as views of the agents that they are.
+"""Who is there: the services of all nodes on one store, as views of the agents that they are (``known.py``).
 
-There is no second truth: what a service says of itself stands in its agent's ``metadata["service"]``, the rest is the
-agent's. Agents of this node are looked at directly; those of other nodes in a copy that bells keep up to date and that is
-read anew after LOOK_SECONDS.
+Agents of this node are looked at directly; those of other nodes in a copy that bells keep up to date and that is read anew
+after LOOK_SECONDS.
 """
 
 from __future__ import annotations
@@ -13,103 +12,24 @@ from typing import TYPE_CHECKING, Any
 from shoal.errors import AgentNotFoundError, NotFound, RegistryUnavailableError, RequestError, StoreError
 from shoal.kernel.agent import AgentInstance, AgentStatus
 from shoal.services import codes
-from shoal.services.info import AgentRecord, AgentType
+from shoal.services.claims import taken_by
+from shoal.services.info import AgentInfo, AgentRecord
+from shoal.services.known import SERVICE, Known
+from shoal.services.loads import Loads
 from shoal.services.outside import Outside
 from shoal.services.outsiders import merged
 from shoal.services.targets import Capability
 
 if TYPE_CHECKING:
     from shoal.kernel.node import Node
-    from shoal.kernel.registration import Registration
 
-__all__ = ["SERVICE", "Directory", "Known"]
+__all__ = ["Directory"]
 
-SERVICE = "service"
-"""The key of an agent's metadata under which a service's info stands."""
 LOOK_SECONDS = 1.0
 KEPT_SECONDS = 0.1
 MOST_KEPT = 100
-WELL = 100
 _TOLD = {"name", "type", "capabilities", "version", "request_schema", "metadata", "control_from"}
 _STARTING = (AgentStatus.STARTING, AgentStatus.QUEUED)
-
-
-class Known:
-    """One instance of a service."""
-
-    __slots__ = ("_read", "_read_at", "_stored", "concurrency", "health", "info", "registration", "type", "words")
-
-    def __init__(self, instance: AgentInstance, registration: Registration | None) -> None:
-        info: Any = instance.metadata[SERVICE]
-        self._stored = instance
-        self.registration = registration
-        self.info: dict[str, Any] = info
-        self.type = AgentType(info["type"])
-        self.words: frozenset[str] = frozenset(info["capabilities"])
-        self.concurrency: int = info.get("concurrency", 1)
-        self.health = WELL
-        self._read: AgentRecord | None = None
-        self._read_at = 0.0
-
-    @property
-    def instance(self) -> AgentInstance:
-        """What the store knows of the agent."""
-        return self._stored if self.registration is None else self.registration.instance
-
-    def look(self, instance: AgentInstance) -> None:
-        """Take in what the store says now."""
-        self._stored, self._read = instance, None
-
-    @property
-    def state(self) -> str:
-        """The agent's status; ``draining`` while it is stopping with requests still to finish."""
-        status = self.instance.status
-        if status is AgentStatus.STOPPING:
-            cell = None if self.registration is None else self.registration.cell
-            return "stopping" if cell is not None and cell.closing else "draining"
-        return str(status)
-
-    def load(self) -> float:
-        """Requests waiting or running, over how many run at once; 0 for those of other nodes."""
-        cell = None if self.registration is None else self.registration.cell
-        if cell is None:
-            return 0.0
-        running = sum(entry.message is not None for entry in cell.entries.values()) if cell.entries else 0
-        return (running + len(cell.attempts) + len(cell.inbox.mailbox) + cell.inbox.parked) / self.concurrency
-
-    def record(self, node: Node, now: float) -> AgentRecord:
-        """Return it as a record, at most LOOK_SECONDS old where nothing but times has changed."""
-        read, state, load = self._read, self.state, self.load()
-        if (
-            read is not None
-            and read.state == state
-            and read.load == load
-            and read.health == self.health
-            and now - self._read_at < LOOK_SECONDS
-        ):
-            return read
-        instance, info, env = self.instance, self.info, node.env
-        cell = None if self.registration is None else self.registration.cell
-        self._read_at = now
-        self._read = AgentRecord(
-            uuid=instance.agent_id,
-            name=info["name"],
-            instance=instance.name,
-            type=self.type,
-            capabilities=tuple(info["capabilities"]),
-            version=info["version"],
-            node=instance.node_id,
-            pid=instance.process_id if cell is None else cell.handle.process_id,
-            state=state,
-            load=load,
-            health=self.health,
-            request_schema=info["request_schema"],
-            metadata=info["metadata"],
-            registered_at=instance.created_at,
-            last_seen=instance.updated_at if cell is None else env.clock.now(),
-            lease_expires_at=env.lease_until if cell is not None else None,
-        )
-        return self._read
 
 
 class Directory:
@@ -123,22 +43,31 @@ class Directory:
         self._instances: dict[str, Known] = {}  # by the agent's name
         self._looked_at: float | None = None
         self.outside = Outside(node)
+        self._loads = Loads(node.env, self._known)
+        node.at_end(self._loads.listen())
         self._found: dict[Any, tuple[float, list[AgentRecord]]] = {}  # what was just asked for
 
     # -- keeping up to date
 
     def refresh(self) -> None:
-        """Read the copy anew when it is older than LOOK_SECONDS. Raises RegistryUnavailableError."""
+        """Read the copy anew when it is older than LOOK_SECONDS; while the store cannot be read, the old one serves.
+
+        Raises RegistryUnavailableError: there is none yet.
+        """
         now = self._env.clock.monotonic()
         if self._looked_at is not None and now - self._looked_at < LOOK_SECONDS:
             return
         try:
-            if self._looked_at is not None and len(self._env.store.leases.nodes()) < 2:
+            others = (node.node_id != self._env.node_id for node in self._env.store.leases.nodes())
+            if self._looked_at is not None and not any(others):
                 self._looked_at = now  # nobody else changes anything
                 return
             found = self._env.store.agents.search()
         except StoreError as error:
-            raise RegistryUnavailableError(f"the store cannot be read: {error}") from error
+            if self._looked_at is None:
+                raise RegistryUnavailableError(f"the store cannot be read: {error}") from error
+            self._looked_at = now
+            return
         self._looked_at = now
         there = {instance.agent_id for instance in found}
         for agent_id in [each for each in self._known if each not in there]:
@@ -169,6 +98,8 @@ class Directory:
             known = Known(instance, registration)
             self._known[instance.agent_id] = self._instances[instance.name] = known
             self._names.setdefault(known.info["name"], {})[instance.agent_id] = known
+            if registration is not None:
+                self._loads.begin()
         known.look(instance)
         self.touch()
         return known
@@ -279,6 +210,13 @@ class Directory:
         for known in self._names.get(name, {}).values():
             if known.instance.status.live and (self.reachable(known) or known.instance.status in _STARTING):
                 yield known
+
+    def check_free(self, info: AgentInfo) -> None:
+        """Raise AgentNameTakenError when a service of this name is alive, and it or *info* is exclusive."""
+        for known in self.living(info.name):
+            if info.exclusive or known.info.get("exclusive"):
+                raise taken_by(known.instance)
+        self.outside.check_free(info)
 
     def _records(self, found: Sequence[Known]) -> list[AgentRecord]:
         now = self._env.clock.monotonic()

@@ -126,7 +126,10 @@ class AgentRecord(msgspec.Struct, frozen=True, kw_only=True):
         load: requests waiting or running, over how many it runs at once.
         health: 0 to 100.
         request_schema: as JSON Schema, whatever it was made of.
-        registered_at, last_seen, lease_expires_at: aware UTC.
+        registered_at, last_seen: aware UTC.
+        lease_expires_at: aware UTC; the lease of its node, which all agents of a node share (``lease_seconds`` of its
+            runtime), or its own when it was registered from outside.
+        started_at: when its present life began, aware UTC; a later one than before tells that it was started again.
     """
 
     uuid: str
@@ -146,6 +149,7 @@ class AgentRecord(msgspec.Struct, frozen=True, kw_only=True):
     registered_at: datetime
     last_seen: datetime
     lease_expires_at: datetime | None = None
+    started_at: datetime | None = None
 
     def __getitem__(self, key: str) -> Any:
         """Return the field *key*. Raises KeyError for any other word."""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from shoal.errors import AgentNameTakenError, InfoError
+from shoal.errors import InfoError
 from shoal.services.agent import ServiceAgent
-from shoal.services.directory import Known
 from shoal.services.info import AgentInfo, AgentType
 from shoal.services.schema import json_schema
 
-__all__ = ["Isolation", "described_by", "plain_info", "taken_by"]
+__all__ = ["Isolation", "described_by", "plain_info"]
 
 Isolation = Literal["inline", "thread", "process", "bubblewrap", "gvisor", "microvm", "auto"]
 
@@ -45,10 +44,3 @@ def plain_info(info: AgentInfo, concurrency: int) -> dict[str, Any]:
         "exclusive": info.exclusive,
         "concurrency": concurrency,
     }
-
-
-def taken_by(other: Known) -> AgentNameTakenError:
-    """Return the error for a service of which one living instance is all there may be."""
-    found = other.instance
-    since = found.created_at.isoformat(timespec="seconds")
-    return AgentNameTakenError(found.name, node_id=found.node_id or "", since=since, agent_id=found.agent_id)

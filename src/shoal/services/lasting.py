@@ -107,5 +107,5 @@ def _failure(event: Event) -> Failure:
     return Failure(
         text=str(details.get("error_message") or event.event_type),
         exit_code=code if isinstance(code, int) else None,
-        output=str(details.get("stderr_tail") or ""),
+        output=str(details.get("stderr_tail") or details.get("traceback") or ""),
     )

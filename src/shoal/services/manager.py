@@ -15,9 +15,9 @@ import msgspec
 from shoal.errors import AgentNameTakenError, AgentNotFoundError, AgentStateError, InfoError
 from shoal.kernel.agent import AgentStatus, RestartPolicy
 from shoal.kernel.payload import checked
-from shoal.kernel.registration import restart_policy
+from shoal.kernel.registration import check_name, restart_policy
 from shoal.services.agent import ServiceAgent
-from shoal.services.directory import SERVICE
+from shoal.services.known import SERVICE
 from shoal.services.lasting import Failure, Lasting, check_grace, end_within
 from shoal.services.processes import Child, ProcessInfo
 from shoal.services.signals import Signals
@@ -29,11 +29,10 @@ if TYPE_CHECKING:
 
 __all__ = ["AgentProcessManager"]
 
-log = logging.getLogger("shoal.services")
+log = logging.getLogger("shoal.services.manager")
 
 GRACE_SECONDS = 10.0
 _NEVER = RestartPolicy(mode="never")
-_LEVELS = ("process", "bubblewrap", "gvisor", "microvm", "auto")
 
 
 class AgentProcessManager:
@@ -52,6 +51,8 @@ class AgentProcessManager:
     Raises ValueError, ConfigError: what is wrong with these.
     """
 
+    levels: tuple[str, ...] = ("process", "bubblewrap", "gvisor", "microvm", "auto")
+
     def __init__(
         self,
         runtime: AgentRuntime,
@@ -61,8 +62,8 @@ class AgentProcessManager:
         grace: float = GRACE_SECONDS,
         supervise: bool = True,
     ) -> None:
-        if isolation not in _LEVELS:
-            raise ValueError(f"isolation must be one of {', '.join(_LEVELS)}, not {isolation!r:.80}")
+        if isolation not in self.levels:
+            raise ValueError(f"isolation must be one of {', '.join(self.levels)}, not {isolation!r:.80}")
         self._runtime = runtime
         self._isolation: Any = isolation
         self._restart = restart_policy(restart)
@@ -88,6 +89,7 @@ class AgentProcessManager:
         count: int = 1,
         options: Mapping[str, Any] | None = None,
         *,
+        name: str | None = None,
         restart: RestartPolicy | None = None,
     ) -> list[str]:
         """Start processes, and return their names when all are registered.
@@ -96,11 +98,12 @@ class AgentProcessManager:
             agent_class: made in each process as ``agent_class(options)``; one of a script will do.
             count: how many, from 1.
             options: a JSON object.
+            name: they are called ``name_0``, ``name_1`` ... instead of by their class.
             restart: for these, instead of the manager's.
 
         Raises:
             ValueError: *count*. InfoError: *agent_class* is no service, or what is wrong with its ``info()``.
-            ConfigError, PayloadError: the class or the options cannot travel.
+            ConfigError, PayloadError: *name* cannot be, or the class or the options cannot travel.
             AgentStartError, ProcessError: one did not come up. AgentLimitError: there is no place for all.
             AgentStateError: one was stopped meanwhile.
             Whatever it raises, none of these processes is left.
@@ -116,7 +119,10 @@ class AgentProcessManager:
         if self._lasting is None:
             self._lasting = Lasting(services, self._failed, self._gone)
         self._over.clear()
-        children = [self._add(agent_class, given, policy) for _ in range(count)]
+        if name is not None:
+            check_name(name)
+        word = name or agent_class.__name__.lower()
+        children = [self._add(Child(word, agent_class, given, policy)) for _ in range(count)]
         try:
             await asyncio.gather(*(child.starting for child in children if child.starting is not None))
         except BaseException as error:
@@ -127,9 +133,9 @@ class AgentProcessManager:
             raise
         return [child.name for child in children]
 
-    def _add(self, agent_class: type[ServiceAgent], options: dict[str, Any], policy: RestartPolicy) -> Child:
+    def _add(self, child: Child) -> Child:
         """Take the next free name, and begin to start it."""
-        child = Child(self._free_name(agent_class.__name__.lower()), agent_class, options, policy)
+        child.name = self._free_name(child.word)
         self._children[child.name] = child
         self._stopped.discard(child.name)
         child.starting = self._runtime.services.node.env.watch(self._start(child), f"start of {child.name}")
@@ -174,7 +180,7 @@ class AgentProcessManager:
                     raise
                 # Another manager took the name a moment before.
                 del self._children[child.name]
-                child.name = self._free_name(child.agent_class.__name__.lower())
+                child.name = self._free_name(child.word)
                 self._children[child.name] = child
 
     async def _undo(self, children: list[Child]) -> None:

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from shoal.errors import (
-    AgentNameTakenError,
     NotFound,
     RegistryUnavailableError,
     RequestError,
@@ -26,6 +25,7 @@ from shoal.errors import (
 )
 from shoal.kernel.event import EventType
 from shoal.services import codes
+from shoal.services.claims import Claims, taken_by_outsider
 from shoal.services.info import AgentInfo, AgentRecord
 from shoal.services.outsiders import Change, Outsider, Seen, checked_address, news
 from shoal.services.tokens import digest, fits, new_token
@@ -39,7 +39,6 @@ __all__ = ["Outside"]
 log = logging.getLogger("shoal.services")
 
 PREFIX = "shoal.services/agents/"
-CLAIMS = "shoal.services/names/"
 BELL = "services.outside"
 LOOK_SECONDS = 1.0
 MOST = 10_000
@@ -53,12 +52,14 @@ class Outside:
 
     def __init__(self, node: Node) -> None:
         self._env = env = node.env
+        self.claims = Claims(node, self.get)
         self._note = node.post.note
         self.clock = env.clock
         self._seen: dict[str, Seen] = {}
         self._instances: dict[str, str] = {}
         self._mark = 0
         self._looked_at: float | None = None
+        self._has_looked = False
         self._sweeping = False
         node.at_end(env.bus.hear(BELL, self._heard))
 
@@ -72,15 +73,21 @@ class Outside:
     # -- looking up
 
     def _refresh(self) -> None:
-        """Take in what has changed in the store. Raises RegistryUnavailableError."""
+        """Take in what has changed in the store; while it cannot be read, what is known serves.
+
+        Raises RegistryUnavailableError: nothing was ever read.
+        """
         now = self.clock.monotonic()
         if self._looked_at is not None and now - self._looked_at < LOOK_SECONDS:
             return
         try:
             changes, self._mark = self._env.store.kv.changes(PREFIX, self._mark)
         except StoreError as error:
-            raise RegistryUnavailableError(f"the store cannot be read: {error}") from error
-        self._looked_at = now
+            if not self._has_looked:
+                raise RegistryUnavailableError(f"the store cannot be read: {error}") from error
+            self._looked_at = now
+            return
+        self._looked_at, self._has_looked = now, True
         for change in changes:
             outsider = self._read(change)
             if outsider is None:
@@ -190,7 +197,11 @@ class Outside:
         )
         record = await self._write(outsider, 0)
         if info.exclusive:
-            await self._claim(record)
+            try:
+                await self.claim(record.name, record.uuid)
+            except BaseException:
+                await self._env.see_through(self._remove(self._seen[record.uuid]), "a record that was not registered")
+                raise
         self._note(news(EventType.SERVICE_JOINED, record))
         return record, token
 
@@ -198,24 +209,15 @@ class Outside:
         """Raise AgentNameTakenError when an agent from outside has the name, and it or *info* is exclusive."""
         for seen in self._living():
             if seen.record.name == info.name and (info.exclusive or seen.outsider.info.exclusive):
-                raise _taken(seen.record)
+                raise taken_by_outsider(seen.record)
 
-    async def _claim(self, record: AgentRecord) -> None:
-        """Have an exclusive name. The record is there already, so whoever reads the claim finds who has it."""
-        kv, key, now = self._env.store.kv, CLAIMS + record.name, self.clock.now()
-        entry = kv.get(key, now=now)
+    async def claim(self, name: str, uuid: str) -> None:
+        """Have an exclusive name, for whoever is on record already: so who reads the claim finds who has it.
+
+        Raises AgentNameTakenError.
+        """
         self._looked_at = None
-        other = None if entry is None else self.get(entry.value["uuid"])
-        try:
-            if other is not None:
-                raise _taken(other)
-            version = 0 if entry is None else entry.version
-            await kv.set(key, {"uuid": record.uuid}, now=now, expected=version, node_id=self._env.node_id)
-        except BaseException as error:
-            await self._env.see_through(self._remove(self._seen[record.uuid]), "a record that was not registered")
-            if isinstance(error, VersionConflictError):
-                raise _taken(record) from None
-            raise
+        await self.claims.take(name, uuid)
 
     # -- what owners may do
 
@@ -271,10 +273,8 @@ class Outside:
             return False
         self._forget(seen.outsider.uuid)
         self._env.bus.ring(BELL)
-        claim = kv.get(CLAIMS + seen.record.name, now=now) if seen.outsider.info.exclusive else None
-        if claim is not None and claim.value["uuid"] == seen.outsider.uuid:
-            with suppress(VersionConflictError):  # somebody else has it now
-                await kv.delete(claim.key, now=now, expected=claim.version, node_id=node_id)
+        if seen.outsider.info.exclusive:
+            await self.claims.give_up(seen.record.name, seen.outsider.uuid)
         return True
 
     def begin_sweeping(self) -> None:
@@ -291,8 +291,3 @@ class Outside:
         for seen in over:
             if await self._remove(seen):
                 self._note(news(EventType.SERVICE_LEFT, seen.record))
-
-
-def _taken(record: AgentRecord) -> AgentNameTakenError:
-    since = record.registered_at.isoformat(timespec="seconds")
-    return AgentNameTakenError(record.name, node_id="(none of this runtime)", since=since, agent_id=record.uuid)

@@ -13,12 +13,13 @@ from typing import Any
 import cloudpickle  # type: ignore[import-untyped]
 
 from shoal.errors import ConfigError
+from shoal.kernel.trace import Span
 
 __all__ = ["pack_call"]
 
 
-def pack_call(fn: Callable[..., Any], args: tuple[Any, ...]) -> bytes:
-    """Return ``fn`` and its arguments for ``cloudpickle.loads`` in a child with the same import path.
+def pack_call(fn: Callable[..., Any], args: tuple[Any, ...], span: Span | None = None) -> bytes:
+    """Return ``fn``, its arguments and the span around it for ``cloudpickle.loads`` in a child with the same import path.
 
     Functions and classes travel by name when the child finds their module under its name, otherwise as they are.
 
@@ -27,7 +28,7 @@ def pack_call(fn: Callable[..., Any], args: tuple[Any, ...]) -> bytes:
     """
     with _by_value({module.__name__: module for module in _modules((fn, *args)) if not _found(module)}.values()):
         try:
-            return bytes(cloudpickle.dumps((fn, args)))
+            return bytes(cloudpickle.dumps((fn, args, span)))
         except Exception as error:
             what = getattr(fn, "__qualname__", None) or type(fn).__qualname__
             raise ConfigError(

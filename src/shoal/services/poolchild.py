@@ -15,6 +15,7 @@ import msgspec
 from shoal.errors import RequestError
 from shoal.kernel.failure import Failure
 from shoal.kernel.payload import checked
+from shoal.kernel.trace import current_span
 from shoal.services.requests import error_payload
 
 __all__ = ["LENGTH", "TAKEN", "Answer", "Serve", "call_now"]
@@ -69,7 +70,8 @@ def call_now(fn: Callable[..., Any], *args: Any) -> Any:
 
 def _answer(work: bytes) -> Answer:
     try:
-        fn, args = cloudpickle.loads(work)
+        fn, args, span = cloudpickle.loads(work)
+        current_span.set(span)  # of this thread, until the next work
         value, _ = checked(call_now(fn, *args), "result")
     except RequestError as error:
         return Answer(refused=error_payload(error))

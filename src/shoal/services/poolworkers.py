@@ -18,6 +18,7 @@ from shoal.errors import DeadAgentError, RuntimeStateError
 from shoal.kernel.ambient import Ambient
 from shoal.kernel.failure import RemoteError
 from shoal.kernel.threads import DaemonPool
+from shoal.kernel.trace import current_span
 from shoal.services.packing import pack_call
 from shoal.services.poolchild import LENGTH, TAKEN, Answer, Serve, call_now
 from shoal.services.requests import error_of
@@ -121,7 +122,7 @@ class ProcessWorker:
         return child
 
     async def _carry_out(self, work: Work) -> Any:
-        packed = pack_call(work.fn, work.args)
+        packed = pack_call(work.fn, work.args, work.context.get(current_span))
         try:
             answer = await self._ask(packed)
         except asyncio.CancelledError:

@@ -29,6 +29,7 @@ class ProcessInfo(msgspec.Struct, frozen=True, kw_only=True):
         started_at: when its present incarnation, or the last one, came to life.
         restarts: how often it was started again.
         state: the agent's status: starting, running, paused, stopping, failed ...
+        comes_back: it has failed, and is started again in a while.
         exit_code: of its last incarnation that died; negative for a signal.
         last_error: why that one died, and the end of what it wrote to stderr.
     """
@@ -40,6 +41,7 @@ class ProcessInfo(msgspec.Struct, frozen=True, kw_only=True):
     started_at: datetime | None
     restarts: int
     state: str
+    comes_back: bool = False
     exit_code: int | None = None
     last_error: str | None = None
 
@@ -48,9 +50,10 @@ class Child:
     """A process as its manager keeps it."""
 
     def __init__(
-        self, name: str, agent_class: type[ServiceAgent], options: dict[str, Any], policy: RestartPolicy
+        self, word: str, agent_class: type[ServiceAgent], options: dict[str, Any], policy: RestartPolicy
     ) -> None:
-        self.name = name
+        self.word = word  # its name but for the number
+        self.name = word
         self.agent_class = agent_class
         self.options = options
         self.policy = policy
@@ -74,6 +77,9 @@ class Child:
             started_at=None if known is None else known.started_at,
             restarts=0 if known is None else known.restart_count,
             state=AgentStatus.STARTING if known is None else str(known.status),
+            comes_back=registration is not None
+            and registration.instance.status is AgentStatus.FAILED
+            and node.cells.restarts.is_due(registration),
             exit_code=None if failure is None else failure.exit_code,
             last_error=None if failure is None else f"{failure.text}\n{failure.output}".rstrip(),
         )

@@ -29,6 +29,9 @@ ELSEWHERE = frozenset(
 """What another instance may do better. What the request itself is to blame for, no other one will."""
 
 
+_OF_OTHERS = FAILURES - {codes.EXECUTION_ERROR}
+
+
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """How one attempt at one instance ended.
 
@@ -68,9 +71,12 @@ def may_retry(outcome: Outcome, *, idempotent: bool, attempt: int, retries: int)
 def wellness(outcome: Outcome) -> bool | None:
     """Return what an attempt says of the instance asked, for its circuit breaker (``breaker.verdict``).
 
-    What the agent itself has not answered says something only when it is a failure.
+    What the agent itself has not answered says something only when it is a failure. The death or the lateness of another
+    one, which the agent tells in its answer, is not its own.
     """
     error = outcome.error
     if error is not None and not outcome.own and error.code not in FAILURES:
         return None
+    if error is not None and outcome.own and error.code in _OF_OTHERS:
+        return True
     return verdict(error)

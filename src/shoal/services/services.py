@@ -18,9 +18,11 @@ from shoal.services.agentverbs import AgentVerbs
 from shoal.services.balancer import Attempt, LoadBalancer, Reply
 from shoal.services.checkup import Checkup
 from shoal.services.control import Control, control_address
-from shoal.services.directory import SERVICE, Directory
+from shoal.services.directory import Directory
 from shoal.services.info import AgentRecord
-from shoal.services.introducing import Isolation, described_by, plain_info, taken_by
+from shoal.services.introducing import Isolation, described_by, plain_info
+from shoal.services.known import SERVICE
+from shoal.services.lasting import check_grace
 from shoal.services.news import News
 from shoal.services.outsiders import merged
 from shoal.services.registry import serve_registry
@@ -100,12 +102,9 @@ class Services:
             AgentNameTakenError: it is exclusive, and an instance is alive.
             AgentStartError, ProcessError, ConfigError, AgentLimitError: it could not be started, and is not known.
         """
-        given = dict(config or {})
-        described = described_by(agent, given)
+        described = described_by(agent, given := dict(config or {}))
         info = described.inner.info
-        if info.exclusive and (other := next(self.directory.living(info.name), None)) is not None:
-            raise taken_by(other)
-        self.directory.outside.check_free(info)
+        self.directory.check_free(info)
         agents = self.node.agents
         agent_id = await agents.register(
             instance or (info.name if info.exclusive else f"{info.name}/{self._env.clock.new_id()[-NAME_DIGITS:]}"),
@@ -119,8 +118,11 @@ class Services:
             limits=msgspec.structs.replace(self._env.limits, message_queue_max_size=described.mailbox),
             restart=restart or RestartPolicy(),
             title=title,
+            passing=instance is None,
         )
         try:
+            if info.exclusive:
+                await self.directory.outside.claim(info.name, agent_id)
             await agents.start(agent_id)
         except BaseException:
             await self._env.see_through(self._end(agent_id, 0.0), "a service that did not start")
@@ -135,11 +137,12 @@ class Services:
         """Drain a service: what it has accepted is done within *grace* seconds, or CANCELLED; then it is gone.
 
         Returns when it is gone; of another node, when that has begun. One that is not there is no error.
-        Raises ValueError: *grace* is negative.
+        Raises ValueError: *grace* is negative, or *instance* is the name of a service, which may have several.
         """
-        if not grace >= 0:
-            raise ValueError(f"grace must be seconds from 0, not {grace!r}")
+        check_grace(grace)
         known = self.directory.get(instance)
+        if known is None and any(self.directory.living(instance)):
+            raise ValueError(f"{instance!r} is a service, not an instance: stop the instance of each of its records")
         if known is not None and known.registration is None:
             await self.control(known.instance.agent_id, "shutdown", {"grace": grace})
         elif known is not None:
@@ -180,20 +183,19 @@ class Services:
         while True:
             try:
                 return await self.start(agent)
-            except StoreError as error:
+            except (StoreError, RegistryUnavailableError) as error:
                 if attempt >= TRIES and not always:
                     raise RegistryUnavailableError(str(error), attempts=attempt) from error
-                pause = min(TRY_SECONDS * 2 ** (attempt - 1), LONGEST_TRY_SECONDS) if always else TRY_SECONDS
-                await self._env.clock.sleep(pause)
+                longer = min(TRY_SECONDS * 2 ** (attempt - 1), LONGEST_TRY_SECONDS)
+                await self._env.clock.sleep(longer if always else TRY_SECONDS)
                 attempt += 1
 
     # -- who is there
 
     def records(self) -> list[AgentRecord]:
         """Return all services of all nodes, clients and those that do not run among them, by registration."""
-        now = self._env.clock.monotonic()
-        here = [known.record(self.node, now) for known in self.directory.all()]
-        return merged(here, self.directory.outside.records())
+        node, now = self.node, self._env.clock.monotonic()
+        return merged([known.record(node, now) for known in self.directory.all()], self.directory.outside.records())
 
     async def discover(
         self,
@@ -204,8 +206,7 @@ class Services:
         healthy: bool = True,
     ) -> list[AgentRecord]:
         """Return the running services that have all these capabilities. See ``ServiceAgent.discover_agents``."""
-        words = read_words(capabilities)
-        return self.directory.discover(words, type=type, version=version, healthy=healthy)
+        return self.directory.discover(read_words(capabilities), type=type, version=version, healthy=healthy)
 
     # -- asking and controlling
 
@@ -247,9 +248,8 @@ class Services:
 
     async def ask_instance(self, record: AgentRecord, payload: Any, attempt: Attempt) -> Outcome:
         """Send one request to one instance, for a LoadBalancer of this runtime."""
-        env = self._env
         send = self._send if record.address is None else self._verbs.ask_outside
-        outcome = await asking.ask(send, env.clock, env.runtime_id, record, payload, attempt)
+        outcome = await asking.ask(send, self._env.clock, self._env.runtime_id, record, payload, attempt)
         if outcome.error is not None and not outcome.own:
             self.directory.look(record.uuid)
         return outcome

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -59,7 +60,7 @@ class Reply(msgspec.Struct, frozen=True):
 class Tally:
     """Counts the requests to one instance."""
 
-    __slots__ = ("_seconds", "breaker", "bulkhead", "failures", "requests", "retried", "successes")
+    __slots__ = ("_life", "_seconds", "breaker", "bulkhead", "failures", "requests", "retried", "successes")
 
     def __init__(self, breaker: CircuitBreaker | None, bulkhead: Bulkhead | None) -> None:
         self.breaker = breaker
@@ -68,7 +69,19 @@ class Tally:
         self.successes = 0
         self.failures = 0
         self.retried = 0
+        self._life: datetime | None = None
         self._seconds: deque[float] = deque(maxlen=LAST)
+
+    def meet(self, record: AgentRecord) -> None:
+        """Look at a record of the instance. A new life begins with a closed breaker: the old one's failures are not its own.
+
+        An older record than the newest changes nothing.
+        """
+        life = record.started_at or record.registered_at
+        if self._life is None or life > self._life:
+            if self._life is not None and self.breaker is not None:
+                self.breaker.reset()
+            self._life = life
 
     def answered(self, seconds: float) -> None:
         """Note a good answer."""

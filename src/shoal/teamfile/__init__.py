@@ -1,7 +1,7 @@
 """Team files: a TOML file becomes agents, a pattern and a budget.
 
-``team.py`` is the file as a whole; ``agents.py``, ``patterns.py``, ``tools.py`` and ``settings.py`` read its tables, and
-``faults.py`` collects what is wrong with them, each with its line (``lines.py``).
+``team.py`` is the file as a whole; ``agents.py``, ``patterns.py``, ``tools.py`` and ``settings.py`` read its tables. What it
+shares with other files is in ``shoal.tomlfile``.
 """
 
 from __future__ import annotations

@@ -16,10 +16,11 @@ from shoal.kernel.budget import LoopLimits
 from shoal.llm.agent import Agent
 from shoal.llm.model import Model
 from shoal.llm.providers import open_model
-from shoal.teamfile.faults import Faults, Path_, is_secret
 from shoal.teamfile.names import check_handoffs, check_names, is_name
-from shoal.teamfile.settings import Told, converted, is_time, read_secret, seconds_of
+from shoal.teamfile.settings import read_secret
 from shoal.teamfile.tools import Kit, Shelf, needs_network
+from shoal.tomlfile.faults import Faults, Path_, is_secret
+from shoal.tomlfile.values import Told, converted, is_time, seconds_of
 
 __all__ = ["AGENT_KEYS", "WALLS", "Member", "Opened", "TeamAgent", "read_agents"]
 

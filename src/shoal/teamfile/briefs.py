@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from shoal.teamfile.faults import Faults
+from shoal.tomlfile.faults import Faults
 
 __all__ = ["briefed", "read_brief"]
 

@@ -13,8 +13,8 @@ from shoal.kernel.agents import Agents
 from shoal.llm.agent import Agent
 from shoal.orchestration.workflow.pythontools import python_tools
 from shoal.teamfile.agents import WALLS, Member
-from shoal.teamfile.faults import Faults
 from shoal.teamfile.patterns import Cast, Form
+from shoal.tomlfile.faults import Faults
 
 if TYPE_CHECKING:
     from shoal.runtime import AgentRuntime

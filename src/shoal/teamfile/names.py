@@ -7,7 +7,7 @@ from typing import Any
 
 from shoal.errors import nearest
 from shoal.kernel.registration import check_name
-from shoal.teamfile.faults import Faults
+from shoal.tomlfile.faults import Faults
 
 __all__ = ["check_handoffs", "check_names", "is_name"]
 

@@ -13,8 +13,8 @@ from shoal.orchestration.parallel import ParallelAgents
 from shoal.orchestration.pipeline import Pipeline
 from shoal.orchestration.supervisor import Supervisor, SupervisorConfig
 from shoal.orchestration.team import Team
-from shoal.teamfile.faults import Faults
-from shoal.teamfile.settings import Told, converted, is_time, read_function, seconds_of
+from shoal.tomlfile.faults import Faults
+from shoal.tomlfile.values import Told, converted, is_time, read_function, seconds_of
 
 __all__ = ["PATTERNS", "Cast", "Form", "read_options"]
 

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from shoal.errors import ConfigError, nearest
+from shoal.errors import nearest
 from shoal.kernel.budget import Budget
 from shoal.teamfile.agents import TeamAgent, read_agents
 from shoal.teamfile.briefs import briefed, read_brief
 from shoal.teamfile.casting import Casting, Opened, cast_of
-from shoal.teamfile.faults import Faults
-from shoal.teamfile.lines import Lines
 from shoal.teamfile.patterns import PATTERNS, Form, read_options
-from shoal.teamfile.settings import read_budget, read_runner, read_server, read_store, told
+from shoal.teamfile.settings import read_budget, read_runner, read_server
 from shoal.teamfile.tools import Shelf
+from shoal.tomlfile.faults import Faults
+from shoal.tomlfile.opening import open_toml
+from shoal.tomlfile.values import read_store, told
 
 if TYPE_CHECKING:
     from shoal.runtime import AgentRuntime
@@ -112,18 +112,11 @@ def load_team(path: str | os.PathLike[str], *, model: str | None = None) -> Team
         ConfigError: every fault of the file, each with its line.
     """
     file = Path(path)
-    text = _text_of(file)
-    try:
-        whole = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{file}: this is no TOML: {error}") from error
-    return _read(whole, file, Faults(file, Lines(text)), model)
+    whole, faults = open_toml(file, "team file", TABLES, note="`shoal init` writes one.")
+    return _read(whole, file, faults, model)
 
 
 def _read(whole: Mapping[str, Any], file: Path, faults: Faults, model: str | None) -> TeamFile:
-    for key in whole:
-        if key not in TABLES:
-            faults.add((key,), f"there is no table [{key[:80]}]{nearest(key, TABLES)}")
     about, form = _about(whole, file, faults)
     budget = read_budget(whole, faults)
     path_of = told(file.absolute().parent)
@@ -144,16 +137,6 @@ def _read(whole: Mapping[str, Any], file: Path, faults: Faults, model: str | Non
     return TeamFile(file, about, casting, budget)
 
 
-def _text_of(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ConfigError(f"there is no team file {str(file)[:200]}", note="`shoal init` writes one.") from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ConfigError(f"{str(file)[:200]} cannot be read: {reason}") from error
-
-
 def _about(whole: Mapping[str, Any], file: Path, faults: Faults) -> tuple[dict[str, Any], Form | None]:
     """Return what ``[team]`` says, and the form of its pattern."""
     table = faults.table(whole, ("team",), TEAM_KEYS)
@@ -170,6 +153,6 @@ def _about(whole: Mapping[str, Any], file: Path, faults: Faults) -> tuple[dict[s
     elif not isinstance(word, str) or word not in PATTERNS:
         hint = nearest(str(word), PATTERNS)
         faults.add(("team", "pattern"), f"there is no pattern {str(word)[:80]!r}{hint}; it is one of {known}")
-    about = {"name": name, "pattern": word, "report": report, "store": read_store(table, faults)}
+    about = {"name": name, "pattern": word, "report": report, "store": read_store(table, ("team", "store"), faults)}
     about["brief"] = read_brief(whole, word, faults)
     return about, PATTERNS.get(word) if isinstance(word, str) else None

@@ -9,8 +9,8 @@ from shoal.errors import ConfigError, nearest
 from shoal.llm.builtin import fetch_tool, folder_tools
 from shoal.llm.mcp import MCPTools
 from shoal.llm.tools import as_tool
-from shoal.teamfile.faults import Faults, Path_
-from shoal.teamfile.settings import Told, read_function
+from shoal.tomlfile.faults import Faults, Path_
+from shoal.tomlfile.values import Told, read_function
 
 __all__ = ["PYTHON", "Kit", "Shelf", "needs_network"]
 

@@ -96,6 +96,22 @@ class BusSuite:
         self.check(count, body)
 
     @pytest.mark.parametrize("count", [1, 2])
+    def test_ten_megabytes_go_and_come(self, count: int) -> None:
+        async def body(here: Bus, there: Bus) -> None:
+            text = "ü" * (5 * 1024 * 1024)
+            inbox = Inbox()
+            there.attach("echo", Replier(lambda asked: asked.data))
+            there.attach("inbox", inbox)
+            there.subscribe("inbox", "news")
+            await attached_everywhere([here], "inbox")
+            assert (await here.request("echo", a_message(text), 30.0)).data == text
+            await here.send("inbox", a_message([1, text]))
+            assert await here.publish("news", a_message([2, text], topic="news")) == 1
+            assert inbox.data == [[1, text], [2, text]]
+
+        self.check(count, body)
+
+    @pytest.mark.parametrize("count", [1, 2])
     def test_send_waits_for_a_receiver_that_needs_time(self, count: int) -> None:
         async def body(here: Bus, there: Bus) -> None:
             inbox = SlowInbox(size=2)

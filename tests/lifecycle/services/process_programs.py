@@ -76,7 +76,23 @@ async def two(file: str) -> None:
         say(answer=await work)
 
 
-ROLES = {"manager": manager, "two": two}
+async def busy(file: str) -> None:
+    """Two processes, one of which works for ever; it tells when it has begun to drain."""
+    async with AgentRuntime(file) as runtime:
+        processes = AgentProcessManager(runtime, grace=600)
+        names = await processes.start_agent_process(Slow, 2, {"as": 0})
+        work = asyncio.create_task(runtime.services.request(names[0], {"seconds": 600}, timeout=600))
+        waiting = asyncio.create_task(processes.wait_for_shutdown())
+        while not any(record.load for record in runtime.services.records()):
+            await asyncio.sleep(0.01)
+        say(pids=[info.pid for info in processes.processes.values()])
+        while not any(record.state == "draining" for record in runtime.services.records()):
+            await asyncio.sleep(0.01)
+        say(draining=True)
+        await asyncio.gather(waiting, work)
+
+
+ROLES = {"manager": manager, "two": two, "busy": busy}
 
 if __name__ == "__main__":
     asyncio.run(ROLES[sys.argv[1]](sys.argv[2]))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import signal
 import time
 from collections import Counter
@@ -14,7 +13,7 @@ import pytest
 
 from shoal.kernel.agent import RestartPolicy
 from shoal.runtime import AgentRuntime
-from shoal.services import AgentDied, Capability, LoadBalancer, LoadBalancerAgent, RequestError, ServiceAgent
+from shoal.services import AgentDied, Capability, LoadBalancerAgent, RequestError
 from tests.lifecycle.services.test_control import code_of
 from tests.support.runtimes import UNLIMITED, running
 from tests.support.servers import Worker
@@ -138,48 +137,5 @@ def test_a_worker_is_killed_under_load(store_url: str, run: Any, idempotent: boo
             assert {type(error) for error in errors} <= ({AgentDied} if not idempotent else set())
             assert len(errors) <= 1  # with one at a time, only what it was handling
             assert max(seconds for _, seconds, _ in answers) < 1.0
-
-    run(main)
-
-
-@pytest.mark.spec("S43")
-def test_a_request_to_a_dying_agent_is_answered_or_told_so(store_url: str, run: Any, rounds: Any, seed: int) -> None:
-    class Steps(ServiceAgent):
-        def info(self) -> dict[str, Any]:
-            return {"name": "steps", "capabilities": ["steps"]}
-
-        async def process_request(self, payload: dict[str, Any]) -> dict[str, Any]:
-            await asyncio.sleep(0.005)
-            return {"n": payload["n"]}
-
-    chance = random.Random(seed)
-
-    async def one(balancer: LoadBalancer, number: int) -> str:
-        began = time.monotonic()
-        try:
-            found = await balancer.call("steps", {"n": number})
-            assert found.data == {"n": number}
-            return "answered"
-        except RequestError as error:
-            assert error.code == "AGENT_DIED"
-            return error.code
-        finally:
-            assert time.monotonic() - began < 1.0
-
-    async def main() -> None:
-        async with running(store_url, limits=UNLIMITED) as runtime:
-            record = await runtime.services.start(Steps, isolation="process", restart=FAST)
-            balancer = LoadBalancer(runtime.services, breaker=None)
-            seen: Counter[str] = Counter()
-            for kill in range(rounds(100, 15)):
-                asked = [asyncio.ensure_future(one(balancer, kill * 10 + n)) for n in range(5)]
-                await asyncio.sleep(chance.random() * 0.04)
-                pid = runtime.agents.get(record.instance).process_id
-                if pid is not None:
-                    os.kill(pid, signal.SIGKILL)
-                later = [asyncio.ensure_future(one(balancer, kill * 10 + 5 + n)) for n in range(3)]
-                seen.update(await asyncio.gather(*asked, *later))
-                await asyncio.sleep(chance.random() * 0.1)
-            assert seen["AGENT_DIED"]
 
     run(main)

@@ -38,7 +38,7 @@ class Tuned(Echo):
         self.seen = (old, new)
 
 
-@pytest.mark.spec("S9")
+@pytest.mark.spec("S9", "S49")
 @pytest.mark.parametrize("isolation", LEVELS)
 def test_a_configuration_is_merged_checked_and_shown_without_secrets(store_url: str, run: Any, isolation: Any) -> None:
     async def main() -> None:
@@ -127,6 +127,7 @@ class Subject(Echo):
         return AgentInfo("subject", ("subject",), control_from=("chief*",))
 
 
+@pytest.mark.spec("S49")
 @pytest.mark.parametrize("isolation", ["inline", "process"])
 def test_only_those_named_may_control(store_url: str, run: Any, isolation: Any) -> None:
     async def main() -> None:

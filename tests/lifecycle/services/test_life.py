@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from typing import Any
 
@@ -46,6 +47,20 @@ class Told(ServiceAgent):
 
     async def process_request(self, payload: dict[str, Any]) -> Any:
         return {"n": 10 // payload["n"], "config": self.config}
+
+
+def test_a_clean_end_of_the_node_unregisters_what_it_started(store_url: str, run: Any) -> None:
+    async def main() -> None:
+        async with running(store_url) as runtime:
+            record = await runtime.services.start(Echo)
+            paused = await runtime.services.start(Told)
+            await runtime.services.control(paused, "pause")
+            await runtime.restart()
+            assert await runtime.services.request(record.instance, {"n": 1}) == {"echo": 1, "pid": os.getpid()}
+        async with running(store_url) as runtime:
+            assert [known.instance for known in runtime.services.records()] == [paused.instance]
+
+    run(main)
 
 
 def test_hooks_are_called_once_each(store_url: str, run: Any) -> None:
@@ -107,6 +122,10 @@ def test_what_does_not_start_is_not_known(store_url: str, run: Any) -> None:
                 await services.discover([])
             with pytest.raises(ValueError, match="grace"):
                 await services.stop("told", grace=-1)
+            with pytest.raises(ValueError, match="'told' is a service, not an instance"):
+                await services.stop("told")
+            await services.stop("nobody")
+            assert [record.state for record in services.records()] == ["running"]
 
     run(main)
 

@@ -89,7 +89,7 @@ def zombies() -> list[str]:
     return found
 
 
-@pytest.mark.spec("S19")
+@pytest.mark.spec("S19", "S49")
 def test_five_processes_of_three_kinds_come_back_under_their_names(
     store_url: str, run: Run, rounds: Callable[[int, int], int]
 ) -> None:
@@ -151,7 +151,7 @@ def test_what_a_process_is_called_in_lists_of_processes(store_url: str, run: Run
     run(main)
 
 
-@pytest.mark.spec("S21")
+@pytest.mark.spec("S21", "S49")
 def test_the_same_class_twice_takes_the_next_numbers(store_url: str, run: Run) -> None:
     async def main() -> None:
         async with running(store_url) as runtime:
@@ -200,7 +200,7 @@ def test_a_deaf_a_busy_an_idle_and_a_dead_process_are_stopped(store_url: str, ru
     run(main)
 
 
-@pytest.mark.spec("S20")
+@pytest.mark.spec("S20", "S49")
 def test_a_crash_loop_ends_as_failed_with_what_it_said(store_url: str, run: Run) -> None:
     async def main() -> None:
         async with running(store_url) as runtime:
@@ -271,6 +271,7 @@ def test_what_cannot_be_started_is_told_at_the_call_and_leaves_nothing(store_url
     run(main)
 
 
+@pytest.mark.spec("S49")
 def test_a_stop_while_it_starts_leaves_nothing(store_url: str, run: Run) -> None:
     async def main() -> None:
         async with running(store_url) as runtime:
@@ -285,7 +286,7 @@ def test_a_stop_while_it_starts_leaves_nothing(store_url: str, run: Run) -> None
     run(main)
 
 
-@pytest.mark.spec("S23")
+@pytest.mark.spec("S23", "S49")
 def test_after_kill_9_of_the_manager_its_children_end_and_their_names_go_on(tmp_path: Path) -> None:
     file = str(tmp_path / "shoal.db")
     with script(PROGRAMS, "manager", file) as first:

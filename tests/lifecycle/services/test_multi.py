@@ -215,6 +215,7 @@ def test_two_groups_on_two_runtimes_share_nothing_and_one_signal_ends_both_once(
         assert program.process.stdout is not None and program.process.stdout.read() == b""
 
 
+@pytest.mark.spec("S49")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_second_signal_ends_the_process_at_once(number: signal.Signals, tmp_path: Path) -> None:
     with script(PROGRAMS, "two", str(tmp_path / "shoal.db"), "60") as program:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -126,71 +123,5 @@ def test_who_is_not_well_is_left_out_on_other_nodes_too(store_url: str, run: Any
             assert len(await other.services.discover("echo", healthy=False)) == 1
             await other.services.control(sick, "be", True)
             await known(other, "echo", 1)
-
-    run(main)
-
-
-NODE = """
-import asyncio, sys
-from shoal.runtime import AgentRuntime
-from tests.support.servers import Echo
-
-async def main():
-    async with AgentRuntime(store=sys.argv[1], config={"lease_seconds": 2}) as runtime:
-        record = await runtime.services.start(Echo, isolation=sys.argv[2])
-        print(record.uuid, flush=True)
-        await asyncio.sleep(600)
-
-asyncio.run(main())
-"""
-
-
-@pytest.mark.spec("S4")
-@pytest.mark.parametrize("isolation", ["inline", "process"])
-def test_what_died_with_its_node_is_found_no_more(store_url: str, run: Any, isolation: str) -> None:
-    async def main() -> None:
-        async with running(store_url, lease_seconds=2) as runtime:
-            node = subprocess.Popen(
-                [sys.executable, "-c", NODE, store_url, isolation], stdout=subprocess.PIPE, text=True
-            )
-            try:
-                assert node.stdout is not None
-                uuid = (await asyncio.to_thread(node.stdout.readline)).strip()
-                (found,) = await known(runtime, "echo", 1)
-                assert found.uuid == uuid
-                busy = asyncio.ensure_future(runtime.services.request("echo", {"n": 1, "pause": 30}))
-                await asyncio.sleep(0.2)
-                node.send_signal(signal.SIGKILL)
-                began = time.monotonic()
-                await known(runtime, "echo", 0, 3.0)
-                assert await code_of(busy) == "AGENT_DIED"
-                assert time.monotonic() - began < 3.0
-                assert await code_of(runtime.services.request(uuid, {})) == "AGENT_DIED"
-            finally:
-                node.kill()
-                node.wait()
-                assert node.stdout is not None
-                node.stdout.close()
-
-    run(main)
-
-
-@pytest.mark.spec("S4")
-def test_a_killed_child_is_found_no_more(store_url: str, run: Any) -> None:
-    import os
-
-    from shoal.services import RestartPolicy
-
-    async def main() -> None:
-        async with pair(store_url) as (one, other):
-            never = RestartPolicy(mode="never")
-            echo = await one.services.start(Echo, isolation="process", restart=never)
-            await known(other, "echo", 1)
-            assert echo.pid is not None
-            os.kill(echo.pid, signal.SIGKILL)
-            began = time.monotonic()
-            await known(one, "echo", 0)
-            await known(other, "echo", 0)
-            assert time.monotonic() - began < 1.0
 
     run(main)

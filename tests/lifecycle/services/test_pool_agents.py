@@ -49,7 +49,7 @@ async def end_of(agent: Worker, **payload: Any) -> str:
     return "answered"
 
 
-@pytest.mark.spec("S24")
+@pytest.mark.spec("S24", "S49")
 def test_two_hundred_and_fifteen_hundred_requests_that_block(run: Run) -> None:
     async def main() -> None:
         agent = Worker()
@@ -72,7 +72,7 @@ def test_two_hundred_and_fifteen_hundred_requests_that_block(run: Run) -> None:
     run(main)
 
 
-@pytest.mark.spec("S24")
+@pytest.mark.spec("S24", "S49")
 def test_late_and_wrong_and_refused(run: Run) -> None:
     async def main() -> None:
         agent = Worker()
@@ -165,7 +165,7 @@ def test_on_a_runtime_with_threads_and_with_processes(run: Run, tmp_path: Path, 
     assert all(gone(pid) for pid in pids - {os.getpid()})
 
 
-@pytest.mark.spec("S24")
+@pytest.mark.spec("S24", "S49")
 def test_all_of_them_through_the_runtime(run: Run, tmp_path: Path) -> None:
     async def main() -> None:
         agent = Worker()

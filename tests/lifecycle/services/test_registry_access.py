@@ -25,7 +25,7 @@ async def status_of(url: str) -> int:
         return (await http.get(f"{url}/health")).status_code
 
 
-@pytest.mark.spec("S41")
+@pytest.mark.spec("S41", "S49")
 def test_a_token_says_what_its_bearer_may(store_url: str, run: Any) -> None:
     async def main() -> None:
         async with registry(store_url, tokens=TOKENS) as (runtime, http):
@@ -171,6 +171,7 @@ BAD: list[tuple[str, str, Any, int, str]] = [
 ]
 
 
+@pytest.mark.spec("S49")
 @pytest.mark.parametrize(("method", "path", "body", "status", "code"), BAD, ids=[f"{n}" for n in range(len(BAD))])
 def test_what_cannot_be_is_refused(
     store_url: str, run: Any, method: str, path: str, body: Any, status: int, code: str
@@ -193,6 +194,7 @@ def test_what_cannot_be_is_refused(
     run(main)
 
 
+@pytest.mark.spec("S49")
 def test_all_faults_of_a_registration_are_told(store_url: str, run: Any) -> None:
     async def main() -> None:
         async with registry(store_url) as (runtime, http):
@@ -207,6 +209,7 @@ def test_all_faults_of_a_registration_are_told(store_url: str, run: Any) -> None
     run(main)
 
 
+@pytest.mark.spec("S49")
 def test_markup_is_stored_as_it_is(store_url: str, run: Any) -> None:
     async def main() -> None:
         async with registry(store_url) as (_, http):
@@ -233,6 +236,7 @@ def test_two_hundred_registrations_in_a_second(store_url: str, run: Any) -> None
     run(main)
 
 
+@pytest.mark.spec("S49")
 def test_no_second_has_more_than_the_limit() -> None:
     rates = Rates()
     assert [rates.admit("a", write=True, now=10.95 + n / 1e4) for n in range(200)] == [n < 100 for n in range(200)]

@@ -108,7 +108,7 @@ def test_what_cannot_be_is_refused_at_the_call(run: Any) -> None:
     run(main)
 
 
-@pytest.mark.spec("S6")
+@pytest.mark.spec("S6", "S49")
 def test_a_registry_that_comes_late_is_reached_by_the_third_try(store_url: str, run: Any) -> None:
     async def main() -> None:
         port = free_port()
@@ -129,7 +129,7 @@ def test_a_registry_that_comes_late_is_reached_by_the_third_try(store_url: str, 
     run(main)
 
 
-@pytest.mark.spec("S6")
+@pytest.mark.spec("S6", "S49")
 def test_a_registry_that_is_down_for_good_is_an_error(run: Any) -> None:
     async def main() -> None:
         port = free_port()
@@ -150,6 +150,7 @@ def test_a_registry_that_is_down_for_good_is_an_error(run: Any) -> None:
     run(main)
 
 
+@pytest.mark.spec("S49")
 def test_in_the_background_it_registers_renews_and_comes_again(store_url: str, run: Any) -> None:
     async def main() -> None:
         port = free_port()

@@ -24,7 +24,7 @@ def the(name: str, *words: str, **more: Any) -> AgentInfo:
     return AgentInfo.of(info(name, *words, **more))
 
 
-@pytest.mark.spec("S5")
+@pytest.mark.spec("S5", "S49")
 def test_nobody_but_its_owner_changes_a_record(store_url: str, run: Any) -> None:
     async def main() -> None:
         async with registry(store_url, tokens=TOKENS) as (_, http):
@@ -149,6 +149,7 @@ def test_a_lease_that_is_not_renewed_ends(store_url: str, run: Any) -> None:
     run(main)
 
 
+@pytest.mark.spec("S49")
 def test_a_clock_that_jumps_by_an_hour_ends_no_lease(run: Any) -> None:
     async def main() -> None:
         clock = VirtualClock()
@@ -168,6 +169,7 @@ def test_a_clock_that_jumps_by_an_hour_ends_no_lease(run: Any) -> None:
     run(main)
 
 
+@pytest.mark.spec("S49")
 def test_a_registry_that_comes_again_knows_its_agents(store_url: str, run: Any) -> None:
     async def main() -> None:
         async with registry(store_url) as (_, http):

@@ -25,6 +25,7 @@ async def refused(asking: Any) -> RequestError:
     return found.value
 
 
+@pytest.mark.spec("S49")
 @pytest.mark.parametrize("isolation", LEVELS)
 def test_what_it_returns_raises_or_sends_is_the_answer(store_url: str, run: Any, isolation: Any) -> None:
     async def main() -> None:
@@ -295,6 +296,7 @@ def test_bad_requests_are_refused_where_they_are_made(store_url: str, run: Any) 
     run(main)
 
 
+@pytest.mark.spec("S49")
 def test_info_names_all_faults_and_nothing_is_started(store_url: str, run: Any) -> None:
     class Bad(ServiceAgent):
         def info(self) -> dict[str, Any]:

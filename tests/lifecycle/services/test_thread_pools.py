@@ -48,7 +48,7 @@ async def offered(pool: Pool, count: int, fn: Callable[[], Any]) -> tuple[list[a
     return taken, refused
 
 
-@pytest.mark.spec("S24")
+@pytest.mark.spec("S24", "S49")
 def test_the_numbers_of_what_is_taken_and_refused_and_the_sizes(run: Run) -> None:
     async def main() -> None:
         go_on = threading.Event()
@@ -172,7 +172,7 @@ def test_work_that_was_given_up_while_it_waited_never_runs(run: Run) -> None:
     run(main)
 
 
-@pytest.mark.spec("S25")
+@pytest.mark.spec("S25", "S49")
 def test_it_closes_in_time_with_work_that_never_ends(run: Run) -> None:
     async def main() -> None:
         never = threading.Event()
@@ -199,7 +199,7 @@ def test_it_closes_in_time_with_work_that_never_ends(run: Run) -> None:
     run(main)
 
 
-@pytest.mark.spec("S24", "S25")
+@pytest.mark.spec("S24", "S25", "S49")
 def test_thirty_seconds_for_work_ten_for_an_end_sixty_for_the_idle(monkeypatch: pytest.MonkeyPatch) -> None:
     """In virtual time, which here does not wait for threads: they never end."""
     monkeypatch.setattr(VirtualLoop, "run_in_executor", asyncio.SelectorEventLoop.run_in_executor)

@@ -86,7 +86,7 @@ def test_a_runtime_tells_every_metric_it_has(tmp_path: Path) -> None:
             f"shoal_{key}"
             for key in (
                 "total_tasks", "completed_tasks", "failed_tasks", "messages_sent", "retried_tasks",
-                "abandoned_attempts", "dead_letters",
+                "abandoned_attempts", "dead_letters", "late_replies",
             )
         }  # fmt: skip
         for name in ("task_duration_seconds", "queue_wait_seconds"):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Coroutine
+from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 from shoal.errors import AgentDied, CircuitOpen, NotFound, RequestError, RequestTimeout
@@ -365,5 +367,30 @@ def test_bad_arguments_are_refused_at_the_call() -> None:
             with pytest.raises(ValueError, match="timeout must be positive"):
                 await LoadBalancer(crowd).call("worker", {}, timeout=timeout)
         assert crowd.attempts == []
+
+    in_virtual_time(main)
+
+
+def test_a_new_life_begins_with_a_closed_breaker() -> None:
+    async def main(clock: VirtualClock) -> None:
+        crowd = Crowd(clock, Instance("a"))
+        balancer = LoadBalancer(crowd, retries=0)
+        crowd.instances["a"].delayed_failure = Outcome(error=AgentDied("gone"), began=True)
+        for _ in range(5):
+            with pytest.raises(AgentDied):
+                await balancer.call("worker", {})
+        old = crowd.instances["a"].record
+        with pytest.raises(CircuitOpen):
+            balancer.pick([old])
+        new = msgspec.structs.replace(old, started_at=old.registered_at + timedelta(seconds=1))
+        assert balancer.pick([new]) is new
+        assert balancer.stats["a"].breaker == "closed"
+        for _ in range(5):
+            with pytest.raises(AgentDied):
+                await balancer.call("worker", {})
+        with pytest.raises(CircuitOpen):
+            balancer.pick([old])
+        with pytest.raises(CircuitOpen):
+            balancer.pick([new])
 
     in_virtual_time(main)

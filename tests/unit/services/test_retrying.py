@@ -62,6 +62,8 @@ def test_what_an_attempt_says_of_the_instance() -> None:
     assert wellness(outcome("AGENT_DIED")) is False
     assert wellness(outcome("TIMEOUT")) is False
     assert wellness(outcome("EXECUTION_ERROR", own=True)) is False
+    assert wellness(outcome("AGENT_DIED", own=True)) is True, "it tells of another one's death"
+    assert wellness(outcome("TIMEOUT", own=True)) is True
     assert wellness(outcome("INSUFFICIENT_FUNDS", own=True)) is True
     assert wellness(Outcome(error=NotFound("no such id"), own=True)) is True, "it is the agent's answer"
     assert wellness(Outcome(error=NotFound("it has left"))) is None

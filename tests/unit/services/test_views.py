@@ -189,6 +189,7 @@ def test_what_is_no_message_of_agent99_is_refused(wrong: Any) -> None:
     assert raised.value.code == codes.INVALID_FORMAT
 
 
+@pytest.mark.spec("S49")
 def test_a_payload_with_the_key_header_cannot_travel() -> None:
     message = from_agent99({"header": HEADER})
     data = {**message.data, "payload": {"header": 1}}

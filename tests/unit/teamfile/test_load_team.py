@@ -13,7 +13,7 @@ import pytest
 
 import shoal
 from shoal import Budget, TeamFile, Usage, load_team
-from shoal.teamfile.settings import seconds_of
+from shoal.tomlfile.values import seconds_of
 from tests.support.modules import own_modules
 
 WHOLE = """\

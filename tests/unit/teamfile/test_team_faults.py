@@ -13,8 +13,8 @@ from shoal import load_team
 from shoal.errors import ConfigError
 from shoal.kernel.budget import Budget
 from shoal.teamfile.agents import AGENT_KEYS
-from shoal.teamfile.faults import is_secret
 from shoal.teamfile.patterns import PATTERNS
+from shoal.tomlfile.faults import is_secret
 from tests.support.modules import own_modules
 
 KEY = "sk-live-0123456789abcdef"

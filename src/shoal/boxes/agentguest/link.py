@@ -18,6 +18,7 @@ from shoal.errors import MessageTooLargeError
 from shoal.kernel.context import TAKING, convert_result, current_invocation
 from shoal.kernel.message import AgentMessage
 from shoal.kernel.payload import checked
+from shoal.kernel.trace import current_span
 
 __all__ = ["WireLink"]
 
@@ -80,7 +81,8 @@ class WireLink:
             number = next(self._numbers)
             answer = self._open[number] = self._loop.create_future()
             had, self._taken[:] = tuple(self._taken), ()
-            self._send(wire.Call(id=number, verb=verb, invocation=invocation_id, args=plain, taken=had))
+            span = current_span.get()
+            self._send(wire.Call(id=number, verb=verb, invocation=invocation_id, args=plain, taken=had, span=span))
             try:
                 result = await answer
             except asyncio.CancelledError:

@@ -8,7 +8,6 @@ import collections
 import gc
 import os
 import resource
-import signal
 import sys
 from collections.abc import Coroutine
 from typing import Any, NoReturn
@@ -18,6 +17,8 @@ import msgspec
 
 from shoal.boxes import wire
 from shoal.boxes.agentguest.link import WireLink
+from shoal.boxes.agentguest.spans import SpanPost
+from shoal.boxes.agentguest.terminating import TERMINATED, Terminating
 from shoal.boxes.agentguest.title import show_title
 from shoal.boxes.faults import rebuild_error, to_record
 from shoal.boxes.guest.channel import Channel
@@ -33,7 +34,6 @@ from shoal.kernel.threads import DaemonPool
 
 _FRAME_LIMIT = 1 << 31  # the parent is trusted; its own limits hold
 _ERRORS_KEPT = 64
-_TERMINATED = 128 + signal.SIGTERM
 
 
 class Guest:
@@ -51,6 +51,8 @@ class Guest:
         self.ended: asyncio.Future[None] = self._loop.create_future()
         self._channel = Channel(self._loop, channel, Splitter(_FRAME_LIMIT), self._on_frame, self._on_end)
         self._link = WireLink(self._channel, self._send)
+        self._spans = SpanPost(self._loop, self._channel, self._send)
+        self._terminating = Terminating(self._loop, self._told_to_end)
         self._actions: dict[type, Any] = {
             wire.Assign: self._assigned,
             wire.Program: self._program,
@@ -61,6 +63,7 @@ class Guest:
             wire.Stopping: self._link.stopping,
             wire.Hold: self._begin_hold,
             wire.Release: self._release,
+            wire.Listen: self._spans.listen,
             wire.Ping: lambda record: self._send(wire.Pong(id=record.id)),
             wire.Stop: lambda _: self._start(self._stop()),
         }
@@ -138,6 +141,7 @@ class Guest:
                     hooks=tuple(sorted(abilities.hooks)),
                 )
             )
+            self._terminating.at_once = False
 
     # -- invocations
 
@@ -219,7 +223,18 @@ class Guest:
         if self._handle is not None:
             self._handle.release()
 
+    def _told_to_end(self) -> None:
+        self._start(self._leave())
+
+    async def _leave(self) -> None:
+        """Have the runtime end the agent: what it has accepted is finished, and it is not started again."""
+        try:
+            await self._link.call("agent.told_to_end", None, {})
+        except Exception as error:
+            raise SystemExit(TERMINATED) from error
+
     async def _stop(self) -> None:
+        self._terminating.at_once = True
         self._link.stopping(wire.Stopping())
         if self._handle is not None:
             self._handle.release()
@@ -228,12 +243,9 @@ class Guest:
             one.cancel()
         if running:
             await asyncio.wait(running)
+        self._spans.flush()
         if not self.ended.done():
             self.ended.set_result(None)
-
-
-def _terminated(_signal: int, _stack: Any) -> NoReturn:
-    raise SystemExit(_TERMINATED)
 
 
 async def _serve(channel: int, first: bytes) -> None:
@@ -243,7 +255,6 @@ async def _serve(channel: int, first: bytes) -> None:
 def serve(channel: int, first: bytes) -> NoReturn:
     """Act on *first*, the body of a frame, then serve frames until told to stop; never returns."""
     watch_parent(channel)
-    signal.signal(signal.SIGTERM, _terminated)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
     # What is loaded now stays for good: the collector need not walk it again.

@@ -1,4 +1,4 @@
-"""What is wrong with a team file: all of it, each with its line."""
+"""What is wrong with a TOML file: all of it, each with its line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from shoal.errors import ConfigError, MissingExtraError, nearest
-from shoal.teamfile.lines import Lines
+from shoal.tomlfile.lines import Lines
 
 __all__ = ["Faults", "Noting", "Path_", "is_secret"]
 

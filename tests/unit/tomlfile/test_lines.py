@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.teamfile.lines import Lines
+from shoal.tomlfile.lines import Lines
 
 TEXT = '''\
 # [agents.No]

@@ -1,0 +1,201 @@
+"""What NATS servers can want: TLS, certificates, passwords, small payloads; and what strangers can send there."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime
+import ipaddress
+import shutil
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import nats
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from nats.aio.msg import Msg
+
+from shoal.bus import open_bus
+from shoal.bus.packets import Beat, Packet, Reset, Rung, written
+from shoal.cluster import NatsServer
+from shoal.errors import BusError, DeadAgentError
+from shoal.kernel.clock import RealClock
+from shoal.testing.receivers import Inbox, Replier, a_message, attached_everywhere, until
+from tests.lifecycle.bus.nodes import links, node
+from tests.support.engines import fresh_folder
+
+
+@contextlib.asynccontextmanager
+async def served(config: str, folder: Path) -> AsyncIterator[str]:
+    """Give the host and port of a server with *config*."""
+    server = NatsServer(folder, config=config)
+    try:
+        await server.start()
+        yield server.url.partition("://")[2]
+    finally:
+        await server.stop()
+        shutil.rmtree(folder)
+
+
+async def answered(url: str) -> None:
+    """Check that two nodes reach each other."""
+    async with node(url, "one") as one, node(url, "two") as two:
+        two.attach("echo", Replier(lambda asked: asked.data))
+        await attached_everywhere([one], "echo")
+        assert (await one.request("echo", a_message(1), 5.0)).data == 1
+
+
+def make_certificates(folder: Path) -> None:
+    """Write ``ca.pem``, ``cert.pem`` and ``key.pem`` for 127.0.0.1."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "shoal test")])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.IPv4Address("127.0.0.1"))]), critical=False
+        )
+        .sign(key, hashes.SHA256())
+    )
+    pem = made.public_bytes(serialization.Encoding.PEM)
+    (folder / "ca.pem").write_bytes(pem)
+    (folder / "cert.pem").write_bytes(pem)
+    how = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (folder / "key.pem").write_bytes(key.private_bytes(*how))
+
+
+def test_tls_with_certificates_of_both_sides(run: Callable[..., None]) -> None:
+    folder = fresh_folder()
+    make_certificates(folder)
+    files = {name: folder / f"{name}.pem" for name in ("ca", "cert", "key")}
+    config = (
+        f'tls {{ cert_file: "{files["cert"]}", key_file: "{files["key"]}", ca_file: "{files["ca"]}", verify: true }}\n'
+        'authorization { user: "me", password: "p@ss" }'
+    )
+
+    async def main() -> None:
+        async with served(config, folder) as address:
+            options = "&".join(f"{name}={file}" for name, file in files.items())
+            await answered(f"tls://me:p%40ss@{address}?{options}")
+            for url in (f"tls://me:p%40ss@{address}", f"nats://me:p%40ss@{address}"):  # they know no authority for it
+                with pytest.raises(BusError, match="cannot be reached"):
+                    await open_bus(url, clock=RealClock()).start("here")
+
+    run(main)
+
+
+def test_a_server_without_tls_is_refused_when_it_is_wanted(nats_server: NatsServer, run: Callable[..., None]) -> None:
+    async def main() -> None:
+        with pytest.raises(BusError, match="cannot be reached: it does not speak TLS"):
+            await open_bus(nats_server.url.replace("nats://", "tls://"), clock=RealClock()).start("here")
+
+    run(main)
+
+
+def test_the_first_of_several_servers_that_is_there_is_taken(nats_server: NatsServer, run: Callable[..., None]) -> None:
+    scheme, _, address = nats_server.url.partition("://")
+    token, _, place = address.partition("@")
+    run(lambda: answered(f"{scheme}://{token}@127.0.0.1:1,{place}/several"))
+
+
+def test_a_small_payload_limit_is_kept_and_hinders_nothing(run: Callable[..., None]) -> None:
+    async def main() -> None:
+        async with (
+            served("max_payload: 4096", fresh_folder()) as address,
+            node(f"nats://{address}", "one") as one,
+            node(f"nats://{address}", "two") as two,
+        ):
+            heard: list[str] = []
+            two.hear("tasks", heard.append)
+            two.attach("echo", Replier(lambda asked: asked.data))
+            for number in range(500):  # more than one packet of seats
+                two.attach(f"a long name of an address, number {number}", Inbox())
+            await attached_everywhere([one], "a long name of an address, number 499")
+            text = "x" * 300_000
+            assert (await one.request("echo", a_message(text), 10.0)).data == text
+            notes = [f"{number} {'y' * 100}" for number in range(300)]
+            for note in notes:
+                one.ring("tasks", note)
+            one.ring("tasks", "z" * 5000)  # a bell too large for a packet is lost, and counted
+            await until(lambda: len(heard) == 300)
+            assert heard == notes
+            assert links(one).counts == {"rings_lost": 1}
+            async with node(f"nats://{address}", "three") as three:
+                await attached_everywhere([three], "a long name of an address, number 499")
+
+    run(main)
+
+
+def test_what_strangers_send_harms_nobody(nats_url: str, run: Callable[..., None]) -> None:
+    async def main() -> None:
+        stranger = await nats.connect(nats_url.rpartition("/")[0])
+        space = nats_url.rpartition("/")[2]
+        async with node(nats_url, "one") as one, node(nats_url, "two") as two:
+            two.attach("echo", Replier(lambda asked: asked.data))
+            await attached_everywhere([one], "echo")
+            mine, theirs = links(one)._links.session, links(two)._links.session
+            sent = [
+                b"\x00",
+                b"garbage",
+                written(Packet("stranger", 1, 0, 0, b"\x00\x00\x00\x01\xff")),
+                written(Packet("stranger", 1, 0, 10**18, b"")),
+                written(Packet("stranger", 1, 7, 0, b"x")),
+                written(Packet("stranger", 1, 0, 0, b"\xff" * 100)),
+                written(Reset("stranger", 1)),
+                written(Reset(theirs, 999)),
+                written(Beat("one", "stranger")),
+                written(Rung("stranger", [("tasks", "x")])),
+            ]
+            for data in sent:
+                await stranger.publish(f"{space}.to.{mine}", data)
+                await stranger.publish(f"{space}.all", data)
+            await stranger.flush()
+            await until(lambda: links(one).counts["refused"] == 4)
+            assert (await one.request("echo", a_message(1), 5.0)).data == 1
+            assert links(one).connections["two"].session == theirs
+        await stranger.close()
+
+    run(main)
+
+
+def test_a_packet_too_much_begins_the_link_anew(nats_url: str, run: Callable[..., None]) -> None:
+    """Whatever was lost or doubled on the way: both sides learn of it, and no question stays open."""
+
+    async def main() -> None:
+        stranger = await nats.connect(nats_url.rpartition("/")[0])
+        space = nats_url.rpartition("/")[2]
+        async with node(nats_url, "one") as one, node(nats_url, "two") as two:
+            caught: list[Msg] = []
+
+            async def catch(message: Msg) -> None:
+                caught.append(message)
+
+            await stranger.subscribe(f"{space}.to.{links(two)._links.session}", cb=catch)
+            await stranger.flush()
+            two.attach("echo", Replier(lambda asked: asked.data))
+            two.attach("silent", Inbox())
+            await attached_everywhere([one], "silent")
+            await one.request("echo", a_message(1), 5.0)
+            asking = asyncio.ensure_future(one.request("silent", a_message(), None))
+            await until(lambda: caught)
+            await stranger.publish(caught[-1].subject, caught[-1].data)
+            with pytest.raises(DeadAgentError) as told:
+                await asyncio.wait_for(asking, 2.0)
+            assert told.value.reason == "node_lost"
+            await until(lambda: one.has("echo"))
+            assert (await one.request("echo", a_message(2), 5.0)).data == 2
+            assert links(two).counts["links_broken"] == 1
+            assert links(one).counts["links_reset"] == 1
+        await stranger.close()
+
+    run(main)
