@@ -13,6 +13,7 @@ from pathlib import Path
 from benchmarks import (
     acceptance,
     boxes,
+    buses,
     cli_view,
     code_runner,
     crash,
@@ -43,7 +44,7 @@ MEASUREMENTS = tuple(
     measurement
     for module in (
         tasks, latency, steps, messages, publish, process_agents, memory, growth, crash, imports, acceptance,
-        boxes, code_runner, locks, models, runs, run_memory, cli_view, workflow,
+        boxes, buses, code_runner, locks, models, runs, run_memory, cli_view, workflow,
         workflow_text, services_requests, services_life, services_pick, services_directory,
     )
     for measurement in module.MEASUREMENTS

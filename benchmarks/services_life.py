@@ -234,7 +234,7 @@ MEASUREMENTS = (
         bounds=(Bound("unanswered", "floor", most=0),),
         quick={"count": 8},
         runs=1,
-        timeout_seconds=240,
+        timeout_seconds=400,
     ),
     Measurement(
         name="services_random_kills",

@@ -138,5 +138,6 @@ MEASUREMENTS = (
         entries=(Entry("shoal", "benchmarks.services_pick:pools", {"loops": 20_000_000, "tasks": 4}),),
         bounds=(Bound("share", "goal", most=0.6),),
         quick={"loops": 300_000},
+        runs=2,
     ),
 )

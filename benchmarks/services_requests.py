@@ -23,7 +23,7 @@ SCHEMA = {
     "properties": {"n": {"type": "integer", "minimum": 0}, "text": {"type": "string", "maxLength": 2048}},
 }
 FIGURES = {"per_s": f"requests/s of {CALLERS} callers", "p50_ms": "alone p50 ms", "p99_ms": "alone p99 ms"}
-INSIDE = {"count": 20_000, "alone": 3_000}
+INSIDE = {"count": 10_000, "alone": 3_000}
 BETWEEN = {"count": 8_000, "alone": 2_000}
 
 
@@ -211,6 +211,6 @@ MEASUREMENTS = (
             ),
         ),
         quick={"count": 200, "alone": 100},
-        runs=3,
+        runs=2,
     ),
 )

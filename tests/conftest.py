@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import logging
 import os
 import re
@@ -23,6 +24,7 @@ T = TypeVar("T")
 HANG_SECONDS = 100
 CHILD_SECONDS = 5.0
 WHOLE_TEST_SECONDS = 300.0
+_SCHEMAS = itertools.count(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -60,6 +62,15 @@ class _Lost(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.records.append(record)
+
+
+@pytest.fixture
+def store_url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of a store of this test alone; with SHOAL_TEST_BACKEND=cluster it is in PostgreSQL, and the bus is NATS."""
+    if os.environ.get("SHOAL_TEST_BACKEND") != "cluster":
+        return f"sqlite:///{tmp_path / 'shoal.db'}"
+    monkeypatch.setenv("SHOAL_BUS", request.getfixturevalue("nats_url"))
+    return f"{request.getfixturevalue('postgres_server').url}?schema=test_{os.getpid()}_{next(_SCHEMAS)}"
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -18,6 +18,7 @@ __all__ = ["Ask", "Begin", "History", "Sending"]
 SLACK_SECONDS = 0.5
 """Beyond its time-out a request may take so much virtual time: that of an event loop, and of nothing else."""
 DEATH_SECONDS = 1.0
+MOMENT = 0.001
 NOT_BEGUN = frozenset(
     {codes.NO_WORKERS, codes.NOT_FOUND, codes.CIRCUIT_OPEN, codes.DRAINING, codes.MAILBOX_FULL, codes.NOT_A_SERVER}
 )
@@ -75,6 +76,7 @@ class History:
         self.sendings: list[Sending] = []
         self.begins: list[Begin] = []
         self.drained: dict[str, float] = {}  # by uuid: when a drain began that has time enough
+        self.refuses: dict[str, float] = {}  # by uuid: when it had said that it drains
         self.interrupted: set[str] = set()  # uuids that died, or whose node did
         self.runtimes: set[str] = set()
         self.held: set[str] = set()  # uuids of those that were paused: they hear late
@@ -133,6 +135,7 @@ class History:
         self._what_did_not_begin_did_not()
         self._order_is_kept()
         self._drains_lose_nothing()
+        self._nothing_begins_in_vain()
         assert not self.wrong, "\n".join(self.wrong[:20])
 
     def _each_ends_once(self) -> None:
@@ -214,3 +217,14 @@ class History:
                 self.fault(f"{sending} was accepted before the drain at {since:.3f}, and ended as {outcome.error!r}")
             if sending.at >= since and outcome.began and not outcome.own and outcome.error.code != codes.TIMEOUT:
                 self.fault(f"{sending} came after the drain at {since:.3f}, and ended as {outcome.error!r}")
+
+    def _nothing_begins_in_vain(self) -> None:
+        sent = {(sending.event, sending.attempt, sending.uuid): sending for sending in self.sendings}
+        for begin in self.begins:
+            sending = sent.get((begin.event, begin.attempt, begin.uuid))
+            if sending is None or sending.ended_at is None:
+                continue
+            if begin.at > sending.ended_at + MOMENT:
+                self.fault(f"{sending} began at {begin.at:.3f}, and who asked had given up at {sending.ended_at:.3f}")
+            if sending.at > self.refuses.get(begin.uuid, sending.at) + SLACK_SECONDS:
+                self.fault(f"{sending} was taken by one that drained since {self.refuses[begin.uuid]:.3f}")

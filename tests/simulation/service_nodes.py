@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any, TypeVar, TypeVarTuple
 
 from shoal import AgentRuntime
+from shoal.bus.connection import Connection
 from shoal.bus.folder import remove
 from shoal.bus.local import LocalBus
+from shoal.bus.peers import Peers
 from shoal.errors import ResponseTimeoutError, StoreError
 from shoal.kernel.load import Load, QuietProbe
 from shoal.kernel.message import AgentMessage
@@ -37,7 +39,7 @@ class _Loop(VirtualLoop):
         done: asyncio.Future[T] = self.create_future()
         try:
             done.set_result(func(*args))
-        except Exception as error:  # noqa: BLE001  belongs to whoever awaits it
+        except Exception as error:
             done.set_exception(error)
         return done
 
@@ -68,17 +70,21 @@ class StormyBus(LocalBus):
                 raise ResponseTimeoutError(f"No answer from {address!r}: it comes too late")
         return answer
 
+    @property
+    def connections(self) -> list[Connection]:
+        """Those to other nodes."""
+        return list(self._peers._all) if isinstance(self._peers, Peers) else []
+
     def cut(self) -> None:
         """Break the connections; they are made again when the nodes look for each other."""
-        if self._peers is not None:
-            for connection in list(self._peers._all):
-                connection.abort()
+        for connection in self.connections:
+            connection.abort()
 
     def vanish(self) -> None:
         """End as with the process: nobody is told anything."""
         peers, self._peers = self._peers, None
         self._bells.close()
-        if peers is not None:
+        if isinstance(peers, Peers):
             assert peers._server is not None and peers._timer is not None
             peers._server.close()
             peers._timer.cancel()
@@ -94,7 +100,7 @@ class StormyBus(LocalBus):
         found = [
             f"{address} has {len(seat.asks)} asks" for address, seat in self._seats.by_address.items() if seat.asks
         ]
-        for connection in [] if self._peers is None else self._peers._all:
+        for connection in self.connections:
             found += [f"a question to {address} is open" for address, _ in connection._open.values()]
             found += [f"a question of {connection.node} is served" for _ in connection.serving]
         return found

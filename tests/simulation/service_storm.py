@@ -117,6 +117,8 @@ class Storm:
         done = await self.world.tried(lambda: node.services.control(uuid, "drain", {"grace": AMPLE_SECONDS}), "drain")
         if done is None:
             self.world.history.drained.pop(uuid, None)
+        else:
+            self.world.history.refuses.setdefault(uuid, self.clock.monotonic())
 
     def _stop(self) -> Coroutine[Any, Any, Any] | None:
         found = self._instance("running", "paused")
@@ -209,7 +211,7 @@ class Storm:
         except AgentNameTakenError:
             self.world.happened["name taken"] += 1
             return
-        except Exception as error:  # noqa: BLE001  its node was ended meanwhile
+        except Exception as error:
             if node.alive:
                 self.world.history.fault(f"{name} could not be registered: {error!r}")
             return
@@ -231,7 +233,7 @@ class Storm:
             if mine[2] > self.clock.now() and node.alive:
                 self.world.history.fault(f"{name} lost its lease at {begun}, which lasts until {mine[2]}")
             return
-        except Exception as error:  # noqa: BLE001  its node was ended meanwhile
+        except Exception as error:
             if node.alive and not node.silent:
                 self.world.history.fault(f"{name} could not be renewed: {error!r}")
             return

@@ -33,11 +33,11 @@ class World:
         self.nodes: list[SimulatedNode] = []
         self.lives = 0  # of agents
         self.handled: Counter[int] = Counter()  # by life
-        self.objects: dict[int, ServiceAgent] = {}  # by life
+        self.objects: list[tuple[ServiceAgent, float, int]] = []  # with when they were made, and the life of a worker
         self.happened: Counter[str] = Counter()
         self.asking: dict[asyncio.Task[None], tuple[SimulatedNode, Ask]] = {}
         self.late_until = 0.0
-        self.worker, self.front, self.proxy, self.boss = worker(self), front(self), proxy(), boss()
+        self.worker, self.front, self.proxy, self.boss = worker(self), front(self), proxy(self), boss()
 
     # -- nodes
 
@@ -180,7 +180,7 @@ def worker(world: World) -> type[ServiceAgent]:
             self.concurrency = 3 if self.config.get("wide") else 1
             world.lives += 1
             self.life = world.lives
-            world.objects[self.life] = self
+            world.objects.append((self, world.clock.monotonic(), self.life))
 
         def info(self) -> AgentInfo:
             return AgentInfo("worker", ("work",), type="server", control_from=("front*",))  # type: ignore[arg-type]
@@ -221,6 +221,10 @@ def front(world: World) -> type[ServiceAgent]:
     class Front(ServiceAgent):
         concurrency = 8
 
+        def __init__(self, config: dict[str, Any] | None = None) -> None:
+            super().__init__(config)
+            world.objects.append((self, world.clock.monotonic(), 0))
+
         def info(self) -> AgentInfo:
             return AgentInfo("front", ("front",))
 
@@ -233,8 +237,12 @@ def front(world: World) -> type[ServiceAgent]:
     return Front
 
 
-def proxy() -> type[ServiceAgent]:
+def proxy(world: World) -> type[ServiceAgent]:
     class Proxy(LoadBalancerAgent):
+        def __init__(self, config: dict[str, Any] | None = None) -> None:
+            super().__init__(config)
+            world.objects.append((self, world.clock.monotonic(), 0))
+
         def info(self) -> AgentInfo:
             return AgentInfo("proxy", ("load_balancer",))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -78,6 +79,9 @@ class ChildProcess:
             undo.callback(self.stdout.close)
             self.stderr = Output(self._loop, _take(process.stderr), "stderr", self._on_line)
             undo.callback(self.stderr.close)
+            self._printed = select.poll()
+            self._printed.register(self.stdout.fd, select.POLLIN)
+            self._printed.register(self.stderr.fd, select.POLLIN)
             splitter = Splitter(max_frame)
             self.channel = Channel(self._loop, ours.detach(), splitter, self._on_frame, self._on_end)
             undo.callback(self.channel.close)
@@ -90,9 +94,10 @@ class ChildProcess:
             self.walls.kill()
 
     def _on_frame(self, kind: int, body: bytes) -> None:
-        # What it printed before the frame is told before it.
-        self.stdout.read()
-        self.stderr.read()
+        # What it printed before the frame is told before it. Asking whether there is something costs a fifth of reading.
+        if self._printed.poll(0):
+            self.stdout.read()
+            self.stderr.read()
         try:
             if self.hello is None:
                 self.hello = _greeting(kind, body)

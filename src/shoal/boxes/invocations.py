@@ -29,34 +29,41 @@ class Invocations:
         """Send it to the child and return the hook's value, or raise what it raised there."""
         key = invocation.invocation_id
         frame = wire.encode_record(_as_frame(invocation))
-        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._answers[key] = answer
+        self._answers[key] = asyncio.get_running_loop().create_future()
         self.open[key] = invocation
         self._send(frame)
         try:
-            return await self._ended(key, answer)
+            return await self._ended(key)
         finally:
             del self._answers[key], self.open[key]
 
-    async def _ended(self, key: str, answer: asyncio.Future[Any]) -> Any:
+    async def _ended(self, key: str) -> Any:
         """Wait for the hook's end, whoever cancels meanwhile: each cancellation is passed on to it."""
         cancelled: asyncio.CancelledError | None = None
         while True:
             try:
-                await asyncio.wait([answer])
-                return answer.result()
+                return await self._answers[key]
             except asyncio.CancelledError as error:
                 cancelled = error
+                self._open_answer(key)
                 self._send(wire.encode_record(wire.Cancel(id=key)))
             except _HookCancelled as error:
                 if cancelled is not None:
                     raise cancelled from None
                 raise remote_error(error.record) from None
 
+    def _open_answer(self, key: str) -> asyncio.Future[Any] | None:
+        """Return what an answer is set on, None when nobody waits for it. A cancellation has ended the future that was
+        waited for, not the wait."""
+        answer = self._answers.get(key)
+        if answer is not None and answer.cancelled():
+            answer = self._answers[key] = asyncio.get_running_loop().create_future()
+        return None if answer is None or answer.done() else answer
+
     def done(self, record: wire.Done) -> None:
         """Take an answer; one that nobody waits for is ignored. Raises ProtocolError."""
-        answer = self._answers.get(record.id)
-        if answer is None or answer.done():
+        answer = self._open_answer(record.id)
+        if answer is None:
             return
         if record.error is None:
             try:
@@ -70,8 +77,9 @@ class Invocations:
 
     def fail(self, error: Exception) -> None:
         """End all that are open: the child is gone."""
-        for answer in self._answers.values():
-            if not answer.done():
+        for key in self._answers:
+            answer = self._open_answer(key)
+            if answer is not None:
                 answer.set_exception(error)
 
 

@@ -31,7 +31,7 @@ def relay(stream: str, line: str) -> None:
 class Output:
     """The reading end of one of a child's output pipes. ``on_line(stream, line)`` gets each line with its end.
 
-    A line over 64 KiB comes in parts; the last one may lack its line end.
+    A line over 64 KiB comes in parts; the last one may lack its line end. ``fd`` is the pipe until ``close``.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Output:
         with contextlib.suppress(OSError):  # no pipe
             fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _PIPE)
         self._loop = loop
-        self._fd = fd
+        self.fd = fd
         self._stream = stream
         self.on_line = on_line
         self._text = codecs.getincrementaldecoder("utf-8")("backslashreplace")
@@ -60,7 +60,7 @@ class Output:
         if self._closed:
             return False
         try:
-            data = os.read(self._fd, _READ)
+            data = os.read(self.fd, _READ)
         except BlockingIOError:
             return False
         except OSError:
@@ -95,8 +95,8 @@ class Output:
         if self._closed:
             return
         self._closed = True
-        self._loop.remove_reader(self._fd)
-        os.close(self._fd)
+        self._loop.remove_reader(self.fd)
+        os.close(self.fd)
         if self._rest:
             self._line(self._rest)
             self._rest = ""

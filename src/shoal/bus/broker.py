@@ -14,7 +14,18 @@ class BrokerDesk(Protocol):
     """What a broker tells its node, on the event loop."""
 
     def heard(self, data: bytes) -> None:
-        """Take bytes for this session, or for all. What one node sent to this session comes in its order, or not."""
+        """Take bytes for this session, or for all. What one node sent to this session comes in its order, or not.
+
+        What came of it goes out by :meth:`hurry` or :meth:`wake`, one of which the broker calls next.
+        """
+        ...
+
+    async def hurry(self) -> None:
+        """Send it at once when it is little, else soon."""
+        ...
+
+    def wake(self) -> None:
+        """Send it soon."""
         ...
 
     def gone(self, session: str) -> None:
@@ -34,6 +45,10 @@ class Broker(Protocol):
     @property
     def packet_bytes(self) -> int:
         """The most bytes that one packet should have."""
+        ...
+
+    def is_prompt(self) -> bool:
+        """Tell whether :meth:`carry` has no need to wait for anything with a small packet."""
         ...
 
     async def connect(self, session: str, desk: BrokerDesk) -> None:

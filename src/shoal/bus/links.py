@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from shoal.bus.bells import Bells
 from shoal.bus.faults import node_lost
@@ -28,7 +28,16 @@ _log = logging.getLogger("shoal.bus")
 class Links:
     """One link to each session of another node that was heard of. It is the desk of what comes in and of its members."""
 
-    def __init__(self, outbox: Outbox, seats: Seats, bells: Bells, tasks: OwnedTasks, clock: Clock) -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        seats: Seats,
+        bells: Bells,
+        tasks: OwnedTasks,
+        clock: Clock,
+        hurry: Callable[[], Awaitable[None]],
+    ) -> None:
+        """*hurry* sends what is in the outbox when that is little and needs no waiting."""
         self.node = self.session = ""
         self.met: dict[str, Member] = {}  # by session, accepted or not
         self.roster: Roster[Member] = Roster(Service(seats, bells, tasks))
@@ -37,6 +46,8 @@ class Links:
         self._seats = seats
         self._bells = bells
         self._clock = clock
+        self._hurry = hurry
+        self._hearing = False
         self._numbers = itertools.count(1)
 
     def tell(self, frame: Attach | Detach | Subscribe | Unsubscribe) -> None:
@@ -66,9 +77,16 @@ class Links:
     # -- what comes in
 
     def heard(self, data: bytes) -> None:
-        """Handle what another node sent."""
+        """Handle what another node sent; what comes of it waits to be hurried or woken."""
         if not data:
             return  # a probe
+        self._hearing = True
+        try:
+            self._note(data)
+        finally:
+            self._hearing = False
+
+    def _note(self, data: bytes) -> None:
         try:
             note = read(data)
         except ProtocolError as error:
@@ -98,9 +116,19 @@ class Links:
 
     # -- the desk of the members
 
-    def dirty(self, member: Member) -> None:
+    def dirty(self, member: Member, *, wake: bool = True) -> None:
         """Send what the member has, with all else of this turn."""
         self._outbox.member(member)
+        if wake and not self._hearing:
+            self._outbox.wake()
+
+    def wake(self) -> None:
+        """Send soon what is there."""
+        self._outbox.wake()
+
+    async def hurry(self) -> None:
+        """Send at once when that is little and needs no waiting."""
+        await self._hurry()
 
     def broken(self, member: Member) -> None:
         """End the link and tell the other side, which begins it anew."""

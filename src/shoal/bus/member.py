@@ -6,14 +6,16 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from shoal.bus.packets import SPARE_BYTES, Packet, written
-from shoal.bus.peer import Peer
-from shoal.bus.wire import Frame, FrameReader
+from shoal.bus.peer import Call, Peer
+from shoal.bus.wire import Ask, Frame, FrameReader, Publish, Send
 from shoal.errors import DeadAgentError, ProtocolError
+from shoal.kernel.message import AgentMessage
 
 __all__ = ["Member", "MemberDesk"]
 
 _WINDOW_BYTES = 4 * 1024 * 1024  # on the way to one node: servers cut off those for whom they hold too much
 _ACK_BYTES = 512 * 1024
+_FEW_ASKED = 2
 
 
 class MemberDesk(Protocol):
@@ -21,8 +23,16 @@ class MemberDesk(Protocol):
 
     session: str
 
-    def dirty(self, member: Member) -> None:
-        """Send what the member has, soon."""
+    def dirty(self, member: Member, *, wake: bool = True) -> None:
+        """Send what the member has, soon; without *wake* after :meth:`hurry` or :meth:`wake`."""
+        ...
+
+    def wake(self) -> None:
+        """Send soon what is there."""
+        ...
+
+    async def hurry(self) -> None:
+        """Send at once when that is little and needs no waiting."""
         ...
 
     def broken(self, member: Member) -> None:
@@ -43,6 +53,7 @@ class Member(Peer):
         self._reader = FrameReader()
         self._lost: Callable[[str], DeadAgentError] | None = None
         self._unsent = bytearray()
+        self._held = False
         self._number = 0
         self._sent = self._seen = 0  # bytes of this direction
         self._expected = 0
@@ -67,6 +78,21 @@ class Member(Peer):
         """End the link, here and there."""
         self._desk.broken(self)
 
+    def call(self, kind: type[Send] | type[Ask] | type[Publish], target: str, message: AgentMessage) -> Call:
+        """Write a frame that is answered; one to a single address goes out with :meth:`hurry`, which must follow."""
+        self._held = kind is not Publish
+        try:
+            return super().call(kind, target, message)
+        finally:
+            self._held = False
+
+    async def hurry(self) -> None:
+        """Send what was written now; with more questions open, together with those that are asked in this turn."""
+        if self.asked <= _FEW_ASKED:
+            await self._desk.hurry()
+        else:
+            self._desk.wake()
+
     def lost(self, error: Callable[[str], DeadAgentError]) -> None:
         """End all that is open."""
         self._lost = error
@@ -76,9 +102,14 @@ class Member(Peer):
     def _write(self, data: bytes) -> None:
         if self._lost is None:
             self._unsent += data
-            self._desk.dirty(self)
+            self._desk.dirty(self, wake=not self._held)
 
     # -- packets
+
+    @property
+    def unsent(self) -> int:
+        """How many bytes wait to be sent."""
+        return len(self._unsent)
 
     def packets(self, size: int) -> Iterator[bytes]:
         """Yield what may go out now, in packets of at most *size* bytes."""

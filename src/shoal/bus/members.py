@@ -45,9 +45,10 @@ class Members:
         self._clock = clock
         self._tasks = OwnedTasks()
         self._outbox = Outbox(broker, self.counts)
-        self._links = Links(self._outbox, seats, bells, self._tasks, clock)
+        self._links = Links(self._outbox, seats, bells, self._tasks, clock, self.hurry)
         self._ended: asyncio.Future[str] | None = None  # of the connection that is there or being made: why it was lost
         self._connected = False
+        self._carrying = False
         self._closing = False
         self._writer: asyncio.Task[None] | None = None
         self._timer: Timer | None = None
@@ -104,6 +105,10 @@ class Members:
     def heard(self, data: bytes) -> None:
         """Handle what another node sent."""
         self._links.heard(data)
+
+    def wake(self) -> None:
+        """Send soon what came of it."""
+        self._outbox.wake()
 
     def gone(self, session: str) -> None:
         """Forget a session that is not there."""
@@ -196,16 +201,34 @@ class Members:
                 self.counts["reconnects"] += 1
                 return
 
+    async def hurry(self) -> None:
+        """Send what is there when it is one small packet, in place of the writer, which would take a turn of the loop."""
+        if self._connected and not self._carrying and self._outbox.is_little() and self._broker.is_prompt():
+            await self._carry()
+        else:
+            self._outbox.wake()
+
     async def _write(self) -> None:
         while True:
             await self._outbox.filled()
-            while self._connected and (batch := self._outbox.taken(self._links.session)):
-                try:
-                    await self._broker.carry(batch)
-                except ConnectionError as error:
-                    self.down(str(error))
-                except Exception as error:  # noqa: BLE001 - logged; what it left of the batch is lost like all on the way
-                    _log.exception("%s: a batch could not be sent", self._broker.where)
-                    self.down(repr(error))
+            while self._connected and await self._carry():
+                pass
             if self._closing:
                 return
+
+    async def _carry(self) -> bool:
+        """Send what is there; False when there is nothing. One at a time: packets have an order."""
+        batch = self._outbox.taken(self._links.session)
+        if not batch:
+            return False
+        self._carrying = True
+        try:
+            await self._broker.carry(batch)
+        except ConnectionError as error:
+            self.down(str(error))
+        except Exception as error:  # noqa: BLE001 - logged; what it left of the batch is lost like all on the way
+            _log.exception("%s: a batch could not be sent", self._broker.where)
+            self.down(repr(error))
+        finally:
+            self._carrying = False
+        return True

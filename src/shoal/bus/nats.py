@@ -32,6 +32,7 @@ _PING_SECONDS = 1.0  # two of them unanswered: the connection is lost
 _PACKET_BYTES = 256 * 1024  # larger ones would hold up heartbeats
 _PENDING_BYTES = 512 * 1024 * 1024  # of one subscription; the windows of the links hold less
 _PENDING_MESSAGES = 1_000_000
+_PROMPT_BYTES = 1024 * 1024  # half of what the client holds before it waits
 
 
 class NatsBroker:
@@ -50,6 +51,10 @@ class NatsBroker:
     def packet_bytes(self) -> int:
         """Return the most bytes of one packet: the server says how many it takes."""
         return min(self._client.max_payload, _PACKET_BYTES) if self._client is not None else _PACKET_BYTES
+
+    def is_prompt(self) -> bool:
+        """Tell whether the client would take a small packet without waiting for the socket."""
+        return self._client is not None and self._client.is_connected and self._client.pending_data_size < _PROMPT_BYTES
 
     async def connect(self, session: str, desk: BrokerDesk) -> None:
         """Connect, and listen to what is sent to *session* and to all."""
@@ -159,6 +164,7 @@ class NatsBroker:
     async def _heard(self, message: Msg) -> None:
         assert self._desk is not None
         self._desk.heard(message.data)
+        await self._desk.hurry()
 
     async def _void(self, message: Msg) -> None:
         """Hear from the server that nobody listens as the session that the subject ends with."""

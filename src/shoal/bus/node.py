@@ -179,6 +179,7 @@ class NodeBus:
 
         timer = self._clock.call_later(_TAKE_SECONDS, give_up)
         try:
+            await peer.hurry()
             await taken
         finally:
             timer.cancel()
@@ -190,6 +191,7 @@ class NodeBus:
             raise not_running(address)
         ident, answer, _ = peer.call(Ask, address, message)
         try:
+            await peer.hurry()
             return await answered(cast(Answer, answer), address, timeout, self._clock)
         finally:
             if peer.forget(ident):

@@ -15,6 +15,7 @@ __all__ = ["Outbox"]
 
 _log = logging.getLogger("shoal.bus")
 _MOST_RINGS = 10_000
+_LITTLE_BYTES = 64 * 1024
 
 
 class Outbox:
@@ -29,9 +30,13 @@ class Outbox:
         self._notes: list[Outgoing] = []
 
     def member(self, member: Member) -> None:
-        """Send what a member has."""
+        """Send what a member has, when the writer is woken."""
         self._dirty[member] = None
-        self._wake.set()
+
+    def wake(self) -> None:
+        """Wake the writer, if there is something."""
+        if self._dirty or self._notes or self._rings:
+            self._wake.set()
 
     def note(self, session: str | None, data: bytes) -> None:
         """Send a note to one session, or to all."""
@@ -55,6 +60,12 @@ class Outbox:
         """Wait until there may be something."""
         await self._wake.wait()
         self._wake.clear()
+
+    def is_little(self) -> bool:
+        """Tell whether there is one small packet and nothing else."""
+        if len(self._dirty) != 1 or self._notes or self._rings:
+            return False
+        return next(iter(self._dirty)).unsent <= _LITTLE_BYTES
 
     def taken(self, session: str) -> list[Outgoing]:
         """Return what is to be sent now, by *session*."""

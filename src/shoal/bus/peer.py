@@ -59,6 +59,9 @@ class Peer:
         """End the link at once."""
         raise NotImplementedError
 
+    async def hurry(self) -> None:
+        """Send what was written, where it would wait for more and nothing more is to be expected."""
+
     def _write(self, data: bytes) -> None:
         raise NotImplementedError
 
@@ -97,6 +100,11 @@ class Peer:
         future: asyncio.Future[AgentMessage | int | None] = asyncio.get_running_loop().create_future()
         self._open[ident] = (target, future)
         return Call(ident, future, self)
+
+    @property
+    def asked(self) -> int:
+        """How many calls are open."""
+        return len(self._open)
 
     def forget(self, ident: int) -> bool:
         """Drop what is open under this number; False when it was answered."""

@@ -96,6 +96,10 @@ class PostgresBroker:
         """Return the most bytes of one packet."""
         return _PACKET_BYTES
 
+    def is_prompt(self) -> bool:
+        """Say no: a transaction takes its time, in which others join the next one."""
+        return False
+
     async def connect(self, session: str, desk: BrokerDesk) -> None:
         """Connect, and listen to what is sent to *session* and to all."""
         self._session, self._desk = session, desk
@@ -215,6 +219,7 @@ class PostgresBroker:
             self._inbox.append(_Word(word, channel != self._everybody))  # what is behind a parcel waits for its turn
             if len(self._inbox) == 1:
                 self._tasks.start(self._empty_inbox(), "shoal-bus-parcels")
+        self._desk.wake()
 
     async def _empty_inbox(self) -> None:
         assert self._desk is not None
@@ -228,6 +233,7 @@ class PostgresBroker:
             self._inbox.popleft()
             if data is not None:
                 self._desk.heard(data)
+                self._desk.wake()
 
     async def _contents(self, word: _Word) -> bytes | None:
         if isinstance(word.text, bytes):

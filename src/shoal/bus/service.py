@@ -67,8 +67,11 @@ class Service:
         except Exception as error:  # noqa: BLE001 - whatever it is, the asker is told
             _refuse(peer, frame.ident, error)
             return
-        seat.asks[answer] = None
         peer.serving[frame.ident] = answer
+        if answer.done():
+            _answer(peer, frame, seat, answer)
+            return
+        seat.asks[answer] = None
         answer.add_done_callback(lambda done: _answer(peer, frame, seat, done))
 
     def _publish(self, peer: Peer, frame: Publish) -> None:

@@ -97,7 +97,7 @@ class LiveList:
         names = max((len(name) for name in self._members), default=0)
         return [
             (
-                f"{name:<{names}}  {member.phase:<8}  {member.info.pid or '-':>7}"
+                f"{name:<{names}}  {member.phase:<8}  {f'pid {member.info.pid}' if member.info.pid else '':<11}"
                 + (f"  restart {member.info.restarts}" if member.info.restarts else ""),
                 _STYLES.get(member.phase, ""),
             )

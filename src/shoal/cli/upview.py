@@ -99,7 +99,7 @@ def changes(before: Member | None, member: Member) -> list[str]:
             said.append(f"runs again{where}  restart {info.restarts}" if info.restarts else f"runs{where}")
         else:
             said.append("goes on")
-    elif phase != "starting":
+    elif phase not in ("starting", "stopped"):  # the one is no news yet, the other soon is
         said.append({"stopping": "ends"}.get(phase, f"is {phase}"))
     return said
 

@@ -180,7 +180,8 @@ async def _nothing() -> None:
 def _introduce(agent: object, context: AgentContext) -> None:
     own = isinstance(agent, BaseAgent)
     for attribute, value in (("agent_id", context.agent_id), ("name", context.name), ("context", context)):
-        # Somebody else's object keeps a name of its own; one with slots may not take any.
-        if own or not hasattr(agent, attribute):
+        # Somebody else's object keeps a name of its own, but not the context of an earlier life; one with slots may not
+        # take any.
+        if own or not hasattr(agent, attribute) or isinstance(getattr(agent, attribute), AgentContext):
             with contextlib.suppress(AttributeError, TypeError):
                 setattr(agent, attribute, value)

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from shoal.services.tally import Reply, WorkerStats
     from shoal.services.targets import Capability
     from shoal.services.views import from_agent99, to_agent99
+    from shoal.services.watcher import AgentWatcher
 
 _MODULES = {
     "shoal.errors": (
@@ -80,6 +81,7 @@ _MODULES = {
     "shoal.services.tally": ("Reply", "WorkerStats"),
     "shoal.services.targets": ("Capability",),
     "shoal.services.views": ("from_agent99", "to_agent99"),
+    "shoal.services.watcher": ("AgentWatcher",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
@@ -89,6 +91,7 @@ __all__ = [
     "AgentProcessManager",
     "AgentRecord",
     "AgentType",
+    "AgentWatcher",
     "AlreadyAnsweredError",
     "Bulkhead",
     "Capability",

@@ -17,7 +17,7 @@ from shoal.services.agent import ServiceAgent
 from shoal.services.agentverbs import AgentVerbs
 from shoal.services.balancer import Attempt, LoadBalancer, Reply
 from shoal.services.checkup import Checkup
-from shoal.services.control import Control, control_address
+from shoal.services.control import GRACE_SECONDS, Control, control_address
 from shoal.services.directory import Directory
 from shoal.services.info import AgentRecord
 from shoal.services.introducing import Isolation, described_by, plain_info
@@ -28,6 +28,7 @@ from shoal.services.outsiders import merged
 from shoal.services.registry import serve_registry
 from shoal.services.retrying import Outcome
 from shoal.services.targets import plain_target, read_target, read_words
+from shoal.services.watcherverbs import WatcherVerbs
 
 if TYPE_CHECKING:
     from shoal.kernel.message import AgentMessage
@@ -40,7 +41,6 @@ ROOM = "services"
 TRIES = 3
 TRY_SECONDS = 1.0
 LONGEST_TRY_SECONDS = 30.0
-GRACE_SECONDS = 10.0
 NAME_DIGITS = 8
 
 
@@ -68,7 +68,7 @@ class Services:
         self._ambient = NodeAmbient(env)
         self._gone: dict[str, list[asyncio.Future[None]]] = {}
         self._verbs = AgentVerbs(node, self.directory, self.control_of)
-        env.verbs |= self._verbs.by_name()
+        env.verbs |= self._verbs.by_name() | WatcherVerbs(self).by_name()
         env.bus.attach(control_address(env.node_id), self.control_of)
         node.at_end(lambda: env.bus.detach(control_address(env.node_id)))
         node.at_end(env.bus.hear("agents", self._changed))

@@ -1,17 +1,18 @@
-"""Requests to an agent that dies, at each step of its life: everybody who asks gets an answer, or hears of the death at once.
+"""Requests to an agent that dies, at each step of its life: who asks gets an answer, or hears of the death at once.
 
 Four ask at a time, since each is told in another way: from outside of any agent, an agent of the same node, an agent in a
-process of its own, and another node. Who waits is told on several paths, which can stand in for each other in part. Each case
-below fails when all of them are removed, and passes with those alone that its comment names. With any one of them removed
-some case fails, but for seat, which is there for receivers that have no inbox. That a whole node dies is another file's.
+process of its own, and another node. Who waits is told on several paths, which can stand in for each other in part. Each
+case below fails when all of them are removed, and passes with those alone that its comment names. With any one of them
+removed some case fails, but for seat, which is there for receivers that have no inbox. When a whole node dies, see
+``test_disappearing.py``.
 
 - questions: when a cell is removed, all its open questions fail (``Questions.fail``).
 - handler: the handler of a request ends with its code, and refuses it (``handler._refuse``).
 - seat: the address is left, and with it all that the bus still waits for there (``Seats.detach``).
 - waiting: a cell that is told to stop fails what no handler has begun (``Questions.refuse_waiting``).
 - closing: a cell that ends takes nothing more (``Inbox.question``).
-- absence: nobody stands behind the address (``Asking.request``, ``LocalBus.request``, ``Service``).
-- link: the connection to the node ends (``Peer.end_open``; see ``test_disappearing.py``).
+- absence: nobody stands behind the address (``Asking.request``, ``Service``).
+- link: the connection to the node ends (``Peer.end_open``; only there).
 """
 
 from __future__ import annotations
@@ -229,6 +230,7 @@ def test_restarting_and_killed_while_it_starts(store_url: str, run: Any) -> None
 
 # What it wrote before its end is an answer; the rest as when it runs.
 @pytest.mark.spec("S43")
+@pytest.mark.long
 @pytest.mark.parametrize("way", ["large", "exit"])
 def test_replying(store_url: str, run: Any, rounds: Any, seed: int, way: str) -> None:
     chance = random.Random(seed)
@@ -323,13 +325,13 @@ def test_stopped_while_on_stop_runs(store_url: str, run: Any) -> None:
 
 
 @pytest.mark.spec("S43")
-def test_killed_at_any_moment(store_url: str, run: Any, rounds: Any, seed: int) -> None:
+def test_killed_at_any_moment(store_url: str, run: Any, seed: int) -> None:
     chance = random.Random(seed)
 
     async def main() -> None:
         async with stage(store_url, Many, FAST) as here:
             seen: Counter[str] = Counter()
-            for _ in range(rounds(100, 40)):
+            for _ in range(100):
                 asked = {str(n): here.ask(who, seconds=chance.random() * 0.02) for n, who in enumerate(WHO)}
                 await asyncio.sleep(chance.random() * 0.06)
                 killed = here.kill() if here.pid is not None else time.monotonic()

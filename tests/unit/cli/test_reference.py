@@ -27,7 +27,8 @@ COMMANDS = list(reference().commands(typer.main.get_command(app)))
 
 def test_all_commands_are_there() -> None:
     assert {" ".join(words) for words in COMMANDS} == {
-        "", "run", "up", "discover", "call", "control", "registry", "registry serve", "init", "chat", "agents", "events", "metrics", "export", "doctor", "version",
+        "", "run", "up", "discover", "call", "control", "registry", "registry serve",
+        "init", "chat", "agents", "events", "metrics", "export", "doctor", "version",
         "tasks", "tasks list", "tasks show", "tasks submit", "tasks cancel", "tasks wait",
         "db", "db info", "db migrate", "db prune",
         "boxes", "boxes probe", "boxes build-image", "boxes run", "boxes exec", "boxes logs",

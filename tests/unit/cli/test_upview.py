@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from shoal.cli.crew import Member
@@ -16,7 +18,7 @@ def member(state: str = "running", name: str = "w_0", **more: object) -> Member:
     return Member(table="w", info=info)
 
 
-DEAD = {"pid": None, "exit_code": -9, "last_error": "Agent 'w_0' died (exit code -9)"}
+DEAD: dict[str, Any] = {"pid": None, "exit_code": -9, "last_error": "Agent 'w_0' died (exit code -9)"}
 
 
 @pytest.mark.parametrize(

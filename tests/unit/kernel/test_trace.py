@@ -7,6 +7,7 @@ import logging
 import re
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,6 +22,9 @@ from shoal.kernel.trace import (
     listen_to_spans,
     new_span,
     parse_traceparent,
+    tell_span,
+    when_listened_to,
+    without_span,
 )
 from shoal.testing.clock import VirtualClock, run_virtual
 
@@ -182,3 +186,42 @@ def test_one_listener_twice_hears_twice_and_each_stop_ends_one() -> None:
     with in_span(RealClock(), "none"):
         pass
     assert heard == ["two", "two", "one"]
+
+
+def test_who_asks_hears_whether_anybody_listens() -> None:
+    heard: list[bool] = []
+    stop_asking = when_listened_to(heard.append)
+    first, second = listen_to_spans(lambda _: None), listen_to_spans(lambda _: None)
+    first()
+    second()
+    second()
+    again = listen_to_spans(lambda _: None)
+    assert heard == [False, True, False, True]
+    stop_asking()
+    again()
+    assert heard == [False, True, False, True]
+
+
+def test_a_span_that_ended_elsewhere_is_told(done: list[DoneSpan]) -> None:
+    elsewhere = DoneSpan("request far", Span(TRACE, SPAN), 1, 2, {"instance": "far"})
+    tell_span(elsewhere)
+    assert done == [elsewhere]
+
+
+def test_what_is_no_part_of_a_span_runs_without_it() -> None:
+    with in_span(RealClock(), "here") as span:
+        assert without_span().run(current_span.get) is None
+        assert current_span.get() == span
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"trace_id": "no hex", "span_id": SPAN},
+        {"trace_id": TRACE, "span_id": SPAN.upper()},
+        {"trace_id": TRACE, "span_id": SPAN, "parent_span_id": "1"},
+    ],
+)
+def test_ids_that_come_from_elsewhere_are_checked(wrong: dict[str, str]) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert(wrong, Span)

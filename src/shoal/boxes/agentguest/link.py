@@ -14,7 +14,7 @@ from shoal.boxes import wire
 from shoal.boxes.faults import rebuild_error
 from shoal.boxes.guest.channel import Channel
 from shoal.boxes.pack import packed
-from shoal.errors import MessageTooLargeError
+from shoal.errors import MessageTooLargeError, PayloadError
 from shoal.kernel.context import TAKING, convert_result, current_invocation
 from shoal.kernel.message import AgentMessage
 from shoal.kernel.payload import checked
@@ -73,16 +73,16 @@ class WireLink:
         self, verb: str, invocation_id: str | None, args: Mapping[str, Any], taken: list[int] | None = None
     ) -> Any:
         """Call on the channel's loop. The number of one that took mail is added to *taken*, or noted as with the agent."""
-        plain = {name: checked(value, name)[0] for name, value in _plain(args).items()}
-        size = len(msgspec.json.encode(plain))
-        if size > self._max_message + wire.ROOM // 2:
-            raise MessageTooLargeError(size, self._max_message, path=verb)
+        plain = _checked(_plain(args))
+        if len(plain) > self._max_message + wire.ROOM // 2:
+            raise MessageTooLargeError(len(plain), self._max_message, path=verb)
         async with self._places:
             number = next(self._numbers)
             answer = self._open[number] = self._loop.create_future()
             had, self._taken[:] = tuple(self._taken), ()
             span = current_span.get()
-            self._send(wire.Call(id=number, verb=verb, invocation=invocation_id, args=plain, taken=had, span=span))
+            encoded: Any = msgspec.Raw(plain)
+            self._send(wire.Call(id=number, verb=verb, invocation=invocation_id, args=encoded, taken=had, span=span))
             try:
                 result = await answer
             except asyncio.CancelledError:
@@ -131,6 +131,14 @@ class WireLink:
             self._send(record)
         else:
             self._loop.call_soon_threadsafe(self._send, record)
+
+
+def _checked(args: dict[str, Any]) -> bytes:
+    """Return the arguments as JSON. Raises PayloadError, which names the one that is none."""
+    try:
+        return checked(args, "args")[1]
+    except PayloadError:
+        return msgspec.json.encode({name: checked(value, name)[0] for name, value in args.items()})
 
 
 def _plain(args: Mapping[str, Any]) -> dict[str, Any]:
