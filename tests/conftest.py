@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import pytest
 
 from shoal.testing.clock import run_checked
+from tests.support.backend import on_cluster
 
 pytest_plugins = ["shoal.testing.plugin", "tests.support.engines"]
 
@@ -28,8 +29,10 @@ _SCHEMAS = itertools.count(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Refuse acceptance marks that name no line, however they came about."""
+    """Refuse acceptance marks that name no line, however they came about; skip what a store on a server has not."""
     for item in items:
+        if on_cluster() and item.get_closest_marker("sqlite"):
+            item.add_marker(pytest.mark.skip(reason="it is about a file of SQLite, or about virtual time"))
         for mark in item.iter_markers("spec"):
             if not mark.args or not all(re.fullmatch(r"[ROWBSN][1-9]\d*", str(word)) for word in mark.args):
                 raise pytest.UsageError(f"{item.nodeid}: spec{mark.args} names no acceptance line such as 'R12'")
@@ -67,7 +70,7 @@ class _Lost(logging.Handler):
 @pytest.fixture
 def store_url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The URL of a store of this test alone; with SHOAL_TEST_BACKEND=cluster it is in PostgreSQL, and the bus is NATS."""
-    if os.environ.get("SHOAL_TEST_BACKEND") != "cluster":
+    if not on_cluster():
         return f"sqlite:///{tmp_path / 'shoal.db'}"
     monkeypatch.setenv("SHOAL_BUS", request.getfixturevalue("nats_url"))
     return f"{request.getfixturevalue('postgres_server').url}?schema=test_{os.getpid()}_{next(_SCHEMAS)}"

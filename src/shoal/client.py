@@ -8,7 +8,6 @@ no more. Its verbs are those of ``AgentRuntime``, with their checks: it is the r
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Generator
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from shoal.bus import open_bus
-from shoal.config import load_config, meeting_place, store_file, store_url
+from shoal.config import bus_url, load_config, meeting_place, on_server, shown, store_file, store_url
 from shoal.errors import ConfigError, RuntimeNotStartedError
 from shoal.kernel.clock import RealClock
 from shoal.kernel.env import Env
@@ -46,7 +45,7 @@ class Client(Verbs):
     Args:
         storage_path: the SQLite file; default ``SHOAL_STORE``, else ``./shoal.db``. It must be there.
         store: the store by URL instead of *storage_path*.
-        bus: the bus by URL; default ``SHOAL_BUS``, else ``local://``.
+        bus: the bus by URL; default ``SHOAL_BUS``, else ``local://``, and for a store in PostgreSQL the same server.
         resource_limits: ``max_task_queue_size`` holds for what is submitted here.
         read_only: look, wait and follow, without a bus: the store is not written, nothing is created.
         clock: time, chance and ids; default the real ones.
@@ -71,7 +70,7 @@ class Client(Verbs):
         self._settings = load_config(None)
         self._limits = resource_limits or ResourceLimit()
         self._limits.validate()
-        self._bus_url = bus or os.environ.get("SHOAL_BUS") or "local://"
+        self._bus_url = "local://" if read_only else bus_url(bus, self.url)
         open_bus(self._bus_url, clock=self._clock)
         build_store(self.url)
         self._rooms: Node | None = None
@@ -151,6 +150,18 @@ class Client(Verbs):
         """Return the running nodes; one whose lease has ended may be dead."""
         return self.store.leases.nodes()
 
+    async def drain_node(self, node_id: str, seconds: float = 30.0) -> bool:
+        """Tell a node to end what it does within *seconds* and to leave; it may be on any machine.
+
+        Returns when it is told; False: there is no such node any more, or it was told before. Its record goes when it has
+        left. Raises ValueError: *seconds* is negative.
+        """
+        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds < float("inf"):
+            raise ValueError(f"seconds must be a number from 0, not {seconds!r:.80}")
+        told = await self.store.leases.drain(node_id, seconds=float(seconds), now=self._clock.now())
+        self._here.env.bus.ring("drain", node_id)
+        return told
+
     async def prune(self, before: datetime) -> dict[str, int]:
         """Remove all finished tasks, events, dead letters and lost nodes older than *before*; return how many of each."""
         gone: dict[str, int] = {}
@@ -167,10 +178,12 @@ def _not_open() -> RuntimeNotStartedError:
 
 
 def _check_there(url: str) -> None:
+    if on_server(url):
+        return  # the server says so itself
     file = store_file(url)
     if file is None:
         raise ConfigError(
-            f"{url} cannot be reached from outside: a store in memory belongs to the runtime that opened it",
+            f"{shown(url)} cannot be reached from outside: a store in memory belongs to the runtime that opened it",
             note="Give that runtime a file: AgentRuntime('shoal.db').",
         )
     if not file.exists():
@@ -208,7 +221,8 @@ def open_store(url: str, *, durability: str = "full") -> OpeningStore:
     ``store = await open_store(url)`` is closed by ``await store.close()``, that of ``async with open_store(url)`` by itself.
 
     Args:
-        url: ``sqlite:///FILE``, which is created when it is not there, or ``sqlite://:memory:``.
+        url: ``sqlite:///FILE`` or ``postgresql://HOST/DATABASE``, which are created when they are not there, or
+            ``sqlite://:memory:``.
         durability: ``full``: what is acknowledged survives a power cut; ``normal``: it survives the end of the process.
 
     Raises:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -186,6 +187,22 @@ def store_url(storage_path: str | os.PathLike[str] | None, store: str | None) ->
         path = os.fspath(storage_path)
         return path if "://" in path else f"sqlite:///{path}"
     return store or os.environ.get("SHOAL_STORE") or "sqlite:///./shoal.db"
+
+
+def bus_url(bus: str | None, store: str) -> str:
+    """Return the URL of the bus: what the caller says, else ``SHOAL_BUS``, else what goes with the store at URL *store*:
+    a PostgreSQL server carries both, and for a SQLite file it is ``local://``."""
+    return bus or os.environ.get("SHOAL_BUS") or (store if on_server(store) else "local://")
+
+
+def on_server(url: str) -> bool:
+    """Tell whether the store at *url* is on a server that other machines reach."""
+    return url.startswith(("postgresql://", "postgres://"))
+
+
+def shown(url: str) -> str:
+    """Return *url* for people to read: without its password."""
+    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", url)
 
 
 def store_file(url: str) -> Path | None:

@@ -15,7 +15,7 @@ import msgspec
 import shoal
 from shoal.boxes.cgroups import find_homes
 from shoal.bus import open_bus
-from shoal.config import Config, load_config, store_file
+from shoal.config import Config, bus_url, load_config, on_server, shown, store_file, store_url
 from shoal.errors import ConfigError, ShoalError
 from shoal.kernel.agent import Isolation
 from shoal.kernel.clock import RealClock
@@ -91,7 +91,7 @@ def _sqlite() -> Finding:
 def _configuration() -> Finding:
     """Check what every runtime started here would read, beside what its program says."""
     faults: list[str] = []
-    bus = os.environ.get("SHOAL_BUS") or "local://"
+    bus = bus_url(None, store_url(None, None))
     for check in (load_config, lambda: open_bus(bus, clock=RealClock())):
         try:
             check()
@@ -106,8 +106,10 @@ def _configuration() -> Finding:
 
 
 def _no_store(url: str, file: Path | None) -> Finding | None:
+    if on_server(url):
+        return None
     if file is None:
-        return Finding(name="store", state="note", text=f"{url}: it ends with its process")
+        return Finding(name="store", state="note", text=f"{shown(url)}: it ends with its process")
     if file.exists():
         return None
     return Finding(

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 
 from shoal.bus import open_bus
-from shoal.config import Config, load_config, meeting_place, output_folder, store_url
+from shoal.config import Config, bus_url, load_config, meeting_place, output_folder, store_url
 from shoal.errors import ConfigError, RuntimeNotStartedError, RuntimeStateError
 from shoal.hosts import child_hosts
 from shoal.kernel.agent import AgentInstance, AgentProtocol, AgentSource, AgentStatus, BaseAgent, RestartPolicy
@@ -44,7 +43,7 @@ from shoal.kernel.thread import ThreadHost
 from shoal.kernel.threads import DaemonPool
 from shoal.kernel.verbs import Verbs
 from shoal.llm.exporting import export_steps
-from shoal.serving import until_signalled
+from shoal.serving import Leaving
 from shoal.store import open_store
 
 if TYPE_CHECKING:
@@ -82,15 +81,16 @@ __all__ = [
 R = TypeVar("R")
 
 
-class AgentRuntime(Verbs):
+class AgentRuntime(Verbs, Leaving):
     """A running node. ``async with`` starts and stops it; it belongs to the event loop that started it.
 
     Args:
         storage_path: the SQLite file; default ``SHOAL_STORE``, else ``./shoal.db``.
         resource_limits: limits of the runtime, and of agents that have none of their own.
         config: keys of ``Config``; over ``SHOAL_*`` variables, over ``shoal.toml``.
-        store: the store by URL instead of *storage_path*: ``sqlite:///FILE`` or ``sqlite://:memory:``.
-        bus: the bus by URL; default ``local://``.
+        store: the store by URL instead of *storage_path*: ``sqlite:///FILE``, ``sqlite://:memory:`` or
+            ``postgresql://USER:PASSWORD@HOST/DATABASE?schema=NAME``.
+        bus: the bus by URL; default ``SHOAL_BUS``, else ``local://``, and for a store in PostgreSQL the same server.
         node: this node's unique name; default made up.
         clock: time, chance and ids; default the real ones.
 
@@ -117,7 +117,7 @@ class AgentRuntime(Verbs):
         _collect(faults, lambda: check_limits(resource_limits))
         if node is not None and not 1 <= len(node) <= 100:
             faults.append(f"node must be text of 1 to 100 characters, not {node[:80]!r}")
-        self._bus_url = bus or os.environ.get("SHOAL_BUS") or "local://"
+        self._bus_url = bus_url(bus, self.url)
         _collect(faults, lambda: open_bus(self._bus_url, clock=self._clock))
         _collect(faults, lambda: open_store(self.url))
         if faults:
@@ -142,13 +142,14 @@ class AgentRuntime(Verbs):
         if self._status is not RuntimeStatus.STOPPED:
             raise RuntimeStateError(f"cannot start a runtime that is {self._status}")
         self._status = RuntimeStatus.STARTING
-        known = {} if self._node is None else self._node.registrations
+        earlier = self._node
         try:
             self._node = self._build()
             await self._node.start()
-            for registration in known.values():
-                await self._node.agents.adopt(registration)
-                if "service" in registration.options.metadata:
+            self._hear_of_drains(self._node)
+            if earlier is not None:
+                await self._node.agents.adopt(earlier.agents)
+                if any("service" in each.options.metadata for each in self._node.registrations.values()):
                     _ = self.services  # its verbs are there before it is started
         except BaseException:
             self._set(RuntimeStatus.STOPPED)
@@ -193,23 +194,6 @@ class AgentRuntime(Verbs):
         if self._env is not None:
             self._env.status = str(status)
 
-    async def stop(self, graceful: bool = True, timeout_seconds: float = 30.0) -> None:
-        """Take no more, give what runs *timeout_seconds*, put the rest back in the queue, close. Twice does nothing.
-
-        Returns within *timeout_seconds* + 6 s; with ``graceful=False`` within 2 s.
-        """
-        if self._status in (RuntimeStatus.STOPPED, RuntimeStatus.STOPPING):
-            return
-        node = self._here
-        self._set(RuntimeStatus.STOPPING)
-        try:
-            if graceful:
-                await node.stop(timeout_seconds, self.settings.cancel_grace_seconds)
-            else:
-                await node.stop(0.0, min(0.5, self.settings.cancel_grace_seconds))
-        finally:
-            self._set(RuntimeStatus.STOPPED)
-
     async def restart(self) -> None:
         """Stop, and start again with the same agents: those that were running run again."""
         cells = [registration.cell for registration in self._here.cells.alive]
@@ -225,15 +209,6 @@ class AgentRuntime(Verbs):
 
     async def __aexit__(self, *failure: object) -> None:
         await self.stop()
-
-    async def serve(self) -> None:
-        """Work until SIGINT or SIGTERM, then stop; a second signal stops at once."""
-        await until_signalled(self.stop, self._hurry)
-
-    async def _hurry(self) -> None:
-        """Stop at once, though a stop is under way."""
-        self._set(RuntimeStatus.RUNNING)
-        await self.stop(graceful=False)
 
     # -- nouns
 

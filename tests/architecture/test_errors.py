@@ -63,6 +63,8 @@ DeadlockError: MessageError RuntimeError: cycle
 ChainTooDeepError: MessageError RuntimeError: limit
 WorkMessageError: MessageError ValueError:
 BoxError: ShoalError RuntimeError:
+BusError: ShoalError ConnectionError:
+ServerError: ShoalError RuntimeError:
 ProtocolError: BoxError:
 BoxStartError: BoxError: level phase exit_code stderr_tail
 BoxExistsError: BoxError ValueError: name

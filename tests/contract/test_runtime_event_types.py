@@ -24,6 +24,7 @@ ELSEWHERE = {
     EventType.LOOP_BLOCKED: "lifecycle/test_runtime_endings.py",
     EventType.LEASE_LOST: "lifecycle/test_runtime_recovery.py",
     EventType.ORPHAN_KILLED: "lifecycle/test_runtime_recovery.py",
+    EventType.NODE_DRAINING: "lifecycle/nodes/test_drain.py",
 }
 """Those that need real processes or a blocked loop."""
 
@@ -234,6 +235,7 @@ AGENT = {kind for kind in EventType if kind.startswith("agent_")}
 TASK = {kind for kind in EventType if kind.startswith("task_")}
 
 
+@pytest.mark.sqlite
 @pytest.mark.spec("R44")
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
 def test_each_type_is_written_by_its_fact(url: str, scenario: Callable[[Stage], Awaitable[None]]) -> None:
@@ -255,6 +257,7 @@ def test_each_type_is_written_by_its_fact(url: str, scenario: Callable[[Stage], 
     run_virtual(main)
 
 
+@pytest.mark.sqlite
 @pytest.mark.spec("R44")
 def test_the_life_of_a_runtime_is_told(store_url: str) -> None:
     async def main(clock: VirtualClock) -> None:

@@ -1,7 +1,7 @@
 """Lives of a runtime that are ended by ``kill -9``: the parent forks each life, so that it costs no new interpreter.
 
-Started as ``python kill_rounds.py KIND FILE KILLS SEED``. Every execution of a task or step writes a line to
-``FILE.effects`` before anything else: an effect that no crash takes back. The last life is let through.
+Started as ``python kill_rounds.py KIND URL FILE KILLS SEED``. Every execution of a task or step writes a line to
+*FILE* before anything else: an effect that no crash takes back. The last life is let through.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Effects:
     """Lines that survive."""
 
     def __init__(self, file: str, pulse: int) -> None:
-        self._fd = os.open(f"{file}.effects", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        self._fd = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         self._pulse = pulse
 
     def note(self, line: str) -> None:
@@ -32,13 +32,13 @@ class Effects:
         os.write(self._pulse, b".")
 
 
-async def many_tasks(file: str, effects: Effects, number: int) -> None:
+async def many_tasks(url: str, effects: Effects, number: int) -> None:
     async def ten_milliseconds(task: Task) -> int:
         effects.note(task.task_id)
         await asyncio.sleep(0.01)
         return task.attempt
 
-    async with AgentRuntime(file, LIMITS, {"max_interruptions": 1000}) as runtime:
+    async with AgentRuntime(None, LIMITS, {"max_interruptions": 1000}, store=url) as runtime:
         for n in range(SLOTS):
             await runtime.register_agent(f"w{n}", ten_milliseconds)
             await runtime.start_agent(f"w{n}")
@@ -47,7 +47,7 @@ async def many_tasks(file: str, effects: Effects, number: int) -> None:
         await runtime.wait_for_tasks(ids)
 
 
-async def many_steps(file: str, effects: Effects, number: int) -> None:
+async def many_steps(url: str, effects: Effects, number: int) -> None:
     async def step_by_step(task: Task, context: Any) -> int:
         def effect(n: int) -> int:
             effects.note(str(n))
@@ -55,7 +55,7 @@ async def many_steps(file: str, effects: Effects, number: int) -> None:
 
         return sum([await context.step(f"step {n}", effect, n) for n in range(number)])
 
-    async with AgentRuntime(file, LIMITS) as runtime:
+    async with AgentRuntime(None, LIMITS, store=url) as runtime:
         await runtime.register_agent("one", step_by_step)
         await runtime.start_agent("one")
         await runtime.wait_for_task(await runtime.submit_task("steps", idempotency_key="steps"))
@@ -65,10 +65,10 @@ async def many_steps(file: str, effects: Effects, number: int) -> None:
 KINDS = {"tasks": (many_tasks, 10, 0.012), "steps": (many_steps, 10, 0.002)}
 
 
-def live(kind: str, file: str, pulse: int, number: int) -> None:
+def live(kind: str, url: str, file: str, pulse: int, number: int) -> None:
     """Be the child: live one life."""
     try:
-        asyncio.run(KINDS[kind][0](file, Effects(file, pulse), number))
+        asyncio.run(KINDS[kind][0](url, Effects(file, pulse), number))
     except BaseException:
         sys.excepthook(*sys.exc_info())
         os._exit(1)
@@ -84,7 +84,7 @@ def kill_after(pid: int, pulses: int, progress: int, pause: float) -> None:
     os.kill(pid, signal.SIGKILL)
 
 
-def main(kind: str, file: str, kills: int, seed: int) -> None:
+def main(kind: str, url: str, file: str, kills: int, seed: int) -> None:
     chance = random.Random(seed)
     number = int(os.environ["NUMBER"])
     _, each, pause = KINDS[kind]
@@ -93,7 +93,7 @@ def main(kind: str, file: str, kills: int, seed: int) -> None:
         pid = os.fork()
         if pid == 0:
             os.close(pulses)
-            live(kind, file, pulse, number)
+            live(kind, url, file, pulse, number)
         os.close(pulse)
         last = life == kills
         if last:
@@ -109,4 +109,4 @@ def main(kind: str, file: str, kills: int, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+    main(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5]))

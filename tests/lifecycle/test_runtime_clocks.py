@@ -56,6 +56,7 @@ def test_a_jump_of_the_wall_clock_kills_no_node(store_url: str, run: Run, hours:
     run(main)
 
 
+@pytest.mark.sqlite
 def test_nobody_is_dead_because_the_store_was_held_up(tmp_path: Path, store_url: str, run: Run) -> None:
     async def main() -> None:
         async def work(task: Task) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from shoal import AgentRuntime, TaskStatus
+from tests.support.backend import on_cluster
 from tests.support.facts import all_events, check_story
 
 SCRIPT = Path(__file__).with_name("kill_rounds.py")
@@ -21,31 +22,30 @@ SLOTS = 4
 Run = Callable[..., Any]
 
 
-def live_and_die(kind: str, file: Path, kills: int, number: int) -> list[str]:
+def live_and_die(kind: str, url: str, effects: Path, kills: int, number: int) -> list[str]:
     """Run the lives and return the effects they left."""
     done = subprocess.run(
-        [sys.executable, "-W", "error", str(SCRIPT), kind, str(file), str(kills), "47"],
+        [sys.executable, "-W", "error", str(SCRIPT), kind, url, str(effects), str(kills), "47"],
         env={**os.environ, "NUMBER": str(number)},
         capture_output=True,
         text=True,
         timeout=max(100, kills),
     )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-    return Path(f"{file}.effects").read_text().split()
+    return effects.read_text().split()
 
 
 @pytest.mark.long
 @pytest.mark.spec("R47")
 def test_no_task_is_lost_and_only_what_ran_is_executed_again(
-    tmp_path: Path, run: Run, rounds: Callable[[int, int], int]
+    tmp_path: Path, store_url: str, run: Run, rounds: Callable[[int, int], int]
 ) -> None:
-    file = tmp_path / "shoal.db"
-    kills = rounds(1000, 100)
+    kills = rounds(1000, 10 if on_cluster() else 100)
     number = 10 * kills
-    executed = Counter(live_and_die("tasks", file, kills, number))
+    executed = Counter(live_and_die("tasks", store_url, tmp_path / "effects", kills, number))
 
     async def main() -> None:
-        async with AgentRuntime(file) as runtime:
+        async with AgentRuntime(store=store_url) as runtime:
             tasks = runtime.store.tasks.search(limit=2 * number)
             assert len(tasks) == number
             assert {task.status for task in tasks} == {TaskStatus.COMPLETED}, "no task is lost"
@@ -68,13 +68,12 @@ def test_no_task_is_lost_and_only_what_ran_is_executed_again(
 
 @pytest.mark.long
 @pytest.mark.spec("R47")
-def test_no_step_is_missing_and_one_a_kill_is_done_again(tmp_path: Path, run: Run) -> None:
-    file = tmp_path / "shoal.db"
+def test_no_step_is_missing_and_one_a_kill_is_done_again(tmp_path: Path, store_url: str, run: Run) -> None:
     kills, number = 15, 300
-    done = Counter(live_and_die("steps", file, kills, number))
+    done = Counter(live_and_die("steps", store_url, tmp_path / "effects", kills, number))
 
     async def main() -> None:
-        async with AgentRuntime(file) as runtime:
+        async with AgentRuntime(store=store_url) as runtime:
             (task,) = runtime.list_tasks()
             assert task.status is TaskStatus.COMPLETED
             assert task.output_data == sum(range(number))

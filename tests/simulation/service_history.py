@@ -19,6 +19,7 @@ SLACK_SECONDS = 0.5
 """Beyond its time-out a request may take so much virtual time: that of an event loop, and of nothing else."""
 DEATH_SECONDS = 1.0
 MOMENT = 0.001
+REFUSAL_SECONDS = 0.1
 NOT_BEGUN = frozenset(
     {codes.NO_WORKERS, codes.NOT_FOUND, codes.CIRCUIT_OPEN, codes.DRAINING, codes.MAILBOX_FULL, codes.NOT_A_SERVER}
 )
@@ -226,5 +227,5 @@ class History:
                 continue
             if begin.at > sending.ended_at + MOMENT:
                 self.fault(f"{sending} began at {begin.at:.3f}, and who asked had given up at {sending.ended_at:.3f}")
-            if sending.at > self.refuses.get(begin.uuid, sending.at) + SLACK_SECONDS:
+            if sending.at > self.refuses.get(begin.uuid, sending.at) + REFUSAL_SECONDS:
                 self.fault(f"{sending} was taken by one that drained since {self.refuses[begin.uuid]:.3f}")

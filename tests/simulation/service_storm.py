@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Coroutine
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from shoal.errors import AgentNameTakenError, NotFound
@@ -97,7 +98,7 @@ class Storm:
         record, node = found[1], self._node()
         if action == "pause":
             self.world.history.held.add(record.uuid)
-        return self.world.tried(lambda: node.services.control(record, action, data), action)
+        return self.world.tried(node, lambda: node.services.control(record, action, data), action)
 
     def _pause(self) -> Coroutine[Any, Any, Any] | None:
         return self._order("pause", ("running",))
@@ -114,7 +115,9 @@ class Storm:
         return self._drained(found[0], uuid)
 
     async def _drained(self, node: SimulatedNode, uuid: str) -> None:
-        done = await self.world.tried(lambda: node.services.control(uuid, "drain", {"grace": AMPLE_SECONDS}), "drain")
+        done = await self.world.tried(
+            node, lambda: node.services.control(uuid, "drain", {"grace": AMPLE_SECONDS}), "drain"
+        )
         if done is None:
             self.world.history.drained.pop(uuid, None)
         else:
@@ -127,7 +130,7 @@ class Storm:
         self.world.history.interrupted.add(found[1].uuid)
         grace = self.chance.choice((0.0, 0.2, 1.0))
         instance, node = found[1].instance, self._node()
-        return self.world.tried(lambda: node.services.stop(instance, grace), "stop")
+        return self.world.tried(node, lambda: node.services.stop(instance, grace), "stop")
 
     def _tune(self) -> Coroutine[Any, Any, Any] | None:
         slow = self.chance.choice((1, 1, 10))
@@ -187,7 +190,7 @@ class Storm:
         node, name = self._node(), self.chance.choice(("lock:a", "lock:b"))
         owner, ttl = f"owner {self.clock.new_id()}", self.chance.choice((0.5, 2.0))
         granted = await self.world.tried(
-            lambda: node.here.env.leasing.acquire(name, owner, ttl, self.chance.choice((0.0, 1.0, 5.0))), "lock"
+            node, lambda: node.here.env.leasing.acquire(name, owner, ttl, self.chance.choice((0.0, 1.0, 5.0))), "lock"
         )
         if granted is None or granted.lease is None:
             return
@@ -201,13 +204,14 @@ class Storm:
         if self.chance.random() < 0.7 and node.alive:  # else it has died, and the lease ends by itself
             if self.locks[name][0] == owner:
                 self.locks[name] = owner, self.clock.now(), granted.lease.token
-            await self.world.tried(lambda: node.here.env.leasing.release(name, owner), "unlock")
+            await self.world.tried(node, lambda: node.here.env.leasing.release(name, owner), "unlock")
 
     async def _register(self) -> None:
         node, name = self._node(), self.chance.choice(("captain", "mate"))
         info = AgentInfo(name, ("rule",), exclusive=True)
         try:
-            record, token = await node.services.directory.outside.register(info, None, OUTSIDE_TTL)
+            with self.world.on(node):
+                record, token = await node.services.directory.outside.register(info, None, OUTSIDE_TTL)
         except AgentNameTakenError:
             self.world.happened["name taken"] += 1
             return
@@ -228,7 +232,8 @@ class Storm:
         mine = list(self.outside[name])
         begun = self.clock.now()
         try:
-            await node.services.directory.outside.renew(mine[0], mine[1], Change(load=1.0))
+            with self.world.on(node):
+                await node.services.directory.outside.renew(mine[0], mine[1], Change(load=1.0))
         except NotFound:
             if mine[2] > self.clock.now() and node.alive:
                 self.world.history.fault(f"{name} lost its lease at {begun}, which lasts until {mine[2]}")
@@ -266,7 +271,8 @@ class Storm:
         for _ in range(3):
             for node, record in world.records():
                 if record.state == "paused":
-                    await world.tried(lambda n=node, r=record: n.services.control(r, "resume"), "resume at the end")
+                    resume = partial(node.services.control, record, "resume")
+                    await world.tried(node, resume, "resume at the end")
             await self.clock.sleep(LEASE_SECONDS)
         async with self.clock.timeout(AMPLE_SECONDS):
             while world.asking:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ class World:
         self.objects: list[tuple[ServiceAgent, float, int]] = []  # with when they were made, and the life of a worker
         self.happened: Counter[str] = Counter()
         self.asking: dict[asyncio.Task[None], tuple[SimulatedNode, Ask]] = {}
+        self.bound: dict[asyncio.Task[Any], SimulatedNode] = {}
         self.late_until = 0.0
         self.worker, self.front, self.proxy, self.boss = worker(self), front(self), proxy(self), boss()
 
@@ -73,22 +75,36 @@ class World:
             self.asking[task][1].alone = True
             task.cancel()
         await node.kill()
+        for task in [task for task, of in self.bound.items() if of is node]:
+            task.cancel()
         if mine:
             await asyncio.wait(mine)
 
     async def start(self, node: SimulatedNode, kind: type[ServiceAgent], config: dict[str, Any]) -> None:
         """Start a service; where its node ends meanwhile, it is not there."""
-        await self.tried(lambda: node.services.start(kind, config), kind.__name__)
+        await self.tried(node, lambda: node.services.start(kind, config), kind.__name__)
 
     async def start_worker(self, node: SimulatedNode) -> None:
         """Start a worker, some of them slow."""
         slow = self.chance.random() < 0.15
         await self.start(node, self.worker, {"slow": 8 if slow else 1, "wide": self.chance.random() < 0.4})
 
-    async def tried(self, work: Callable[[], Awaitable[Any]], what: str) -> Any:
-        """Try what may fail while others die."""
+    @contextmanager
+    def on(self, node: SimulatedNode) -> Iterator[None]:
+        """End with *node*, when it is killed."""
+        task = asyncio.current_task()
+        assert task is not None
+        self.bound[task] = node
         try:
-            value = await work()
+            yield
+        finally:
+            del self.bound[task]
+
+    async def tried(self, node: SimulatedNode, work: Callable[[], Awaitable[Any]], what: str) -> Any:
+        """Try on *node* what may fail while others die."""
+        try:
+            with self.on(node):
+                value = await work()
         except (ShoalError, RuntimeError) as error:
             self.happened[f"{what} failed: {getattr(error, 'code', type(error).__name__)}"] += 1
             return None

@@ -13,7 +13,7 @@ from tests.support.runtimes import until
 __all__ = ["QUICK", "agent_file", "put", "served", "watching"]
 
 QUICK = 0.05
-SERVICE = '''
+SERVICE = """
 class {cls}(ServiceAgent):
     concurrency = 20
 
@@ -23,7 +23,7 @@ class {cls}(ServiceAgent):
     async def process_request(self, payload):
         await asyncio.sleep(payload.get("pause", 0))
         return {{"n": payload.get("n"), "by": {by!r}}}
-'''
+"""
 
 
 def agent_file(name: str, by: Any, *, cls: str = "Served", exclusive: bool = False) -> str:

@@ -156,13 +156,12 @@ class ChildHandle:
         if not self._ready.cancelled():
             self._ready.exception()  # whether anybody still asks for it is theirs to decide
         dead = error or self._dead(reason, code)
+        if not self.exited.done():  # first: whoever hears of a call's end knows that there is nobody to call again
+            self.exited.set_result(Exit(reason=reason, exit_code=code, stderr_tail=tail, error=error))
         self._invocations.fail(dead)
         for waiting in self._holds.values():
             if not waiting.done():
                 waiting.set_exception(dead)
-        end = Exit(reason=reason, exit_code=code, stderr_tail=tail, error=error)
-        if not self.exited.done():
-            self.exited.set_result(end)
         for call in closing:
             call.add_done_callback(_look_at)
 

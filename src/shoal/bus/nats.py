@@ -152,6 +152,8 @@ class NatsBroker:
         await self._subscribe(client, f"void.{self._session}.*", self._void)
         await self._subscribe(client, "all", self._heard)
         await client.flush(timeout=2)
+        if self._last_error:  # a subject that this user must not hear
+            raise OSError(self._last_error)
 
     async def _subscribe(self, client: Client, name: str, callback: Any) -> None:
         await client.subscribe(
@@ -193,10 +195,11 @@ class NatsBroker:
 
     def _refused(self, error: BaseException) -> BusError:
         text = self._last_error or str(error) or type(error).__name__
-        if "authorization" in text.lower() or "authentication" in text.lower():
+        if any(word in text.lower() for word in ("authorization", "authentication", "permissions")):
             return BusError(
                 f"{self.where} refused this node: {text}",
-                note="Give user and password, a token or a creds file in the URL of the bus, as the server knows them.",
+                note="Give user and password, a token or a creds file in the URL of the bus, as the server knows them; they "
+                f"must be allowed all subjects that begin with {self._place.namespace}.",
             )
         return BusError(
             f"{self.where} cannot be reached: {text}",

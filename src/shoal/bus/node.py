@@ -65,12 +65,13 @@ class NodeBus:
     async def start(self, node_id: str) -> None:
         """Connect, and begin to hear other nodes. Raises ConfigError, BusError (its server cannot be reached)."""
         self._bells.open()
-        self._peers = self._make_others(self._seats, self._bells)
-        if self._peers is not None:
+        peers = self._peers = self._make_others(self._seats, self._bells)
+        if peers is not None:
             try:
-                await self._peers.start(node_id)
+                await peers.start(node_id)
             except BaseException:
                 self._peers = None
+                await peers.stop()
                 raise
 
     async def stop(self) -> None:

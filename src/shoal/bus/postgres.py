@@ -39,6 +39,7 @@ _SETTINGS = {
     "tcp_keepalives_idle": "2",  # so that the server soon knows of a node that is cut off
     "tcp_keepalives_interval": "1",
     "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "10000",  # and does not keep for long what a frozen one leaves unread
 }
 
 _CREATE = """

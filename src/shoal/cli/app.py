@@ -20,10 +20,12 @@ from shoal.cli import (
     db,
     discover,
     doctor,
+    drain,
     events,
     export,
     init,
     metrics,
+    nodes,
     registry,
     run,
     runs,
@@ -49,6 +51,8 @@ app.command("up", epilog=EPILOG)(up.up)
 app.command("discover", epilog=EPILOG)(discover.discover)
 app.command("call", epilog=EPILOG)(call.call)
 app.command("control", epilog=EPILOG)(control.control)
+app.command("nodes", epilog=EPILOG)(nodes.nodes)
+app.command("drain", epilog=EPILOG)(drain.drain)
 app.command("agents", epilog=EPILOG)(agents.agents)
 app.add_typer(tasks.app, name="tasks", epilog=EPILOG)
 app.add_typer(runs.app, name="runs", epilog=EPILOG)

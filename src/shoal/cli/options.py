@@ -27,7 +27,8 @@ Store = Annotated[
     typer.Option(
         "--store",
         metavar="URL",
-        help="The store, as sqlite:///FILE or a plain path.  [default: SHOAL_STORE, else ./shoal.db]",
+        help="The store, as sqlite:///FILE, a plain path or postgresql://HOST/DATABASE.  "
+        "[default: SHOAL_STORE, else ./shoal.db]",
         show_default=False,
     ),
 ]

@@ -20,6 +20,7 @@ from shoal.cli.options import url_of
 from shoal.cli.reports import Report, check_writable, file_name, files_folder, write_files
 from shoal.cli.show import clip
 from shoal.cli.views import Follower, events_file, view_of
+from shoal.config import shown
 from shoal.errors import ConfigError, LeaseLostError, RunActiveError, RunConflictError, StoreError
 from shoal.kernel.budget import Budget
 from shoal.kernel.clock import RealClock
@@ -244,7 +245,7 @@ class _TeamRun:
 
     def _say_what_waits(self, again: str) -> None:
         url, run_id = self._job.url, shlex.quote(self._job.run_id)
-        store = "" if url == url_of(None) else f" --store {shlex.quote(url)}"
+        store = "" if url == url_of(None) else f" --store {shlex.quote(shown(url))}"
         for asked in self._runtime.runs.approvals(self._job.run_id):
             _say(
                 f"waits for an approval: {question_text(asked)}",

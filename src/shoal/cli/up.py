@@ -18,6 +18,7 @@ from shoal.cli.options import Store, url_of
 from shoal.cli.registry import listening
 from shoal.cli.upview import UpView, view_of
 from shoal.cli.views import standard_error
+from shoal.config import shown
 from shoal.observe.log import configure_logging
 from shoal.runtime import AgentRuntime
 
@@ -68,7 +69,7 @@ async def _up(runtime: AgentRuntime, file: ServiceFile, view: UpView, asked: asy
         registry = await listening(runtime, file.registry.host, file.registry.port, file.registry.tokens)
     crew = Crew(runtime, file, view, _complain)
     with view:
-        view.head(_head(file, runtime.url, None if registry is None else registry.url))
+        view.head(_head(file, shown(runtime.url), None if registry is None else registry.url))
         try:
             await crew.run(asked)
         finally:

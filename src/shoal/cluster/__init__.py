@@ -7,6 +7,5 @@ from __future__ import annotations
 
 from shoal.cluster.nats import NatsServer
 from shoal.cluster.postgres import PostgresServer
-from shoal.cluster.process import ServerError
 
-__all__ = ["NatsServer", "PostgresServer", "ServerError"]
+__all__ = ["NatsServer", "PostgresServer"]

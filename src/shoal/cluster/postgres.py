@@ -87,7 +87,9 @@ class PostgresServer:
         given = [f"--{key}={value}" for key, value in {**self._settings, "port": str(self.port)}.items()]
         state = data / "postmaster.pid"
         await self.process.start(
-            [str(programs / "postgres"), "-D", str(data), *given], lambda: _is_ready(state, self.process.pid), _START_SECONDS
+            [str(programs / "postgres"), "-D", str(data), *given],
+            lambda: _is_ready(state, self.process.pid),
+            _START_SECONDS,
         )
 
     async def stop(self) -> None:

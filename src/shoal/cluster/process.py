@@ -11,19 +11,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from shoal.errors import ShoalError
+from shoal.errors import ServerError
 from shoal.kernel.ports import Clock
 
-__all__ = ["ServerError", "ServerProcess", "User", "free_port", "new_password", "run_to_end"]
+__all__ = ["HOST", "ServerProcess", "User", "free_port", "new_password", "run_to_end"]
 
 _GUARD = str(Path(__file__).with_name("guard.py"))
 _POLL_SECONDS = 0.01
 _TAIL = 2000
 HOST = "127.0.0.1"
-
-
-class ServerError(ShoalError, RuntimeError):
-    """A server did not start, or ended by itself; the text has the end of its log."""
 
 
 class User(NamedTuple):

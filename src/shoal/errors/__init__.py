@@ -12,6 +12,7 @@ about an error stands in its note (``add_note``), which a traceback prints below
     ├── MissingExtraError (RuntimeError, ImportError)   the extra to install
     ├── StoreError (RuntimeError)                   the store cannot be opened, or refused a write
     ├── BusError (ConnectionError)                  its server cannot be reached, or refuses this node
+    ├── ServerError (RuntimeError)                  a server that Shoal starts: the end of its log
     ├── RuntimeStateError (RuntimeError)            not possible in the runtime's present state
     │   ├── RuntimeNotStartedError                  call ``await runtime.start()`` first
     │   ├── RuntimeStoppingError                    nothing new is taken
@@ -213,6 +214,7 @@ from shoal.errors.setup import (
     RuntimeNotStartedError,
     RuntimeStateError,
     RuntimeStoppingError,
+    ServerError,
     StoreError,
 )
 from shoal.errors.tasks import (
@@ -245,7 +247,7 @@ __all__ = [
     "RequestFailedError", "RequestTimeout", "ResourceLimitExceededError", "ResponseTimeoutError", "RunActiveError",
     "RunChangedError", "RunConflictError", "RunError", "RunNotFoundError", "RuntimeClosedError",
     "RuntimeNotStartedError", "RuntimeStateError", "RuntimeStoppingError", "ScriptExhaustedError", "SelfSendError",
-    "ShoalError", "StoreError", "TaskCancelledError", "TaskError", "TaskFailedError", "TaskInterruptedError",
+    "ServerError", "ShoalError", "StoreError", "TaskCancelledError", "TaskError", "TaskFailedError", "TaskInterruptedError",
     "TaskNotFoundError", "TaskTimeoutError", "ToolError", "ToolTimeoutError", "UnpricedModelError",
     "ValidationFailed", "VersionConflictError", "WaitTimeoutError", "WorkMessageError", "nearest",
 ]  # fmt: skip

@@ -46,7 +46,8 @@ class AgentNameTakenError(AgentError, ValueError):
             f"Agent name {name!r} is taken: alive on node {node_id} since {since}",
             agent_id=agent_id,
             name=name,
-            note="Unregister that agent, choose another name, or use the agent that is there.",
+            note="Unregister that agent, choose a name for each node, or use the agent that is there. Where every node of a "
+            "program is to register it and one to have it: register_agent(..., singleton=True).",
         )
 
 

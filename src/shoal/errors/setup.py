@@ -15,6 +15,7 @@ __all__ = [
     "RuntimeNotStartedError",
     "RuntimeStateError",
     "RuntimeStoppingError",
+    "ServerError",
     "StoreError",
 ]
 
@@ -49,6 +50,10 @@ class StoreError(ShoalError, RuntimeError):
 
 class BusError(ShoalError, ConnectionError):
     """The server of the bus cannot be reached, or refused this node."""
+
+
+class ServerError(ShoalError, RuntimeError):
+    """A server that Shoal starts did not start, or ended by itself; the text has the end of its log."""
 
 
 class RuntimeStateError(ShoalError, RuntimeError):

@@ -144,6 +144,7 @@ class AgentInstance(msgspec.Struct, frozen=True, kw_only=True):
     last_seen: datetime | None = None
     memory_mb: float | None = None
     cpu_seconds: float | None = None
+    standby: bool = False
 
 
 @runtime_checkable

@@ -20,12 +20,12 @@ from shoal.kernel.cells import Cells
 from shoal.kernel.hooks import hand_over
 from shoal.kernel.limits import ResourceLimit
 from shoal.kernel.payload import checked
-from shoal.kernel.registration import Registration, check_name, read_options
+from shoal.kernel.registration import Order, Registration, check_name, live_view, read_options
+from shoal.kernel.standby import Standbys
 from shoal.kernel.status import advance
 from shoal.kernel.tasks import Tasks, check_options
 
 if TYPE_CHECKING:
-    from shoal.kernel.cell import Cell
     from shoal.kernel.env import Env
 
 __all__ = ["AgentOptions", "Agents"]
@@ -36,7 +36,8 @@ class AgentOptions(TypedDict, total=False):
 
     ``box`` is a ``BoxSpec``: more about the walls of an agent at level bubblewrap, gvisor or microvm.
     ``title`` is what a process of its own is called in lists of processes. One that is ``passing`` is unregistered when
-    its node ends in order: its name was made up, so that nobody would ask for it again.
+    its node ends in order: its name was made up, so that nobody would ask for it again. A ``singleton`` may be registered
+    on any number of nodes: it lives on one, the others stand by, and one of them takes it up when that one ends.
     """
 
     isolation: Literal["inline", "thread", "process", "bubblewrap", "gvisor", "microvm", "auto"] | None
@@ -51,6 +52,7 @@ class AgentOptions(TypedDict, total=False):
     box: Any
     title: str
     passing: bool
+    singleton: bool
 
 
 class Agents:
@@ -61,6 +63,8 @@ class Agents:
         self._cells = cells
         self._registrations = registrations
         self._tasks = tasks
+        env.verbs["agent.told_to_end"] = self.told_to_end
+        self.standbys = Standbys(env, self._take, self.start)
 
     # -- known or not
 
@@ -70,7 +74,7 @@ class Agents:
         """Make an agent known under a unique name and return its id; a known name that is not alive is
         taken up again."""
         env = self._env
-        env.check_running()
+        env.check_staying()
         check_options(options, AgentOptions, "register_agent")
         check_name(name)
         check_source(source)
@@ -82,36 +86,42 @@ class Agents:
         if held is not None:
             since = held.instance.created_at.isoformat(timespec="seconds")
             raise AgentNameTakenError(name, node_id=env.node_id, since=since, agent_id=held.agent_id)
-        now = env.clock.now()
         assert isinstance(copy, dict)
-        instance = AgentInstance(
-            agent_id=env.clock.new_id(),
-            name=name,
-            status=AgentStatus.STOPPED,
-            created_at=now,
-            updated_at=now,
-            config=copy,
-            isolation=chosen.isolation,
-            node_id=env.node_id,
-            capabilities=chosen.capabilities,
-            groups=chosen.groups,
-            metadata=chosen.metadata,
-        )
-        stored = await env.store.agents.register(instance, now=now)
-        self._registrations[stored.agent_id] = Registration(source, copy, chosen, stored)
-        env.bus.ring("agents", stored.agent_id)
-        return stored.agent_id
+        return await self._take_or_stand_by(Order(name=name, source=source, config=copy, options=chosen))
 
-    async def adopt(self, earlier: Registration) -> None:
-        """Make an agent known again that this runtime knew before it was stopped."""
-        instance = msgspec.structs.replace(earlier.instance, status=AgentStatus.STOPPED, node_id=self._env.node_id)
-        stored = await self._env.store.agents.register(instance, now=self._env.clock.now())
-        self._registrations[stored.agent_id] = Registration(earlier.source, earlier.config, earlier.options, stored)
+    async def _take_or_stand_by(self, order: Order) -> str:
+        try:
+            return (await self._take(order)).agent_id
+        except AgentNameTakenError as taken:
+            if not order.options.singleton:
+                raise
+            return self.standbys.add(order, taken)
+
+    async def _take(self, order: Order) -> Registration:
+        """Take a name that nobody holds."""
+        env = self._env
+        now = env.clock.now()
+        instance = order.instance(env.clock.new_id(), env.node_id, now)
+        stored = await env.store.agents.register(instance, now=now)
+        registration = Registration(order.source, order.config, order.options, stored)
+        self._registrations[stored.agent_id] = registration
+        self.standbys.forget(order.name)
+        env.bus.ring("agents", stored.agent_id)
+        return registration
+
+    async def adopt(self, earlier: Agents) -> None:
+        """Make known again what this runtime knew before it was stopped."""
+        for registration in list(earlier._registrations.values()):
+            await self._take_or_stand_by(registration.order)
+        for order in earlier.standbys.orders:
+            await self._take_or_stand_by(order)
 
     async def unregister(self, address: str) -> str:
         """Forget a stopped or failed agent; its tasks are cancelled, its mail becomes dead letters. Returns its id."""
         self._env.check_running()
         agent_id = self._env.store.agents.get(address).agent_id
+        if self.standbys.forget(address):
+            return agent_id
         cancelled = await self._env.store.agents.unregister(agent_id, now=self._env.clock.now())
         registration = self._registrations.pop(agent_id, None)
         if registration is not None:
@@ -143,7 +153,9 @@ class Agents:
 
     async def start(self, address: str) -> None:
         """Bring an agent to life; when no place is free it is queued, and AgentLimitError says so."""
-        self._env.check_running()
+        self._env.check_staying()
+        if self.standbys.want(address, alive=True):
+            return
         registration = self._mine(address)
         await self._env.see_through(self._start(registration), f"start {registration.name}")
 
@@ -168,6 +180,8 @@ class Agents:
     async def stop(self, address: str, graceful: bool = True, timeout_seconds: float = 5.0) -> None:
         """End an agent: running tasks have *timeout_seconds*, then they go back to the queue; on_stop runs."""
         self._env.check_running()
+        if self.standbys.want(address, alive=False):
+            return
         registration = self._mine(address)
         self._cells.restarts.forget(registration)
         timeout = timeout_seconds if graceful else 0.0
@@ -207,7 +221,7 @@ class Agents:
                 self._cells.restarts.forget(registration)  # it may have died meanwhile
         await self._stop(registration, 0.0)
 
-    async def told_to_end(self, cell: Cell, entry: object) -> None:
+    async def told_to_end(self, cell: Any, entry: object) -> None:
         """Begin to drain an agent whose process was told to end (SIGTERM): a verb of its link. It is not started again."""
         if self._env.status == "running":  # else it ends anyhow
             self._env.spawn(self.drain(cell.agent_id), f"drain {cell.name}")
@@ -281,20 +295,6 @@ class Agents:
         return [self._live(a) for a in self._env.store.agents.search(status=wanted, capability=capability, group=group)]
 
     def _live(self, instance: AgentInstance) -> AgentInstance:
-        registration = self._registrations.get(instance.agent_id)
-        cell = None if registration is None else registration.cell
-        if cell is None:
-            return instance
-        task_ids = tuple(cell.attempts)
-        usage = cell.handle.usage()
-        return msgspec.structs.replace(
-            instance,
-            process_id=cell.handle.process_id,
-            task_id=task_ids[0] if task_ids else None,
-            task_ids=task_ids,
-            mailbox_size=len(cell.inbox.mailbox) + cell.inbox.parked,
-            consecutive_errors=cell.consecutive_errors,
-            last_seen=self._env.clock.now(),
-            memory_mb=None if usage is None else usage.memory_mb,
-            cpu_seconds=None if usage is None else usage.cpu_seconds,
-        )
+        if instance.agent_id in self.standbys:
+            return msgspec.structs.replace(instance, standby=True)
+        return live_view(instance, self._registrations.get(instance.agent_id), self._env.clock.now())

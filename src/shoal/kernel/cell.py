@@ -179,7 +179,7 @@ class Cell:
     def slots(self) -> list[Slot]:
         """Return the room for tasks: free lanes, and one lane lent by each attempt that waits for a child
         of its own."""
-        if self.closing or self.paused or not self.abilities.takes_tasks:
+        if self.closing or self.paused or not self.abilities.takes_tasks or self.handle.exited.done():
             return []
         slots = []
         free = self.registration.options.max_concurrent_tasks - len(self.attempts)

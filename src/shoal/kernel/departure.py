@@ -94,7 +94,7 @@ class Departures:
         self._scheduler.remove(cell)
         write = advance if self._env.status == "running" else advance_surely
         try:
-            await write(self._env, registration, AgentVerb.STOP)
+            await write(self._env, registration, AgentVerb.STOP, keep_state=self._moves(registration))
         except StoreError:
             cell.closing = was_closing
             self._scheduler.add(cell)
@@ -105,11 +105,15 @@ class Departures:
         cell.drained = asyncio.get_running_loop().create_future()
         self._scheduler.remove(cell)
         try:
-            await advance(self._env, registration, AgentVerb.STOP)
+            await advance(self._env, registration, AgentVerb.STOP, keep_state=self._moves(registration))
         except BaseException:
             cell.drained = None
             self._scheduler.add(cell)
             raise
+
+    def _moves(self, registration: Registration) -> bool:
+        """Tell whether an agent goes on elsewhere: a singleton whose node leaves."""
+        return registration.options.singleton and not self._env.staying
 
     async def finish_work(self, cell: Cell, seconds: float, grace: float | None = None) -> bool:
         """Let what runs end by itself within *seconds*, then cancel it; what has not ended after *grace* is given up.

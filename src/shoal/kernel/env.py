@@ -67,6 +67,7 @@ class Env:
         self.verbs: dict[str, Callable[..., Awaitable[Any]]] = {}
         self.status = "stopped"
         self.lost = False
+        self.draining = False  # it leaves: it takes nothing new, and what it ends it does not begin again
         self.lease_until: datetime | None = None  # as far as this node knows: a frozen one learns late that it is lost
         self.give_up_at: float | None = None  # monotonic: when a node that stops waits no longer for code or store
         self._owned: set[asyncio.Task[Any]] = set()
@@ -170,6 +171,17 @@ class Env:
         if asyncio.get_running_loop() is not self.loop:
             raise RuntimeStateError("This runtime belongs to another event loop")
         self.check_lease(known=True)
+
+    def check_staying(self) -> None:
+        """Raise unless something may begin here: as ``check_running``, and not while the node drains."""
+        self.check_running()
+        if self.draining:
+            raise RuntimeStoppingError("Runtime is draining")
+
+    @property
+    def staying(self) -> bool:
+        """Tell whether something may begin here that nobody asks for."""
+        return self.status == "running" and not (self.draining or self.lost)
 
     def lease_over(self) -> bool:
         """Tell whether others may be doing this node's work: they do, or it could not renew its lease in time."""

@@ -62,6 +62,7 @@ class EventType(StrEnum):
     DEADLOCK_DETECTED = "deadlock_detected"
     RUNTIME_STARTED = "runtime_started"
     RUNTIME_STOPPED = "runtime_stopped"
+    NODE_DRAINING = "node_draining"
     NODE_LOST = "node_lost"
     LEASE_LOST = "lease_lost"
     ORPHAN_KILLED = "orphan_killed"

@@ -12,6 +12,7 @@ import msgspec
 
 from shoal.errors import LeaseLostError, RunChangedError
 from shoal.kernel.asking_people import Asking
+from shoal.kernel.boundary import Boundary
 from shoal.kernel.feeds import Feeds
 from shoal.kernel.ports import Begun, Clock, Hold, RunWrite, RunWriter
 from shoal.kernel.run import RunEventType, RunOptions, RunRecord, RunStatus, RunStep, StepFailure
@@ -56,6 +57,7 @@ class LiveRun:
         self.feeds = Feeds(writer, clock, self._flush if durable else None)
         self.feed = self.feeds.open(begun.record.run_id, begun.offset)
         self.asking = Asking(self)
+        self.boundary = Boundary()
         self.root = Scope(self, vacant=True)
         self.spending = Spending(self)
         self.root.account = self.spending.root
@@ -100,14 +102,12 @@ class LiveRun:
         self._ahead.discard(key)
         if known is not None and known.finished_at is not None:
             return self._replay(scope, known)
+        await self.boundary.pass_by()
         self.check(scope)
         if scope.account is not None:
             await self.spending.ask_for_time(scope)
         ticket = await self._ticket(scope, order, key, repeated=known is not None)
-        started = self.clock.now()
-        blank = RunStep(
-            key=key, kind=order.kind, agent_name=order.agent_name, input_sha256=order.digest, started_at=started
-        )
+        blank = order.begun(key, self.clock.now())
         if order.effect != "repeat" and known is None:
             await self.write(RunWrite(step=blank))
             self.recorded[key] = blank
@@ -141,7 +141,8 @@ class LiveRun:
     ) -> RunStep:
         output, error = None, None
         try:
-            output = await do(ticket)
+            with self.boundary.step():
+                output = await do(ticket)
         except asyncio.CancelledError:
             self._count(scope, self._let_go(reserved, ticket.lost))
             raise

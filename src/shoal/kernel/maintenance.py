@@ -37,7 +37,7 @@ class Maintenance:
         self._sweeps = [
             every(env.settings.poll_seconds, self._poll, "poll"),
             every(1.0, self._second, "second"),
-            every(min(RESCUE_EVERY_SECONDS, env.settings.lease_seconds / 4), self._node.takeover.look, "rescue"),
+            every(min(RESCUE_EVERY_SECONDS, env.settings.lease_seconds / 4), self._rescue, "rescue"),
             every(EXPIRE_EVERY_SECONDS, self._expire, "expire"),
             every(PRUNE_EVERY_SECONDS, self._prune, "prune"),
         ]
@@ -63,6 +63,10 @@ class Maintenance:
             node.scheduler.kick()
         for agent_id in env.store.mail.due(list(node.post.cells), now=env.clock.now()):
             node.post.mail_waits(agent_id)
+
+    async def _rescue(self) -> None:
+        await self._node.takeover.look()
+        self._node.look_around(self._node.takeover.nodes)
 
     async def _second(self) -> None:
         self._node.load.sample()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -13,6 +13,7 @@ from shoal.errors import DeadAgentError, LeaseLostError, RuntimeStoppingError
 from shoal.kernel.agents import Agents
 from shoal.kernel.cell import Cell
 from shoal.kernel.cells import Cells
+from shoal.kernel.draining import Draining
 from shoal.kernel.env import Env
 from shoal.kernel.event import EventType, Fact
 from shoal.kernel.events import Events
@@ -76,20 +77,19 @@ class Node:
             LaunchGate(env, self.load),
         )
         self.agents = Agents(env, self.cells, self.registrations, self.tasks)
-        env.verbs["agent.told_to_end"] = self.agents.told_to_end
+        self.agents.standbys.busy = lambda: (self.load.cpu_share, self.cells.places.taken)
         self.groups = Groups(env, self.agents, self.registrations, self.scheduler)
         self.queue = Queue(env, self.scheduler, self.cells, self.registrations, self.load)
         self.events = Events(env)
         self.runs = Runs(env, NodeAmbient(env))
         self.takeover = Takeover(env, self.scheduler, self.post, kill_orphan)
+        self.draining = Draining(self)
         self.maintenance = Maintenance(env, self, waiting)
         self._watchdog = Watchdog(env)
 
     def at_end(self, undo: Callable[[], object]) -> None:
         """Have *undo* called when the node ends."""
         self._undo.append(undo)
-
-    # -- start
 
     async def start(self) -> None:
         """Open store and bus, take over from dead nodes of this host, and begin to work."""
@@ -142,6 +142,9 @@ class Node:
             hear("shared", lambda _: self.shared.wake()),
             hear("runs", lambda _: env.spawn(self.runs.look(), "look at runs")),
             hear("gone", self._heard_gone),
+            hear("drain", self.draining.heard),
+            hear("agents", self.agents.standbys.heard),
+            hear("nodes", lambda _: self.look_around(env.store.leases.nodes())),
             self.env.leasing.connect(self.env.bus),
             *self.post.asking.probes.hear(),
         ]
@@ -156,6 +159,11 @@ class Node:
         )
         self.post.asking.gone(agent_id, error)
 
+    def look_around(self, nodes: Sequence[NodeRecord]) -> None:
+        """Look at the records of all nodes: whether this one is to leave, and whether others have left."""
+        self.draining.look(nodes)
+        self.agents.standbys.look(nodes)
+
     def _committed(self) -> None:
         self.events.wake()
         self.shared.wake()
@@ -168,7 +176,8 @@ class Node:
         env = self.env
         until = env.clock.now() + timedelta(seconds=env.settings.lease_seconds)
         try:
-            alive = env.store.leases.heartbeat(env.node_id, until=until)
+            load, agents = self.agents.standbys.busy()
+            alive = env.store.leases.heartbeat(env.node_id, until=until, load=load, agents=agents)
         except Exception:
             log.exception("the heartbeat of node %s failed", env.node_id)
             return
@@ -260,6 +269,7 @@ class Node:
         env = self.env
         try:
             await env.store.leases.leave(env.node_id, now=env.clock.now())
+            env.bus.ring("nodes", env.node_id)
         except LeaseLostError:
             log.warning("node %s had already been given up by the others", env.node_id)
 

@@ -81,13 +81,13 @@ class Places:
 
     def fill_soon(self) -> None:
         """Begin to start who waits."""
-        if self._queued and self._env.status == "running":
+        if self._queued and self._env.staying:
             self._env.spawn(self._fill(), "fill places")
 
     async def _fill(self) -> None:
         """Start who waits, in order, as far as there are places."""
         async with self._filling:
-            while self._queued and self._env.status == "running":
+            while self._queued and self._env.staying:
                 if not await self._fill_one(self._queued[0]):
                     return
 

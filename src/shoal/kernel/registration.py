@@ -6,19 +6,30 @@ import asyncio
 import re
 import sys
 from collections.abc import Collection, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from shoal.errors import ConfigError, IsolationUnavailableError
-from shoal.kernel.agent import AgentInstance, Isolation, RestartPolicy
+from shoal.kernel.agent import AgentInstance, AgentStatus, Isolation, RestartPolicy
 from shoal.kernel.limits import ResourceLimit
 from shoal.kernel.payload import checked
 
 if TYPE_CHECKING:
     from shoal.kernel.cell import Cell
 
-__all__ = ["Options", "Registration", "check_name", "read_options", "restart_policy", "title_text", "words"]
+__all__ = [
+    "Options",
+    "Order",
+    "Registration",
+    "check_name",
+    "live_view",
+    "read_options",
+    "restart_policy",
+    "title_text",
+    "words",
+]
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 
@@ -42,6 +53,33 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     box: Any = None
     title: str = ""
     passing: bool = False
+    singleton: bool = False
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """What a caller wants an agent to be. ``config`` is a copy of what was given."""
+
+    name: str
+    source: Any
+    config: dict[str, object]
+    options: Options
+
+    def instance(self, agent_id: str, node_id: str, now: datetime) -> AgentInstance:
+        """Return the agent as it is registered on a node; its id counts when nobody has had the name."""
+        options = self.options
+        return AgentInstance(
+            agent_id=agent_id,
+            name=self.name,
+            status=AgentStatus.STOPPED,
+            created_at=now,
+            updated_at=now,
+            config=self.config,
+            isolation=options.isolation,
+            node_id=node_id,
+            capabilities=options.capabilities,
+            groups=options.groups,
+            metadata=options.metadata,
+        )
 
 
 class Registration:
@@ -72,6 +110,11 @@ class Registration:
         self._instance = msgspec.structs.replace(found, metadata=self.options.metadata, **known)
 
     @property
+    def order(self) -> Order:
+        """What it was registered as."""
+        return Order(name=self.name, source=self.source, config=self.config, options=self.options)
+
+    @property
     def agent_id(self) -> str:
         """The agent's id."""
         return self.instance.agent_id
@@ -89,6 +132,26 @@ class Registration:
             *(f"capability:{word.casefold()}" for word in self.options.capabilities),
             *(f"group:{group}" for group in self.groups),
         )
+
+
+def live_view(instance: AgentInstance, registration: Registration | None, now: datetime) -> AgentInstance:
+    """Return what is known of an agent, with what only its node knows when that is this one."""
+    cell = None if registration is None else registration.cell
+    if cell is None:
+        return instance
+    task_ids = tuple(cell.attempts)
+    usage = cell.handle.usage()
+    return msgspec.structs.replace(
+        instance,
+        process_id=cell.handle.process_id,
+        task_id=task_ids[0] if task_ids else None,
+        task_ids=task_ids,
+        mailbox_size=len(cell.inbox.mailbox) + cell.inbox.parked,
+        consecutive_errors=cell.consecutive_errors,
+        last_seen=now,
+        memory_mb=None if usage is None else usage.memory_mb,
+        cpu_seconds=None if usage is None else usage.cpu_seconds,
+    )
 
 
 def read_options(given: Mapping[str, Any], default: ResourceLimit, hosts: Collection[str], most_bytes: int) -> Options:
@@ -128,6 +191,7 @@ def read_options(given: Mapping[str, Any], default: ResourceLimit, hosts: Collec
         box=given.get("box"),
         title=title_text(given.get("title", "")),
         passing=bool(given.get("passing", False)),
+        singleton=bool(given.get("singleton", False)),
     )
 
 

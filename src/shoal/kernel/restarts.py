@@ -42,7 +42,7 @@ class Restarts:
         """Restart an agent that has failed, later each time, if its policy wants it."""
         window = self._windows.setdefault(registration.agent_id, RestartWindow(registration.options.restart))
         delay = window.next_delay(self._env.clock.monotonic()) if window.wanted(failed=True) else None
-        if delay is None or self._env.status != "running":
+        if delay is None or not self._env.staying:
             self.given_up(registration.agent_id)
             self._places.fill_soon()
             return
@@ -61,7 +61,7 @@ class Restarts:
         """Restart a failed agent. Whoever calls holds the registration's lock."""
         self._places.due.discard(registration.agent_id)
         alive = registration.cell is not None or registration.instance.status is not AgentStatus.FAILED
-        if alive or self._env.status != "running":
+        if alive or not self._env.staying:
             return  # somebody was quicker
         count = registration.instance.restart_count + 1
         fact = Fact(

@@ -146,7 +146,7 @@ class Running:
     def take_up(self, past: Past) -> None:
         """Go on with what nobody carries out, of the patterns that are registered here."""
         env = self._env
-        if not self.makers or not env.settings.auto_recover or env.status != "running" or env.lost:
+        if not self.makers or not env.settings.auto_recover or not env.staying:
             return
         for record in self._env.store.runs.unheld(list(self.makers), now=self._env.clock.now()):
             if record.run_id not in self._handles:
@@ -164,6 +164,18 @@ class Running:
         for _, handle in self._handles.values():
             if handle.live is not None:
                 handle.live.asking.news.wake()
+
+    async def hand_over(self, seconds: float, grace: float) -> None:
+        """Interrupt every run at the end of the steps that it is at, and after *seconds* in any case; *grace* is for
+        letting go. Another node goes on with it."""
+        lives = [handle.live for _, handle in self._handles.values() if handle.live is not None]
+        try:
+            async with self._env.clock.timeout(seconds):
+                await asyncio.gather(*(live.boundary.reach() for live in lives))
+        except TimeoutError:
+            log.warning("some of %d runs are interrupted within a step: their time is over", len(lives))
+        await self.shut(grace)
+        self._env.bus.ring("runs")
 
     async def shut(self, seconds: float) -> None:
         """Interrupt every run: another life goes on with it. Each has *seconds* to let go of what it does."""

@@ -69,7 +69,7 @@ class Runs:
             PayloadError: the input is no JSON value. TypeError: a budget, the options, or a text are none.
         """
         env = self._env
-        env.check_running()
+        env.check_staying()
         check_given(budget, context, user_id)
         chosen = RunOptions() if options is None else options
         if not isinstance(chosen, RunOptions):

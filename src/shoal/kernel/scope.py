@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -67,6 +68,10 @@ class StepOrder(msgspec.Struct, frozen=True, kw_only=True):
     need: Need | None = None
     effect: Effect = "repeat"
     note: dict[str, Any] = {}
+
+    def begun(self, key: str, now: datetime) -> RunStep:
+        """Return the record of the step at its begin."""
+        return RunStep(key=key, kind=self.kind, agent_name=self.agent_name, input_sha256=self.digest, started_at=now)
 
 
 class Ticket:

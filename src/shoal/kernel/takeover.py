@@ -43,20 +43,20 @@ class Takeover:
         self._ahead: float | None = None  # the wall clock's lead over the monotonic one at the last look
         self._judge_from = 0.0  # by the monotonic clock
         self._judge_here_from = 0.0
-        self._renewed: dict[str, tuple[datetime, float]] = {}  # by node: its lease's end, and when that was first seen
+        self.nodes: Sequence[Node] = ()  # as they were at the last look
+        self._renewed: dict[str, tuple[datetime, float]] = {}  # by node: its lease's end, and when it should renew it
 
     async def look(self) -> None:
         """Look who is dead, and take over what they held."""
         env = self._env
         here, now = this_boot(), env.clock.now()
-        others = [node for node in env.store.leases.nodes() if node.node_id != env.node_id and not node.lost]
+        self.nodes = env.store.leases.nodes()
+        others = [node for node in self.nodes if node.node_id != env.node_id and not node.lost]
         dead = [node.node_id for node in others if node.host == here and process_start(node.pid) != node.pid_started]
-        unseen = self._unseen(others)
-        spared = self._spared([node for node in others if node.node_id not in dead], here, unseen)
-        lease = env.settings.lease_seconds
-        dead += [
-            node_id for node_id, age in unseen.items() if age > 2 * lease and node_id not in spared
-        ]  # a clock ahead
+        overdue = self._overdue(others)
+        spared = self._spared([node for node in others if node.node_id not in dead], here, overdue)
+        late = env.settings.lease_seconds  # beyond that, of those whose clock is ahead
+        dead += [node_id for node_id, seconds in overdue.items() if seconds > late and node_id not in spared]
         silent = any(node.lease_until <= now and node.node_id not in spared for node in others)
         if env.lease_over() or not (dead or silent):
             return  # nobody is dead; or this node was frozen itself, and must not judge before its heartbeat has
@@ -77,16 +77,20 @@ class Takeover:
             self._scheduler.kick()
             env.bus.ring("tasks")
 
-    def _unseen(self, others: Sequence[Node]) -> dict[str, float]:
-        """Return for how long this node has seen no renewal of each lease."""
-        steady, known = self._env.clock.monotonic(), self._renewed
+    def _overdue(self, others: Sequence[Node]) -> dict[str, float]:
+        """Return for how many seconds each should have renewed its lease; negative for those that have time to."""
+        clock, lease, known = self._env.clock, self._env.settings.lease_seconds, self._renewed
+        now, steady = clock.now(), clock.monotonic()
         self._renewed = {}
         for node in others:
-            until, at = known.get(node.node_id, (None, 0.0))
-            self._renewed[node.node_id] = node.lease_until, at if until == node.lease_until else steady
-        return {node_id: steady - at for node_id, (_, at) in self._renewed.items()}
+            until, due = known.get(node.node_id, (None, 0.0))
+            if until != node.lease_until:
+                left = (node.lease_until - now).total_seconds()
+                due = steady + (min(left, lease) if left > 0 else lease)
+            self._renewed[node.node_id] = node.lease_until, due
+        return {node_id: steady - due for node_id, (_, due) in self._renewed.items()}
 
-    def _spared(self, others: Sequence[Node], here: str, unseen: Mapping[str, float]) -> list[str]:
+    def _spared(self, others: Sequence[Node], here: str, overdue: Mapping[str, float]) -> list[str]:
         """Return those whose lease proves nothing now."""
         env = self._env
         lease = env.settings.lease_seconds
@@ -100,8 +104,7 @@ class Takeover:
         return [
             node.node_id
             for node in others
-            if unseen[node.node_id] < lease
-            or steady < (self._judge_here_from if node.host == here else self._judge_from)
+            if overdue[node.node_id] < 0 or steady < (self._judge_here_from if node.host == here else self._judge_from)
         ]
 
     async def _kill_orphans(self, children: Sequence[Child], reachable: set[str]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from shoal.errors import (
     AgentNotFoundError,
+    BadPayload,
     DeadAgentError,
     DeadlockError,
     LeaseLostError,
@@ -48,7 +49,7 @@ def check_payload(payload: Any) -> None:
 
 
 async def ask(send: Send, clock: Clock, sender: str, record: AgentRecord, payload: Any, attempt: Attempt) -> Outcome:
-    """Send one request and return how it ended. Raises RequestError: what is wrong with the request itself."""
+    """Send one request and return how it ended. Raises RequestError, BadPayload: what is wrong with the request itself."""
     check_payload(payload)
     now = clock.micros()
     above = current_span.get()
@@ -68,7 +69,8 @@ async def ask(send: Send, clock: Clock, sender: str, record: AgentRecord, payloa
     try:
         answer = await send(record.uuid, "request", Envelope(header, payload).to_data(), attempt.timeout)
     except PayloadError as error:
-        raise as_request_error(error) from None
+        told = as_request_error(error)
+        raise BadPayload(told.code, told.message, told.details) from None
     except ShoalError as error:
         if isinstance(error, _OF_THE_RUNTIME) and not isinstance(error, RequestError):
             raise

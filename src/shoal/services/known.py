@@ -28,7 +28,18 @@ BELIEVED_SECONDS = 2.0
 class Known:
     """One instance of a service."""
 
-    __slots__ = ("_read", "_read_at", "_stored", "concurrency", "health", "info", "registration", "told", "type", "words")
+    __slots__ = (
+        "_read",
+        "_read_at",
+        "_stored",
+        "concurrency",
+        "health",
+        "info",
+        "registration",
+        "told",
+        "type",
+        "words",
+    )
 
     def __init__(self, instance: AgentInstance, registration: Registration | None) -> None:
         info: Any = instance.metadata[SERVICE]

@@ -13,7 +13,6 @@ from shoal.errors import (
     AgentDied,
     AgentNameTakenError,
     AgentNotFoundError,
-    BadPayload,
     ChainTooDeep,
     ChainTooDeepError,
     CircuitOpen,
@@ -257,8 +256,6 @@ def as_request_error(error: BaseException) -> RequestError:
         return execution_error(error)
     known = {name: getattr(error, name, None) for name in _DETAILS}
     details = {name: _listed(value) for name, value in known.items() if value is not None}
-    if isinstance(error, PayloadError):
-        return BadPayload(code, _text(error), details or None)
     if isinstance(error, DeadAgentError):
         code = _BY_REASON.get(error.reason, code)
         details |= {} if error.began else {"began": False}

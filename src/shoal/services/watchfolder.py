@@ -76,8 +76,8 @@ class Folder:
     """The ``*.py`` files of a folder, hidden ones aside. For one thread at a time.
 
     A file is read when it was the same in two looks: else it may be half written. Its times do not tell that (ext4 makes a
-    file empty before it changes them); only of a file that is seen for the first time they are believed, so that what has
-    been left alone for as long as lies between two looks is read at once.
+    file empty before it changes them); only the first look believes them, and reads at once what has been left alone for as
+    long as lies between two looks.
     """
 
     def __init__(self, path: str | Path, settle_seconds: float) -> None:
@@ -86,6 +86,7 @@ class Folder:
         self._seen: dict[str, _Stamp] = {}  # at the last look
         self._read: dict[str, _Stamp] = {}  # what was read, or has a fault
         self._faults: dict[str, str] = {}
+        self._looked = False
 
     def forget(self, names: Collection[str]) -> None:
         """Take these files for new at the next look."""
@@ -111,6 +112,7 @@ class Folder:
             found = [(name, self._look_at(folder, name, now)) for name in names]
         finally:
             os.close(folder)
+        self._looked = True
         there = frozenset(names)
         for kept in (self._seen, self._read, self._faults):
             for name in [name for name in kept if name not in there]:
@@ -146,7 +148,7 @@ class Folder:
         before, self._seen[name] = self._seen.get(name), stamp
         self._read.pop(name, None)
         last = max(stamp.modified, stamp.changed)
-        old = before is None and now is not None and last <= now * 1000 - self._settle
+        old = not self._looked and now is not None and last <= now * 1000 - self._settle
         if now is not None and before != stamp and not old:
             return None
         return self._source(folder, name, stamp)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import functools
 import hashlib
 import inspect
 import re
@@ -117,7 +116,11 @@ async def in_thread(clock: Clock, seconds: float | None, fn: Callable[..., T], *
     Raises TimeoutError after *seconds* (None: never), then the thread is interrupted; and what *fn* raises.
     """
     pool = DaemonPool(1)
-    job = functools.partial(contextvars.copy_context().run, fn, *args)
+    context = contextvars.copy_context()
+
+    def job() -> T:
+        return context.run(fn, *args)
+
     running = asyncio.get_running_loop().run_in_executor(pool, job)
     running.add_done_callback(_seen)
     try:

@@ -10,7 +10,9 @@ from collections.abc import Callable
 
 import pytest
 
+from shoal.bus import open_bus
 from shoal.errors import DeadAgentError, MailboxFullError
+from shoal.kernel.clock import RealClock
 from shoal.testing.receivers import Inbox, Replier, a_message, attached_everywhere, until
 from tests.lifecycle.bus.nodes import links, node, process
 
@@ -54,6 +56,37 @@ def test_a_node_that_begins_anew_under_its_id_is_reached(url: str, run: Callable
                     await until(lambda: list(links(bus).connections) == ["there"])
                     answer = await bus.request("echo-there", a_message(1), 5.0)
                     assert answer.data == 1
+
+    run(main)
+
+
+def test_no_question_waits_for_the_next_heartbeat(url: str, run: Callable[..., None]) -> None:
+    async def main() -> None:
+        async with node(url, "here") as bus, process(url, "there"):
+            await attached_everywhere([bus], "echo-there")
+            began = time.monotonic()
+            for number in range(100):
+                await bus.request("echo-there", a_message(number), 5.0)
+            assert time.monotonic() - began < 5.0  # half the time between two heartbeats, a hundred times, is 12 s
+
+    run(main)
+
+
+def test_what_is_attached_while_a_node_connects_is_told(url: str, run: Callable[..., None]) -> None:
+    async def main() -> None:
+        async with node(url, "here") as bus:
+            other = open_bus(url, clock=RealClock())
+            starting = asyncio.ensure_future(other.start("there"))
+            count = 0
+            while not starting.done():
+                other.attach(f"a{count}", Inbox())
+                count += 1
+                await asyncio.sleep(0)
+            await starting
+            for number in range(count):
+                await attached_everywhere([bus], f"a{number}")
+            await other.stop()
+            await until(lambda: not bus.has("a0"))
 
     run(main)
 

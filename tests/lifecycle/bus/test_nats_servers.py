@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from nats.aio.msg import Msg
 
 from shoal.bus import open_bus
-from shoal.bus.packets import Beat, Packet, Reset, Rung, written
+from shoal.bus.packets import Beat, Packet, Reset, Rung, read, written
 from shoal.cluster import NatsServer
 from shoal.errors import BusError, DeadAgentError
 from shoal.kernel.clock import RealClock
@@ -102,6 +102,20 @@ def test_a_server_without_tls_is_refused_when_it_is_wanted(nats_server: NatsServ
     run(main)
 
 
+def test_a_user_who_must_not_hear_the_namespace_is_refused(run: Callable[..., None]) -> None:
+    permissions = '{ publish: "mine.>", subscribe: "mine.>" }'
+    config = f'authorization {{ users: [{{ user: "me", password: "pw", permissions: {permissions} }}] }}'
+
+    async def main() -> None:
+        async with served(config, fresh_folder()) as address:
+            await answered(f"nats://me:pw@{address}/mine")
+            with pytest.raises(BusError, match=r"refused this node: .*(?i:permissions violation)") as caught:
+                await open_bus(f"nats://me:pw@{address}/yours", clock=RealClock()).start("here")
+            assert "all subjects that begin with yours." in caught.value.__notes__[0]
+
+    run(main)
+
+
 def test_the_first_of_several_servers_that_is_there_is_taken(nats_server: NatsServer, run: Callable[..., None]) -> None:
     scheme, _, address = nats_server.url.partition("://")
     token, _, place = address.partition("@")
@@ -168,7 +182,8 @@ def test_what_strangers_send_harms_nobody(nats_url: str, run: Callable[..., None
     run(main)
 
 
-def test_a_packet_too_much_begins_the_link_anew(nats_url: str, run: Callable[..., None]) -> None:
+@pytest.mark.parametrize("skipped", [-1, 3])
+def test_a_gap_or_a_double_begins_the_link_anew(nats_url: str, skipped: int, run: Callable[..., None]) -> None:
     """Whatever was lost or doubled on the way: both sides learn of it, and no question stays open."""
 
     async def main() -> None:
@@ -188,7 +203,10 @@ def test_a_packet_too_much_begins_the_link_anew(nats_url: str, run: Callable[...
             await one.request("echo", a_message(1), 5.0)
             asking = asyncio.ensure_future(one.request("silent", a_message(), None))
             await until(lambda: caught)
-            await stranger.publish(caught[-1].subject, caught[-1].data)
+            last = read(caught[-1].data)
+            assert isinstance(last, Packet)
+            other = Packet(last.session, last.link, last.number + 1 + skipped, last.seen, b"")
+            await stranger.publish(caught[-1].subject, written(other))
             with pytest.raises(DeadAgentError) as told:
                 await asyncio.wait_for(asking, 2.0)
             assert told.value.reason == "node_lost"

@@ -15,8 +15,8 @@ import nats.errors
 import pytest
 from nats.aio.client import Client
 
-from shoal.cluster import NatsServer, PostgresServer, ServerError
-from shoal.errors import ConfigError
+from shoal.cluster import NatsServer, PostgresServer
+from shoal.errors import ConfigError, ServerError
 from shoal.testing.receivers import until
 from tests.support.engines import UNSYNCED, fresh_folder
 

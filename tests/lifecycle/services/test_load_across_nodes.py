@@ -7,9 +7,17 @@ import time
 from collections import Counter
 from typing import Any
 
+from shoal import EventFilter
+from shoal.runtime import AgentRuntime
 from shoal.services import Capability, LoadBalancer
 from tests.support.runtimes import UNLIMITED, running, until
 from tests.support.servers import Echo, Worker
+
+
+def written(runtime: AgentRuntime) -> Counter[str]:
+    """Count the events, but for what a busy machine causes."""
+    events = runtime.store.events.scan(EventFilter())
+    return Counter(event.event_type for event in events if event.event_type != "loop_blocked")
 
 
 def test_other_nodes_know_a_load_within_a_second(store_url: str, run: Any) -> None:
@@ -22,7 +30,8 @@ def test_other_nodes_know_a_load_within_a_second(store_url: str, run: Any) -> No
                 return records[0].load if records else -1.0
 
             await until(lambda: load() == 0.0)
-            last = one.store.events.last_id()
+            await until(lambda: one.query_events("service_joined"))
+            before = written(one)
             busy = [asyncio.ensure_future(one.services.request(echo, {"pause": 1.5})) for _ in range(3)]
             began = time.monotonic()
             await until(lambda: load() == 3.0)
@@ -37,7 +46,7 @@ def test_other_nodes_know_a_load_within_a_second(store_url: str, run: Any) -> No
             began = time.monotonic()
             await until(lambda: load() == 0.0)
             assert time.monotonic() - began < 1.0
-            assert one.store.events.last_id() == last, "nothing was written"
+            assert written(one) == before
 
     run(main)
 

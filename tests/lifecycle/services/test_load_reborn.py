@@ -42,7 +42,8 @@ def test_a_killed_worker_has_requests_again_within_a_second(store_url: str, run:
             async def ask(payload: dict[str, Any]) -> dict[str, Any]:
                 if caller == "runtime":
                     return await services.request(Capability("echo"), payload)
-                return (await services.request("asker", {"target": "echo", "payload": payload}))["asked"]
+                asked: dict[str, Any] = await services.request("asker", {"target": "echo", "payload": payload})
+                return dict(asked["asked"])
 
             assert (await ask({}))["pid"] == worker.pid
             waiting = [asyncio.ensure_future(ask({"pause": 30})) for _ in range(8)]

@@ -70,8 +70,13 @@ def test_a_file_is_read_when_two_looks_have_found_the_same(path: Path) -> None:
     look = folder.look(now)
     assert [source.data for source in look.sources] == [b"a = 1\n"]
     assert look.unsettled == frozenset()
-    assert read(Folder(path, SETTLE), LATER) == {"a.py": b"a = 1\n"}, "nobody has touched it for long"
     assert read(Folder(path, SETTLE), int(file.stat().st_mtime * 1e6)) == {}
+    folder = Folder(path, SETTLE)
+    assert read(folder, LATER) == {"a.py": b"a = 1\n"}, "nobody has touched it for long"
+    file.write_text("")
+    (path / "b.py").write_text("")
+    assert read(folder, LATER) == {}, "later the times are not believed"
+    assert read(folder, LATER) == {"a.py": b"", "b.py": b""}
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o1777, 0o775])

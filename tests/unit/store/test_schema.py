@@ -25,7 +25,7 @@ _OBJECTS = "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL AND name N
 ELSEWHERE: dict[type[msgspec.Struct], set[str]] = {
     AgentInstance: {
         "task_id", "task_ids", "groups", "capabilities", "mailbox_size", "consecutive_errors", "last_seen",
-        "memory_mb", "cpu_seconds",
+        "memory_mb", "cpu_seconds", "standby",
     },
     SharedValue: {"deleted"},
     RunEvent: {"run_id"},

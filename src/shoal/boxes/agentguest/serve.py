@@ -134,6 +134,7 @@ class Guest:
             cause = error.__cause__ if isinstance(error, AgentStartError) and error.__cause__ else error
             self._send(wire.Ready(error=to_record(cause), phase=phase))
         else:
+            self._terminating.at_once = False  # before anybody knows that it is there
             self._send(
                 wire.Ready(
                     takes_tasks=abilities.takes_tasks,
@@ -141,7 +142,6 @@ class Guest:
                     hooks=tuple(sorted(abilities.hooks)),
                 )
             )
-            self._terminating.at_once = False
 
     # -- invocations
 

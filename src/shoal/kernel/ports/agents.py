@@ -22,7 +22,8 @@ class AgentChange(msgspec.Struct, frozen=True, kw_only=True):
     ``details`` go into the event of the verb. PAUSE takes ``state`` (what on_pause returned; None keeps what was saved
     before), ``mail``, the messages that wait in its mailbox, in order, before those in the store, and ``held``, plain
     messages whose handlers are held: kept as handed out to the node until ``Mail.ack``. START with ``limit`` becomes
-    QUEUE when as many agents of the node are live.
+    QUEUE when as many agents of the node are live. STOP with ``keep_state`` leaves the saved state to whoever takes the
+    agent up.
     """
 
     agent_id: str
@@ -34,6 +35,7 @@ class AgentChange(msgspec.Struct, frozen=True, kw_only=True):
     restart_count: int | None = None
     limit: int | None = None
     state: dict[str, object] | None = None
+    keep_state: bool = False
     mail: tuple[AgentMessage, ...] = ()
     held: tuple[AgentMessage, ...] = ()
     details: dict[str, object] = {}
@@ -46,10 +48,9 @@ class AgentStore(Protocol):
     def register(self, agent: AgentInstance, *, now: datetime) -> Awaitable[AgentInstance]:
         """Store an agent (``agent_registered``) and return it as stored; creates its groups.
 
-        A known name whose node has left or was given up, or that is stopped, failed or queued on ``agent.node_id`` and
-        was unregistered from there, is taken up again with its old id, saved state, and status stopped (paused if it was
-        paused). Raises AgentNameTakenError when a node holds the name; one whose lease has ended does until it is given
-        up (``leases.rescue``), since it may live and go on.
+        A known name whose node has left or was given up, or drains and has ended the agent, is taken up again with its old
+        id, saved state, and status stopped (paused if it was paused). Raises AgentNameTakenError when a node holds the
+        name; one whose lease has ended does until it is given up (``leases.rescue``), since it may live and go on.
         """
         ...
 
@@ -64,9 +65,9 @@ class AgentStore(Protocol):
     def advance(self, change: AgentChange, *, now: datetime) -> Awaitable[AgentInstance]:
         """Apply one change and its event (``AGENT_EVENTS``); return the agent after it.
 
-        STOP from running forgets the saved state, STOP from paused keeps it. NODE_LOST is applied by ``leases.rescue``.
-        Raises AgentNotFoundError; AgentStateError for a verb that the status refuses ("cannot pause a stopped agent");
-        LeaseLostError when the agent is held by another live node.
+        STOP from running forgets the saved state unless ``keep_state``, STOP from paused keeps it. NODE_LOST is
+        applied by ``leases.rescue``. Raises AgentNotFoundError; AgentStateError for a verb that the status refuses ("cannot
+        pause a stopped agent"); LeaseLostError when the agent is held by another live node.
         """
         ...
 

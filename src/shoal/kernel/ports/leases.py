@@ -14,7 +14,11 @@ __all__ = ["Child", "Lease", "Leases", "Node", "Rescue", "Standing"]
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):
-    """One running runtime. ``pid`` and ``pid_started`` (clock ticks since boot) identify its process on ``host``."""
+    """One running runtime. ``pid`` and ``pid_started`` (clock ticks since boot) identify its process on ``host``.
+
+    ``draining``: the seconds that its work was given when it was told to drain; None: it was not told. ``load`` (share of
+    its machine's cores in use) and ``agents`` (how many live there) are as it said with its last heartbeat.
+    """
 
     node_id: str
     runtime_id: str
@@ -25,6 +29,9 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     started_at: datetime
     lease_until: datetime
     lost: bool = False
+    draining: float | None = None
+    load: float = 0.0
+    agents: int = 0
 
 
 class Child(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,10 +79,18 @@ class Leases(Protocol):
         """Make a node known. Raises ConfigError when a live node has that name."""
         ...
 
-    def heartbeat(self, node_id: str, *, until: datetime) -> bool:
-        """Let a node's lease end at *until*; False when it was already lost.
+    def heartbeat(self, node_id: str, *, until: datetime, load: float = 0.0, agents: int = 0) -> bool:
+        """Let a node's lease end at *until*, and note how busy it is; False when it was already lost.
 
         The one write that blocks; from any thread but the loop's.
+        """
+        ...
+
+    def drain(self, node_id: str, *, seconds: float, now: datetime) -> Awaitable[bool]:
+        """Tell a node to leave in order, its work done within *seconds* (``node_draining``).
+
+        It hears of it when it looks at its record. What it has stopped can be taken up elsewhere from here on
+        (``AgentStore.register``). False: there is no such node, it is lost, or was told before.
         """
         ...
 

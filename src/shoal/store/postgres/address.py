@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import msgspec
 
+from shoal.config import shown
 from shoal.errors import ConfigError
 
 __all__ = ["Address", "address_of"]
@@ -36,21 +37,17 @@ def address_of(url: str) -> Address:
         ConfigError: another scheme, no database, or a schema whose name is not small letters, digits and ``_``.
     """
     parts = urlsplit(url)
-    shown = _shown(url)
     if parts.scheme not in _SCHEMES:
         raise ConfigError(
-            f"store: {shown!r:.200} is no URL of PostgreSQL; write postgresql://USER:PASSWORD@HOST/DATABASE"
+            f"store: {shown(url)!r:.200} is no URL of PostgreSQL; write postgresql://USER:PASSWORD@HOST/DATABASE"
         )
     if not parts.path.strip("/"):
-        raise ConfigError(f"store: {shown!r:.200} names no database; write postgresql://USER:PASSWORD@HOST/DATABASE")
+        raise ConfigError(
+            f"store: {shown(url)!r:.200} names no database; write postgresql://USER:PASSWORD@HOST/DATABASE"
+        )
     options = parse_qsl(parts.query, keep_blank_values=True)
     schema = dict(options).get("schema", "shoal")
     if not _NAME.fullmatch(schema):
         raise ConfigError(f"store: schema {schema!r:.80} must be small letters, digits and _, at most 63")
     rest = urlencode([(name, value) for name, value in options if name != "schema"])
-    return Address(urlunsplit(parts._replace(query=rest)), shown, schema)
-
-
-def _shown(url: str) -> str:
-    """Return a URL without its password."""
-    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", url)
+    return Address(urlunsplit(parts._replace(query=rest)), shown(url), schema)

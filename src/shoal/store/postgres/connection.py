@@ -7,30 +7,33 @@ nouns are plain functions here as they are over SQLite, and no loop of agents ev
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from shoal.errors import MissingExtraError
 from shoal.store.postgres.address import Address
-from shoal.store.postgres.dialect import prepared, prepared_many, readable
+from shoal.store.postgres.dialect import prepared, prepared_each, prepared_many, prepared_rows, readable, sealing
 from shoal.store.sql.transaction import Params, Row
 
 if TYPE_CHECKING:
     import asyncpg
 
-__all__ = ["Link", "PostgresDriver", "connect", "driver_module", "lost_errors"]
+__all__ = ["Link", "PostgresDriver", "connect", "crossed_errors", "driver_module", "held_errors", "lost_errors"]
 
 T = TypeVar("T")
 
 _CONNECT_SECONDS = 5.0
 _ANSWER_SECONDS = 40.0  # above the server's own limit: only a network that was cut lets it come so far
+# A writer looks at few rows, all of them by an index. Plans are made when tables are small, and kept when they have grown.
+_BY_INDEX = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
 _SETTINGS = {
     "application_name": "shoal",
     "statement_timeout": "30s",
     "lock_timeout": "10s",
-    # A node that is stopped inside a transaction lets go of its locks by this.
-    "idle_in_transaction_session_timeout": "10s",
+    # A node that is stopped inside a transaction lets go of its locks by this, before those who wait for them give up.
+    "idle_in_transaction_session_timeout": "5s",
+    "default_transaction_isolation": "read committed",
     "tcp_keepalives_idle": "5",
     "tcp_keepalives_interval": "2",
     "tcp_keepalives_count": "3",
@@ -51,10 +54,21 @@ def lost_errors() -> tuple[type[Exception], ...]:
     """Return the errors that say that the server is not to be reached, or has gone."""
     asyncpg = driver_module()
     return (
-        OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError,
-        asyncpg.OperatorInterventionError, asyncpg.IdleInTransactionSessionTimeoutError,
+        OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError, asyncpg.AdminShutdownError,
+        asyncpg.CrashShutdownError, asyncpg.CannotConnectNowError, asyncpg.IdleInTransactionSessionTimeoutError,
         asyncpg.TooManyConnectionsError, asyncpg.ReadOnlySQLTransactionError,
     )  # fmt: skip
+
+
+def crossed_errors() -> tuple[type[Exception], ...]:
+    """Return the errors that say that two transactions were in each other's way."""
+    asyncpg = driver_module()
+    return asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.UniqueViolationError
+
+
+def held_errors() -> tuple[type[Exception], ...]:
+    """Return the errors that say that somebody else has held a lock for too long."""
+    return (driver_module().LockNotAvailableError,)
 
 
 class Link:
@@ -85,16 +99,17 @@ async def _answer(answer: Awaitable[T]) -> T:
     return await answer
 
 
-def connect(address: Address, *, durability: str = "full") -> Link:
+def connect(address: Address, *, durability: str = "full", writes: bool = False) -> Link:
     """Connect to whichever server of *address* takes writes.
 
     Args:
         address: database and schema.
         durability: ``full``: a commit is on disk when it is answered; ``normal``: soon after.
+        writes: it is for the operations of a writer.
     """
     asyncpg = driver_module()
     loop = asyncio.new_event_loop()
-    settings = {**_SETTINGS, "search_path": address.schema}
+    settings = {**_SETTINGS, "search_path": address.schema, **(_BY_INDEX if writes else {})}
     if durability == "normal":
         settings["synchronous_commit"] = "off"
     try:
@@ -121,7 +136,8 @@ class PostgresDriver:
         self._link = link
         self._key = key
         self._changed = 0
-        self.number = 0  # of the commit that was sealed last
+        self.number = 0  # of the commit that was sealed last, among those of which others want to hear
+        self.transaction = ""  # the id by which the server knows the transaction that was sealed last, for ever
 
     def rows(self, sql: str, params: Params = ()) -> list[Row]:
         """Run a statement and return all rows."""
@@ -141,26 +157,39 @@ class PostgresDriver:
 
     def executemany(self, sql: str, params: Sequence[Params]) -> None:
         """Run a statement that writes once for each of *params*."""
-        if params:
+        if not params:
+            return
+        if (one := prepared_rows(sql, params)) is not None:
+            self._link.wait(self._link.connection.execute(one[0], *one[1]))
+        else:
             text, rows = prepared_many(sql, params)
             self._link.wait(self._link.connection.executemany(text, rows))
-            self._changed += len(rows)
+        self._changed += len(params)
+
+    def each(self, sql: str, params: Sequence[Params]) -> list[Row | None]:
+        """Run an UPDATE of one row once for each of *params*, all at once; return what each returned."""
+        if len(params) < 2:
+            return [rows[0] if (rows := self.rows(sql, given)) else None for given in params]
+        text, columns = prepared_each(sql, params)
+        found: list[Row | None] = [None] * len(params)
+        changed = self._link.wait(self._link.connection.fetch(text, *columns))
+        for *row, place in changed:
+            found[place - 1] = tuple(map(readable, row))
+        self._changed += len(changed)
+        return found
 
     def script(self, text: str) -> str:
         """Run statements without parameters."""
         return str(self._link.wait(self._link.connection.execute(text)))
 
-    def begin(self) -> None:
-        """Begin a transaction, when no other node is in one."""
-        self.script(f"BEGIN; SELECT pg_advisory_xact_lock({self._key})")
+    def begin(self, beside: bool = False) -> None:
+        """Begin a transaction, when no other node is in one; with *beside*, when none is in one without."""
+        self.script(f"BEGIN; SELECT pg_advisory_xact_lock{'_shared' if beside else ''}({self._key})")
 
-    def transaction_id(self) -> str:
-        """Return the id by which the server knows the transaction, for ever."""
-        return str(self.rows("SELECT CAST(pg_current_xact_id() AS text)")[0][0])
-
-    def seal(self) -> None:
-        """Give the commit its number among those of all nodes."""
-        self.number = self.rows("UPDATE commits SET number = number + 1 RETURNING number")[0][0]
+    def seal(self, counted: Mapping[str, int] | None, events: Sequence[Row], announce: bool) -> None:
+        """Write what was gathered, give the commit its number among those of all nodes, and note its transaction."""
+        sql, values = sealing(counted, events, announce)
+        ((self.number, self.transaction),) = self._link.wait(self._link.connection.fetch(sql, *values))
 
     def commit(self) -> None:
         """End the transaction."""

@@ -7,13 +7,15 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from shoal.store.sql.transaction import Params
+from shoal.store.sql.transaction import COUNTED, INSERT_EVENT, Params, Row
 
-__all__ = ["prepared", "prepared_many", "readable"]
+__all__ = ["prepared", "prepared_each", "prepared_many", "prepared_rows", "readable", "sealing"]
 
-# What is left alone: texts, quoted names, casts. What is put in other words: parameters, hints, lists in JSON.
+# What is left alone: texts, quoted names, casts. What is put in other words: parameters, hints, lists in JSON. What is
+# for this database only stands in a comment: /* FOR UPDATE */.
 _TOKEN = re.compile(
     r"""(?P<keep>'(?:[^']|'')*'|"[^"]*"|::)
+    |/\*\ (?P<only>[A-Z ]+)\ \*/
     |(?P<hint>\b(?:NOT\ INDEXED|INDEXED\ BY\ \w+|CROSS(?=\ JOIN)))
     |json_each\((?P<list>\?|:\w+)\)(?:\s+AS\s+(?P<alias>\w+))?
     |:(?P<name>\w+)
@@ -24,6 +26,12 @@ _TOKEN = re.compile(
 _ESCAPE = "\x01"
 _NUL, _ITSELF = "\x01\x01", "\x01\x02"
 _TYPES: dict[type, str] = {int: "bigint", bool: "boolean", str: 'text COLLATE "C"', float: "double precision"}
+_BARE = {kind: kind.partition(" COLLATE")[0] for kind in _TYPES.values()}
+_NUMBER = "UPDATE commits SET number = number + 1 RETURNING number"
+_COUNT = f"UPDATE task_counts SET {', '.join(f'{name} = {name} + ${n}' for n, name in enumerate(COUNTED, 1))}"
+_COUNT_SEALED = f"{_COUNT} FROM sealed"
+_EVENTS = INSERT_EVENT.partition("VALUES")[0]
+_INSERT = re.compile(r"(?P<head>INSERT INTO \w+ \([^()]*\))\s+VALUES \([?,\s]*\)(?P<tail>.*)", re.DOTALL)
 
 
 def prepared(sql: str, params: Params) -> tuple[str, Sequence[Any]]:
@@ -40,13 +48,87 @@ def prepared(sql: str, params: Params) -> tuple[str, Sequence[Any]]:
     return text, [_stored(values[place]) for place in order]
 
 
+def prepared_rows(sql: str, params: Sequence[Params]) -> tuple[str, list[Sequence[Any]]] | None:
+    """Return an INSERT of one row as one of many: a text and its parameters, a list a column; None for another text."""
+    found = _INSERT.fullmatch(sql)
+    if found is None or isinstance(params[0], Mapping):
+        return None
+    columns, types = _columns(params)
+    text = _inserting(found["head"], found["tail"], types)
+    return text, [column for column, kind in zip(columns, types, strict=True) if kind]
+
+
+def prepared_each(sql: str, params: Sequence[Params]) -> tuple[str, list[Sequence[Any]]]:
+    """Return an UPDATE of one row as one of many: its last column says for which of *params* a row is."""
+    names = tuple(params[0]) if isinstance(params[0], Mapping) else None
+    columns, types = _columns(params)
+    return _updating(sql, names, types), [column for column, kind in zip(columns, types, strict=True) if kind]
+
+
 def prepared_many(sql: str, params: Sequence[Params]) -> tuple[str, list[Sequence[Any]]]:
     """Return a text, and the values of each of its executions."""
-    rows = [tuple(each.values()) if isinstance(each, Mapping) else tuple(each) for each in params]
+    columns, types = _columns(params)
     names = tuple(params[0]) if isinstance(params[0], Mapping) else None
-    types = tuple(_common(column) for column in zip(*rows, strict=True))
     text, order = _translated(sql, names, types)
-    return text, [[_stored(row[place]) for place in order] for row in rows]
+    return text, list(zip(*(columns[place] for place in order), strict=True))
+
+
+def _columns(params: Sequence[Params]) -> tuple[list[Sequence[Any]], tuple[str, ...]]:
+    """Return the columns of parameters, and the type of each: '' when all of it is NULL."""
+    rows = (each.values() if isinstance(each, Mapping) else each for each in params)
+    columns: list[Sequence[Any]] = []
+    types = []
+    for column in zip(*rows, strict=True):
+        kind = _common(column)
+        columns.append([_stored(value) for value in column] if kind.startswith("text") else column)
+        types.append(kind)
+    return columns, tuple(types)
+
+
+@lru_cache(maxsize=512)
+def _inserting(head: str, tail: str, types: tuple[str, ...], first: int = 1, after: str = "") -> str:
+    values = [f"given.p{place}" if kind else "NULL" for place, kind in enumerate(types)]
+    return f"{head} SELECT {', '.join(values)} FROM {after}{_given(types, first)} ORDER BY given.n{tail}"
+
+
+def sealing(counted: Mapping[str, int] | None, events: Sequence[Row], announce: bool) -> tuple[str, list[Any]]:
+    """Return the text, with its parameters, that writes what a group has gathered.
+
+    It returns the number of the commit, 0 without *announce*, and the id of the transaction. The number is drawn before
+    all else, and its row stays locked to the end of the transaction: so numbers and ids rise in the order of commits.
+    """
+    parts = [f"sealed AS ({_NUMBER})"] if announce else []
+    values: list[Any] = [] if counted is None else [counted[name] for name in COUNTED]
+    if counted is not None:
+        parts.append(f"counted AS ({_COUNT_SEALED if announce else _COUNT})")
+    if events:
+        columns, types = _columns(events)
+        parts.append(f"told AS ({_inserting(_EVENTS, '', types, len(values) + 1, 'sealed, ')})")
+        values += [column for column, kind in zip(columns, types, strict=True) if kind]
+    head = f"WITH {', '.join(parts)} " if parts else ""
+    number = "(SELECT number FROM sealed)" if announce else "0"
+    return f"{head}SELECT {number}, CAST(pg_current_xact_id() AS text)", values
+
+
+@lru_cache(maxsize=512)
+def _updating(sql: str, names: tuple[str, ...] | None, types: tuple[str, ...]) -> str:
+    marks = iter(range(len(types)))
+
+    def put(found: re.Match[str]) -> str:
+        if found["name"] is None and found["mark"] is None:
+            return found[0]
+        place = next(marks) if names is None else names.index(found["name"])
+        return f"given.p{place}" if types[place] else "NULL"
+
+    head, _, tail = _TOKEN.sub(put, sql).partition("WHERE")
+    return f"{head} FROM {_given(types)} WHERE {tail}, given.n"
+
+
+def _given(types: tuple[str, ...], first: int = 1) -> str:
+    """Return a clause with a numbered row for each place of the lists that are the parameters from *first*."""
+    typed = [place for place, kind in enumerate(types) if kind]
+    lists = ", ".join(f"${number}::{_BARE[types[place]]}[]" for number, place in enumerate(typed, first))
+    return f"unnest({lists}) WITH ORDINALITY AS given ({''.join(f'p{place}, ' for place in typed)}n)"
 
 
 def _common(column: Sequence[Any]) -> str:
@@ -79,6 +161,8 @@ def _translated(sql: str, names: tuple[str, ...] | None, types: tuple[str, ...])
             return found["keep"]
         if found["hint"]:
             return ""
+        if found["only"]:
+            return found["only"]
         if listed := found["list"]:
             value = parameter(None if listed == "?" else listed[1:])
             rows = f'SELECT value COLLATE "C" AS value FROM jsonb_array_elements_text(CAST({value} AS jsonb))'

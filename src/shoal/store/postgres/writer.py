@@ -11,15 +11,25 @@ import threading
 from collections.abc import Callable
 
 from shoal.errors import StoreError
+from shoal.kernel.clock import RealClock
 from shoal.store.postgres.address import Address
-from shoal.store.postgres.connection import Link, PostgresDriver, connect, driver_module, lost_errors
+from shoal.store.postgres.connection import (
+    Link,
+    PostgresDriver,
+    connect,
+    crossed_errors,
+    driver_module,
+    held_errors,
+    lost_errors,
+)
 from shoal.store.sql.group import Group, Written, apply, write_group
+from shoal.store.sql.hot import run_beside
 from shoal.store.sql.transaction import Transaction
 
 __all__ = ["Writer"]
 
 _PAUSE_SECONDS = 0.1
-_TRIES = 100  # with a pause between them: whoever waits is told after some 10 s
+_PATIENCE_SECONDS = 10.0  # whoever waits is told then that the server is away
 _STATUS = "SELECT pg_xact_status(CAST(CAST(? AS text) AS xid8))"
 
 
@@ -43,6 +53,9 @@ class Writer:
         self._durability = durability
         self._fault = fault
         self._lost = lost_errors()
+        self._crossed = crossed_errors()
+        self._held = held_errors()
+        self._now = RealClock().monotonic
         self._away: tuple[type[Exception], ...] = (_LostError, *self._lost)
         self._failed: tuple[type[Exception], ...] = (driver_module().PostgresError,)
         self._link: Link | None = None
@@ -55,7 +68,7 @@ class Writer:
         return write_group(
             group,
             self._transact,
-            refused=self._away,
+            refused=(*self._away, *self._held),
             failed=self._failed,
             failure=lambda error: self.error(error, "refused the write"),
         )
@@ -73,26 +86,33 @@ class Writer:
     def error(self, error: Exception, what: str) -> StoreError:
         """Return the StoreError for what the driver or the machine said."""
         reason = error.__cause__ if isinstance(error, _LostError) and error.__cause__ is not None else error
+        if isinstance(reason, self._held):
+            what = f"{what}: another node has stopped in the midst of a write, or writes for very long"
         return StoreError(f"the store {self._address.url} {what}: {reason}", url=self._address.url)
 
     def _transact(self, group: Group) -> Written:
-        for left in range(_TRIES, 0, -1):
+        beside = run_beside(group)
+        until = self._now() + _PATIENCE_SECONDS
+        while True:
             try:
-                return self._once(group)
+                return self._once(group, beside)
             except _LostError:
-                if left == 1 or self._ended.wait(_PAUSE_SECONDS):
+                if self._now() > until or self._ended.wait(_PAUSE_SECONDS):
                     raise
-        raise AssertionError("the last try returns or raises")
+            except self._crossed:
+                if not beside:
+                    raise
+                beside = False
 
-    def _once(self, group: Group) -> Written:
+    def _once(self, group: Group, beside: bool) -> Written:
         driver = self._driver()
         cx = Transaction(driver)
         try:
-            cx.begin()
-            outcomes = [apply(cx, operation, (*self._failed, *self._lost)) for operation in group]
+            cx.begin(beside)
+            outcomes = apply(cx, group, (*self._failed, *self._lost))
             announce = cx.flush()
             self._fault("before_commit")
-            transaction = driver.transaction_id()
+            transaction = driver.transaction
         except self._lost as error:
             self.close()
             raise _LostError from error
@@ -114,7 +134,7 @@ class Writer:
         if self._link is None or not self._link.alive:
             self.close()
             try:
-                self._link = connect(self._address, durability=self._durability)
+                self._link = connect(self._address, durability=self._durability, writes=True)
             except self._lost as error:
                 raise _LostError from error
         return PostgresDriver(self._link, self._key)
@@ -122,7 +142,8 @@ class Writer:
     def _committed(self, transaction: str) -> bool:
         """Ask what became of a transaction whose commit was not answered."""
         error: Exception | None = None
-        for _ in range(_TRIES):
+        until = self._now() + _PATIENCE_SECONDS
+        while self._now() < until:
             try:
                 status = self._driver().rows(_STATUS, (transaction,))[0][0]
             except self._away as lost:

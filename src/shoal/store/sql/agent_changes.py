@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["AGENT_COLUMNS", "advance", "agent_of", "checkpoint", "fetch", "register", "unknown", "unregister"]
 
 _ERROR_LENGTH = 1000
+_ENDED = (AgentStatus.STOPPED, AgentStatus.FAILED)
 AGENT_COLUMNS = """agent_id, name, status, node_id, process_id, isolation, created_at, updated_at, started_at, config,
     metadata, error_message, queued_reason, restart_count"""
 _SAVE_STATE = """INSERT INTO agent_states (agent_id, state, at) VALUES (?, ?, ?)
@@ -50,7 +51,7 @@ def register(cx: Transaction, agent: AgentInstance, now: datetime) -> AgentInsta
     agent_id = agent.agent_id
     if known is not None:
         agent_id, before, holder, since = known
-        if _holds(cx, holder):
+        if _holds(cx, holder, before):
             raise AgentNameTakenError(
                 agent.name, node_id=holder, since=from_epoch(since).isoformat(), agent_id=agent_id
             )
@@ -172,7 +173,7 @@ def _keep_or_forget(
             cx.execute(_SAVE_STATE, (change.agent_id, state, epoch(now)))
         paused_mail.keep_mailbox(cx, change.agent_id, change.node_id, kept, now)
         paused_mail.freeze(cx, change.agent_id, now)
-    elif change.verb is AgentVerb.STOP and before is AgentStatus.RUNNING:
+    elif change.verb is AgentVerb.STOP and before is AgentStatus.RUNNING and not change.keep_state:
         cx.execute("DELETE FROM agent_states WHERE agent_id = ?", (change.agent_id,))
     if before is AgentStatus.PAUSED and change.verb is not AgentVerb.NODE_LOST:
         paused_mail.thaw(cx, change.agent_id, now)
@@ -208,16 +209,20 @@ def _full(cx: Transaction, change: AgentChange) -> bool:
     return count >= change.limit
 
 
-def _holds(cx: Reader, node_id: str | None) -> bool:
-    """Tell whether a node holds what is in its name. One whose lease has ended does until it is given up: it may live."""
-    return node_id is not None and bool(cx.value("SELECT 1 FROM nodes WHERE node_id = ? AND lost = 0", (node_id,)))
+def _holds(cx: Reader, node_id: str | None, status: str) -> bool:
+    """Tell whether a node holds an agent that is in its name.
+
+    One whose lease has ended does until it is given up: it may live. One that drains has let go of what it has ended.
+    """
+    found = None if node_id is None else cx.one("SELECT draining FROM nodes WHERE node_id = ? AND lost = 0", (node_id,))
+    return found is not None and not (found[0] is not None and status in _ENDED)
 
 
 def _check_holder(cx: Reader, agent: AgentInstance, node_id: str) -> None:
     """Raise LeaseLostError unless *node_id* may write of this agent."""
     if cx.value("SELECT lost FROM nodes WHERE node_id = ?", (node_id,)):
         raise LeaseLostError(f"node {node_id} has lost its lease; agent {agent.name!r} is no longer its own")
-    if agent.node_id != node_id and _holds(cx, agent.node_id):
+    if agent.node_id != node_id and _holds(cx, agent.node_id, agent.status):
         raise LeaseLostError(f"agent {agent.name!r} is held by node {agent.node_id}, not by {node_id}")
 
 

@@ -14,22 +14,22 @@ from shoal.kernel.task import Task
 from shoal.store.sql.records import TASK_COLUMNS, task_of
 from shoal.store.sql.transaction import Transaction
 
-__all__ = ["claim", "sweep"]
+__all__ = ["claim"]
 
-_MAY_CLAIM = "SELECT lost, (SELECT value FROM meta WHERE key = 'queue_paused') FROM nodes WHERE node_id = ?"
-_DUE = "SELECT 1 FROM tasks WHERE ready = 2 AND not_before <= ? LIMIT 1"
+_MAY_CLAIM = """SELECT lost, (SELECT value FROM meta WHERE key = 'queue_paused'),
+    EXISTS (SELECT 1 FROM tasks WHERE ready = 2 AND not_before <= ?) FROM nodes WHERE node_id = ?"""
 _SWEEP = "UPDATE tasks SET ready = 1, ready_at = not_before WHERE ready = 2 AND not_before <= ?"
 _WAITED = "UPDATE tasks SET ready = 1, ready_at = ? WHERE task_id = ? AND attempt = ? AND ready = 2"
 _NEXT_TARGET = "SELECT min(target) FROM tasks INDEXED BY tasks_ready WHERE ready = 1 AND target >= ?"
 _FIRST = """SELECT priority, seq FROM tasks INDEXED BY tasks_ready WHERE ready = 1 AND target = ?
-    ORDER BY priority, seq LIMIT ?"""
+    ORDER BY priority, seq LIMIT ? /* FOR UPDATE SKIP LOCKED */"""
 _OLDEST = """SELECT ready_at, seq, priority FROM tasks INDEXED BY tasks_oldest WHERE ready = 1 AND target = ?
     ORDER BY ready_at, seq LIMIT 1"""
 _FAMILY = """SELECT priority, seq, target FROM tasks INDEXED BY tasks_family WHERE ready = 1 AND root_id = ?
     ORDER BY priority, seq"""
 _RUN = f"""UPDATE tasks SET status = 'running', ready = NULL, ready_at = NULL, attempt = attempt + 1,
     assigned_agent_id = ?, node_id = ?, started_at = ?, progress = NULL, progress_note = NULL
-    WHERE seq = ? RETURNING {TASK_COLUMNS}"""
+    WHERE seq = ? AND ready = 1 RETURNING {TASK_COLUMNS}"""
 
 # (starved tasks first, priority, seq, target, root_id if it is known)
 _Candidate = tuple[bool, int, int, str, str | None]
@@ -44,23 +44,18 @@ def claim(
     waited: Sequence[Fence] = (),
 ) -> list[Claim]:
     """Give tasks to the free lanes of *room*; see ``TaskStore.claim``."""
-    found = cx.one(_MAY_CLAIM, (node_id,))
+    moment = epoch(now)
+    found = cx.one(_MAY_CLAIM, (moment, node_id))
     if found is None or found[0]:
         raise LeaseLostError(f"node {node_id} has no lease, so it cannot claim tasks")
-    moment = epoch(now)
     for fence in waited:
         cx.count(ready=cx.execute(_WAITED, (moment, fence.task_id, fence.attempt)))
     if found[1] == "1":
         return []
-    sweep(cx, moment)
+    if found[2]:
+        cx.count(ready=cx.execute(_SWEEP, (moment,)))
     candidates = _candidates(cx, room, None if starved_before is None else epoch(starved_before))
     return _give(cx, node_id, _match(candidates, room), now, moment)
-
-
-def sweep(cx: Transaction, moment: int) -> None:
-    """Make ready what waited for a time that has come."""
-    if cx.one(_DUE, (moment,)) is not None:
-        cx.count(ready=cx.execute(_SWEEP, (moment,)))
 
 
 def _candidates(cx: Transaction, room: Room, starved_before: int | None) -> list[_Candidate]:
@@ -81,7 +76,8 @@ def _candidates(cx: Transaction, room: Room, starved_before: int | None) -> list
         for priority, seq in cx.rows(_FIRST, (target, room.lanes(target))):
             found.setdefault(seq, (False, priority, seq, target, None))
     if starved_before is not None and targets:
-        ready_at, seq, priority, target = min((*cx.rows(_OLDEST, (target,))[0], target) for target in targets)
+        oldest = [(*row, target) for target in targets for row in cx.rows(_OLDEST, (target,))]
+        ready_at, seq, priority, target = min(oldest, default=(starved_before, 0, 0, ""))
         if ready_at < starved_before:
             found[seq] = (True, priority, seq, target, None)
     return sorted(found.values(), key=lambda candidate: (not candidate[0], candidate[1], candidate[2]))
@@ -136,12 +132,14 @@ def _match(candidates: Sequence[_Candidate], room: Room) -> list[tuple[int, str]
 
 def _give(cx: Transaction, node_id: str, given: Sequence[tuple[int, str]], now: datetime, moment: int) -> list[Claim]:
     claims = []
-    for seq, agent_id in given:
-        task = task_of(cx.rows(_RUN, (agent_id, node_id, moment, seq))[0])
+    rows = cx.each(_RUN, [(agent_id, node_id, moment, seq) for seq, agent_id in given])
+    for (_, agent_id), row in zip(given, rows, strict=True):
+        if row is None:  # another node was faster
+            continue
+        task = task_of(row)
         claims.append(Claim(task, agent_id))
         _tell(cx, task, agent_id, node_id, now)
-    if given:
-        cx.count(pending=-len(given), ready=-len(given), running=len(given))
+    cx.count(pending=-len(claims), ready=-len(claims), running=len(claims))
     return claims
 
 

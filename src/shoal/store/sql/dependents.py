@@ -13,7 +13,7 @@ from shoal.kernel.ports import Ended
 from shoal.kernel.task import TaskStatus
 from shoal.store.sql.transaction import Transaction
 
-__all__ = ["after_failure", "after_success"]
+__all__ = ["after_failure", "release"]
 
 _ANY = "SELECT 1 FROM task_deps WHERE dependency_id = ? LIMIT 1"
 _RELEASE = """UPDATE tasks SET
@@ -40,13 +40,6 @@ _FAIL = """UPDATE tasks SET status = 'failed', ready = NULL, completed_at = ?, e
     error_message = ?, error_details = ? WHERE task_id = ?"""
 
 
-def after_success(cx: Transaction, task_id: str, now: datetime) -> bool:
-    """Take *task_id* off the list of those that its dependents wait for; tell whether one became ready."""
-    if cx.one(_ANY, (task_id,)) is None:
-        return False
-    return _release(cx, [task_id], now)
-
-
 def after_failure(cx: Transaction, task_id: str, status: TaskStatus, now: datetime) -> tuple[list[Ended], bool]:
     """Fail all that depend on *task_id*, at any depth; those that run all the same lose one that they wait for.
 
@@ -59,7 +52,7 @@ def after_failure(cx: Transaction, task_id: str, status: TaskStatus, now: dateti
         causes.setdefault(doomed_id, (cause_id, name))
     causes.pop(task_id, None)
     _fail(cx, causes, task_id, status, now)
-    promoted = _release(cx, [task_id, *causes], now)
+    promoted = release(cx, [task_id, *causes], now)
     return [Ended(doomed_id, TaskStatus.FAILED) for doomed_id in causes], promoted
 
 
@@ -79,7 +72,8 @@ def _fail(cx: Transaction, causes: dict[str, tuple[str, str]], root_id: str, sta
     cx.count(pending=-len(rows), failed=len(rows))
 
 
-def _release(cx: Transaction, ended: Sequence[str], now: datetime) -> bool:
+def release(cx: Transaction, ended: Sequence[str], now: datetime) -> bool:
+    """Take *ended* off the lists of those that their dependents wait for; tell whether one became ready."""
     rows = cx.rows(_RELEASE, {"ended": encode(ended).decode(), "now": epoch(now)})
     promoted = sum(1 for (ready,) in rows if ready == 1)
     cx.count(ready=promoted)

@@ -46,8 +46,7 @@ def enqueue(cx: Transaction, tasks: Sequence[Task], now: datetime, max_pending: 
     if any(task.dependencies or task.parent_id for task in new):
         standing = _dependencies(cx, new)
         order = _in_order(new)
-    pending = cx.counts()["pending"]
-    if max_pending is not None and pending + len(new) > max_pending:
+    if max_pending is not None and (pending := cx.counts()["pending"]) + len(new) > max_pending:
         details: dict[str, object] = {"max_size": max_pending, "pending_count": pending, "refused_count": len(new)}
         cx.emit(Fact(event_type=EventType.QUEUE_FULL, details=details), now)
         return Refusal(QueueFullError("tasks", max_pending))
@@ -185,9 +184,9 @@ def _store(cx: Transaction, tasks: Sequence[Task], standing: dict[str, _Standing
             ready_count += 1
         rows.append(task_row(task, ready=ready, blockers=blockers, now=moment))
         _tell(cx, task, now)
-    cx.executemany(INSERT_TASK, rows)
+    cx.insert(INSERT_TASK, rows)
     if edges:
-        cx.executemany(_INSERT_EDGE, edges)
+        cx.insert(_INSERT_EDGE, edges)
     cx.count(pending=len(tasks) - failed_count, ready=ready_count, failed=failed_count)
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from shoal.store.sql.database import Database
     from shoal.store.sql.transaction import Reader, Transaction
 
-__all__ = ["SqlEvents", "prune_events"]
+__all__ = ["SqlEvents", "append", "prune_events"]
 
 _COLUMNS = "event_id, timestamp, event_type, severity, agent_id, task_id, run_id, node_id, details"
 _NOTE = "severity <> 'info'"  # as the index has it, word for word
@@ -46,7 +46,7 @@ class SqlEvents:
 
     def append(self, facts: Sequence[Fact], *, now: datetime) -> Awaitable[None]:
         """Write events that belong to no other verb."""
-        return self._db.write(_append, tuple(facts), now)
+        return self._db.write(append, tuple(facts), now)
 
     def query(self, filters: EventFilter, limit: int) -> Sequence[Event]:
         """Return up to *limit* matching events, newest first unless ``filters.oldest_first``."""
@@ -79,7 +79,8 @@ def prune_events(cx: Transaction, before: datetime, limit: int) -> int:
     )
 
 
-def _append(cx: Transaction, facts: tuple[Fact, ...], now: datetime) -> None:
+def append(cx: Transaction, facts: tuple[Fact, ...], now: datetime) -> None:
+    """Write events that belong to no other verb."""
     for fact in facts:
         cx.emit(fact, now)
 

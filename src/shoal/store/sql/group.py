@@ -6,10 +6,12 @@ Whatever is queued while a group is written is written together next (the group 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import groupby
 from typing import Any
 
 from shoal.errors import StoreError
+from shoal.store.sql.hot import HOT, Hot
 from shoal.store.sql.operations import Operation, Outcome
 from shoal.store.sql.transaction import Refusal, Transaction
 
@@ -67,11 +69,52 @@ def _told(error: Exception, failure: Callable[[Exception], StoreError]) -> BaseE
     return told
 
 
-def apply(cx: Transaction, operation: Operation[Any], driver_errors: tuple[type[Exception], ...]) -> Outcome:
-    """Carry an operation out within a transaction; return what became of it.
+def apply(cx: Transaction, group: Group, driver_errors: tuple[type[Exception], ...]) -> list[Outcome]:
+    """Carry operations out within a transaction; return what became of each.
 
     One of *driver_errors*, and any error after something was written, ends the transaction.
     """
+    outcomes: list[Outcome] = []
+    for hot, operations in _parts(group):
+        if hot is not None and hot.many is not None and len(operations) > 1:
+            outcomes += _apply_many(cx, hot.many, operations, driver_errors)
+        else:
+            outcomes += [_apply_one(cx, operation, driver_errors) for operation in operations]
+    return outcomes
+
+
+def _parts(group: Group) -> Iterator[tuple[Hot | None, Group]]:
+    """Yield the operations in the order in which they are carried out, those of one hot verb together."""
+    for has_rank, neighbours in groupby(group, key=lambda operation: _rank(operation) is not None):
+        if not has_rank:
+            yield None, list(neighbours)
+            continue
+        ranked = sorted(neighbours, key=lambda operation: _rank(operation) or 0)
+        for fn, operations in groupby(ranked, key=lambda operation: operation.fn):
+            yield HOT[fn], list(operations)
+
+
+def _rank(operation: Operation[Any]) -> int | None:
+    hot = HOT.get(operation.fn)
+    return None if hot is None else hot.rank
+
+
+def _apply_many(
+    cx: Transaction, many: Callable[..., list[Any]], operations: Group, driver_errors: tuple[type[Exception], ...]
+) -> list[Outcome]:
+    before = cx.mark()
+    try:
+        values = many(cx, operations)
+    except driver_errors:
+        raise
+    except Exception as error:
+        if cx.mark() != before:
+            raise _SpoiledError from error
+        return [_apply_one(cx, operation, driver_errors) for operation in operations]
+    return [(operation, None, value) for operation, value in zip(operations, values, strict=True)]
+
+
+def _apply_one(cx: Transaction, operation: Operation[Any], driver_errors: tuple[type[Exception], ...]) -> Outcome:
     before = cx.mark()
     cx.span = operation.span
     try:

@@ -13,7 +13,7 @@ from shoal.store.sql.database import Database
 from shoal.store.sql.tasks import check_fence
 from shoal.store.sql.transaction import Reader, Transaction
 
-__all__ = ["SqlJournal"]
+__all__ = ["SqlJournal", "record"]
 
 _RECORD = """INSERT INTO steps (scope, key, value, digest, at) VALUES (?, ?, ?, ?, ?)
     ON CONFLICT (scope, key) DO NOTHING"""
@@ -40,7 +40,7 @@ class SqlJournal:
     ) -> Awaitable[None]:
         """Keep a step's result; a key that is recorded already keeps its first value."""
         row = (scope, key, encode(value).decode(), digest, epoch(now))
-        return self._db.write(_record, row, fence)
+        return self._db.write(record, row, fence)
 
     def load(self, scope: str) -> dict[str, Step]:
         """Return all steps of the scope, in order of recording."""
@@ -52,7 +52,8 @@ class SqlJournal:
         return None if row is None else _step(row)
 
 
-def _record(cx: Transaction, row: tuple[Any, ...], fence: Fence | None) -> None:
+def record(cx: Transaction, row: tuple[Any, ...], fence: Fence | None) -> None:
+    """Keep a step's result, unless its key has one."""
     if fence is not None:
         check_fence(cx, fence)
     if cx.execute(_RECORD, row) and fence is not None:

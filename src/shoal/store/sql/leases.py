@@ -8,6 +8,7 @@ from typing import Any
 
 from shoal.errors import ConfigError
 from shoal.kernel.clock import epoch, from_epoch
+from shoal.kernel.event import EventType, Fact
 from shoal.kernel.ports import Child, Lease, Node, Rescue, Standing
 from shoal.store.sql.agents import leave_agents
 from shoal.store.sql.database import Database
@@ -15,19 +16,20 @@ from shoal.store.sql.named_leases import acquire, forget, release, renew, standi
 from shoal.store.sql.rescue import hand_back, rescue
 from shoal.store.sql.transaction import Reader, Transaction
 
-__all__ = ["SqlLeases", "prune_nodes"]
+__all__ = ["SqlLeases", "beat", "prune_nodes"]
 
 _NAMESAKE = "SELECT node_id FROM nodes WHERE name = ? AND lost = 0 AND lease_until > ? AND node_id <> ?"
 _JOIN = """INSERT INTO nodes (node_id, runtime_id, name, host, pid, pid_started, started_at, lease_until, lost)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0)
     ON CONFLICT (node_id) DO UPDATE SET runtime_id = excluded.runtime_id, name = excluded.name, host = excluded.host,
         pid = excluded.pid, pid_started = excluded.pid_started, started_at = excluded.started_at,
-        lease_until = excluded.lease_until, lost = 0"""
-_BEAT = "UPDATE nodes SET lease_until = ? WHERE node_id = ? AND lost = 0"
+        lease_until = excluded.lease_until, lost = 0, draining = NULL, load = 0, agents = 0"""
+_BEAT = "UPDATE nodes SET lease_until = ?, load = ?, agents = ? WHERE node_id = ? AND lost = 0"
+_DRAIN = "UPDATE nodes SET draining = ? WHERE node_id = ? AND lost = 0 AND draining IS NULL"
 _LEAVE = "DELETE FROM nodes WHERE node_id = ?"
 _LEAVE_CHILDREN = "DELETE FROM children WHERE node_id = ?"
-_NODES = """SELECT node_id, runtime_id, name, host, pid, pid_started, started_at, lease_until, lost FROM nodes
-    ORDER BY started_at, node_id"""
+_NODES = """SELECT node_id, runtime_id, name, host, pid, pid_started, started_at, lease_until, lost, draining, load, agents
+    FROM nodes ORDER BY started_at, node_id"""
 _ADOPT = """INSERT INTO children (node_id, pid, pid_started, agent_id) VALUES (?, ?, ?, ?)
     ON CONFLICT (node_id, pid) DO UPDATE SET pid_started = excluded.pid_started, agent_id = excluded.agent_id"""
 _DISOWN = "DELETE FROM children WHERE node_id = ? AND pid = ?"
@@ -49,9 +51,13 @@ class SqlLeases:
         """Make a node known. Raises ConfigError when a live node has that name."""
         return self._db.write(_join, node, epoch(now))
 
-    def heartbeat(self, node_id: str, *, until: datetime) -> bool:
+    def heartbeat(self, node_id: str, *, until: datetime, load: float = 0.0, agents: int = 0) -> bool:
         """Let a node's lease end at *until*; False when it was already lost. Blocks until it is on disk."""
-        return self._db.write_blocking(_beat, node_id, epoch(until))
+        return self._db.write_blocking(beat, node_id, epoch(until), load, agents)
+
+    def drain(self, node_id: str, *, seconds: float, now: datetime) -> Awaitable[bool]:
+        """Tell a node to leave in order, its work done within *seconds*; see ``Leases.drain``."""
+        return self._db.write(_drain, node_id, seconds, now)
 
     def leave(self, node_id: str, *, now: datetime) -> Awaitable[None]:
         """Forget a node that ended in order; what it still holds goes back."""
@@ -124,7 +130,7 @@ def _join(cx: Transaction, node: Node, now: int) -> None:
 
 
 def _node(row: tuple[Any, ...]) -> Node:
-    node_id, runtime_id, name, host, pid, pid_started, started_at, lease_until, lost = row
+    node_id, runtime_id, name, host, pid, pid_started, started_at, lease_until, lost, draining, load, agents = row
     return Node(
         node_id=node_id,
         runtime_id=runtime_id,
@@ -135,11 +141,23 @@ def _node(row: tuple[Any, ...]) -> Node:
         started_at=from_epoch(started_at),
         lease_until=from_epoch(lease_until),
         lost=bool(lost),
+        draining=draining,
+        load=load,
+        agents=agents,
     )
 
 
-def _beat(cx: Transaction, node_id: str, until: int) -> bool:
-    return cx.execute(_BEAT, (until, node_id)) > 0
+def beat(cx: Transaction, node_id: str, until: int, load: float, agents: int) -> bool:
+    """Let a node's lease end at *until*; False when it was already lost."""
+    return cx.execute(_BEAT, (until, load, agents, node_id)) > 0
+
+
+def _drain(cx: Transaction, node_id: str, seconds: float, now: datetime) -> bool:
+    if not cx.execute(_DRAIN, (seconds, node_id)):
+        return False
+    details: dict[str, object] = {"seconds": seconds}
+    cx.emit(Fact(event_type=EventType.NODE_DRAINING, node_id=node_id, details=details), now)
+    return True
 
 
 def _leave(cx: Transaction, node_id: str, now: datetime) -> None:

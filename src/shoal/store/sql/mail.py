@@ -34,7 +34,9 @@ __all__ = [
     "keep",
     "nack",
     "prune_mail_tombstones",
+    "put",
     "release_node",
+    "take",
 ]
 
 _PUT = """INSERT INTO mail (recipient_id, message_id, message, durable, expires_at, ttl_left) VALUES (?, ?, ?, ?, ?, ?)
@@ -54,11 +56,11 @@ class SqlMail:
         self, recipient_ids: Sequence[str], message: AgentMessage, *, now: datetime, node_id: str | None = None
     ) -> Awaitable[None]:
         """Store *message* for each recipient; see ``Mail.put``."""
-        return self._db.write(_put, tuple(recipient_ids), message, encode(message).decode(), now, node_id)
+        return self._db.write(put, tuple(recipient_ids), message, encode(message).decode(), now, node_id)
 
     def take(self, recipient_id: str, node_id: str, *, now: datetime, limit: int) -> Awaitable[list[AgentMessage]]:
         """Hand out up to *limit* messages in order, oldest first; see ``Mail.take``."""
-        return self._db.write(_take, recipient_id, node_id, now, limit)
+        return self._db.write(take, recipient_id, node_id, now, limit)
 
     def ack(self, recipient_id: str, message_ids: Sequence[str], *, now: datetime) -> Awaitable[None]:
         """Remove messages that were handled; see ``Mail.ack``."""
@@ -174,7 +176,7 @@ def prune_mail_tombstones(cx: Transaction, before: datetime, limit: int) -> int:
 # -- verbs ----------------------------------------------------------------------------------------------------------
 
 
-def _put(
+def put(
     cx: Transaction,
     recipient_ids: tuple[str, ...],
     message: AgentMessage,
@@ -182,6 +184,7 @@ def _put(
     now: datetime,
     node_id: str | None,
 ) -> None:
+    """Store a message for each recipient; see ``Mail.put``."""
     check_not_lost(cx, node_id)
     stored = [each for each in recipient_ids if keep(cx, each, message, encoded, now)]
     if message.durable and stored:
@@ -189,7 +192,8 @@ def _put(
         cx.emit(msgspec.structs.replace(fact, details={**fact.details, "recipients": stored}), now)
 
 
-def _take(cx: Transaction, recipient_id: str, node_id: str, now: datetime, limit: int) -> list[AgentMessage]:
+def take(cx: Transaction, recipient_id: str, node_id: str, now: datetime, limit: int) -> list[AgentMessage]:
+    """Hand out messages; see ``Mail.take``."""
     check_not_lost(cx, node_id)  # nobody would give back again what it takes
     micros = epoch(now)
     for (seq,) in cx.rows(
@@ -200,7 +204,7 @@ def _take(cx: Transaction, recipient_id: str, node_id: str, now: datetime, limit
     rows = cx.rows(
         f"""SELECT seq, message, durable, coalesce(expires_at, :now + ttl_left), deliveries FROM mail
             INDEXED BY mail_waiting WHERE recipient_id = :recipient AND {OPEN} AND coalesce(due_at, 0) <= :now
-            ORDER BY seq LIMIT :limit""",
+            ORDER BY seq LIMIT :limit /* FOR UPDATE SKIP LOCKED */""",
         {"recipient": recipient_id, "now": micros, "limit": limit},
     )
     taken = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,15 +12,18 @@ from shoal.kernel.event import EventType, Fact
 from shoal.kernel.payload import encode
 from shoal.kernel.ports import Cancelled, Ended, Outcome, Settled, Settlement
 from shoal.kernel.task import TaskStatus
+from shoal.kernel.trace import Span
 from shoal.store.sql import mail
-from shoal.store.sql.dependents import after_failure, after_success
+from shoal.store.sql.dependents import after_failure, release
+from shoal.store.sql.operations import Operation
 from shoal.store.sql.records import moment, text
-from shoal.store.sql.transaction import Transaction
+from shoal.store.sql.transaction import Row, Transaction
 
-__all__ = ["cancel", "cancel_all", "settle"]
+__all__ = ["cancel", "cancel_all", "settle", "settle_many"]
 
 _FENCED = """WHERE task_id = :task_id AND status = 'running' AND node_id = :node_id AND attempt = :attempt
-    RETURNING name, retry_count, deaths, interruptions, started_at, ready"""
+    RETURNING name, retry_count, deaths, interruptions, started_at, ready,
+        EXISTS (SELECT 1 FROM task_deps WHERE dependency_id = tasks.task_id)"""
 _COMPLETE = f"""UPDATE tasks SET status = 'completed', completed_at = :now, output_data = :output, error_type = NULL,
     error_message = NULL, error_details = NULL {_FENCED}"""
 _FAIL = f"""UPDATE tasks SET status = 'failed', completed_at = :now, error_type = :error_type,
@@ -42,21 +46,84 @@ _STATEMENTS = {
 
 def settle(cx: Transaction, settlement: Settlement, now: datetime) -> Settled:
     """End one attempt; see ``TaskStore.settle``."""
-    fence = settlement.fence
-    statement, event_type = _STATEMENTS[settlement.outcome]
-    row = cx.one(statement, _parameters(settlement, now))
+    return _settle(cx, [_End(settlement, now, cx.span)])[0]
+
+
+def settle_many(cx: Transaction, operations: Sequence[Operation[Settled]]) -> list[Settled]:
+    """Do what ``settle`` does, for many at once."""
+    ends = []
+    for operation in operations:
+        settlement, now = operation.args
+        ends.append(_End(settlement, now, operation.span))
+    return _settle(cx, ends)
+
+
+class _End:
+    """One settlement, and what came of it."""
+
+    __slots__ = ("now", "parameters", "row", "settlement", "span")
+
+    def __init__(self, settlement: Settlement, now: datetime, span: Span | None) -> None:
+        self.settlement = settlement
+        self.now = now
+        self.span = span
+        self.parameters = _parameters(settlement, now)
+        self.row: Row | None = None
+
+
+def _settle(cx: Transaction, ends: Sequence[_End]) -> list[Settled]:
+    settled: list[Settled] = []
+    for apart in _apart(ends):
+        for outcome, (statement, _) in _STATEMENTS.items():
+            of_it = [end for end in apart if end.settlement.outcome is outcome]
+            if of_it:
+                for end, row in zip(of_it, cx.each(statement, [end.parameters for end in of_it]), strict=True):
+                    end.row = row
+        promoted = _release(cx, apart)
+        settled += [_told(cx, end, promoted) for end in apart]
+    return settled
+
+
+def _apart(ends: Sequence[_End]) -> list[list[_End]]:
+    """Return *ends* in order, cut so that no part ends a task twice."""
+    parts: list[list[_End]] = [[]]
+    known: set[str] = set()
+    for end in ends:
+        task_id = end.settlement.fence.task_id
+        if task_id in known:
+            parts.append([])
+            known.clear()
+        known.add(task_id)
+        parts[-1].append(end)
+    return parts
+
+
+def _release(cx: Transaction, ends: Sequence[_End]) -> bool:
+    """Take those that are completed off the lists of their dependents; tell whether one became ready."""
+    waited_for = [
+        end.settlement.fence.task_id
+        for end in ends
+        if end.row is not None and end.row[6] and end.settlement.outcome is Outcome.COMPLETED
+    ]
+    return bool(waited_for) and release(cx, waited_for, ends[0].now)
+
+
+def _told(cx: Transaction, end: _End, promoted: bool) -> Settled:
+    """Write what else belongs to the end of one attempt."""
+    settlement, row, now = end.settlement, end.row, end.now
     if row is None:
         return Settled(applied=False)
+    cx.span = end.span
+    fence = settlement.fence
     for fact in settlement.facts:
         cx.emit(fact, now)
-    details = _details(settlement, row, now)
     cx.emit(
         Fact(
-            event_type=event_type,
+            event_type=_STATEMENTS[settlement.outcome][1],
             agent_id=settlement.agent_id,
             task_id=fence.task_id,
             node_id=fence.node_id,
-            details=details,
+            details=_details(settlement, row, now),
         ),
         now,
     )
@@ -64,7 +131,7 @@ def settle(cx: Transaction, settlement: Settlement, now: datetime) -> Settled:
         mail.ack(cx, settlement.agent_id, settlement.acks, now)
     for each in settlement.returns:
         mail.nack(cx, settlement.agent_id, each, now)
-    return _finish(cx, settlement, row[5] == 1, now)
+    return _finish(cx, end, row, promoted)
 
 
 def _parameters(settlement: Settlement, now: datetime) -> dict[str, Any]:
@@ -86,7 +153,7 @@ def _parameters(settlement: Settlement, now: datetime) -> dict[str, Any]:
 
 
 def _details(settlement: Settlement, row: tuple[Any, ...], now: datetime) -> dict[str, object]:
-    name, retry_count, deaths, interruptions, started_at, _ = row
+    name, retry_count, deaths, interruptions, started_at, *_ = row
     details: dict[str, object] = {"name": name, "attempt": settlement.fence.attempt}
     if started_at is not None:
         details["duration_seconds"] = (epoch(now) - started_at) / 1_000_000
@@ -102,19 +169,20 @@ def _details(settlement: Settlement, row: tuple[Any, ...], now: datetime) -> dic
     return details
 
 
-def _finish(cx: Transaction, settlement: Settlement, ready: bool, now: datetime) -> Settled:
+def _finish(cx: Transaction, end: _End, row: Row, promoted: bool) -> Settled:
+    settlement = end.settlement
     fence = settlement.fence
     failed: list[Ended] = []
     match settlement.outcome:
         case Outcome.COMPLETED:
             cx.count(running=-1, completed=1)
-            status, promoted = TaskStatus.COMPLETED, after_success(cx, fence.task_id, now)
+            status, promoted = TaskStatus.COMPLETED, promoted and bool(row[6])
         case Outcome.FAILED:
             cx.count(running=-1, failed=1)
             status = TaskStatus.FAILED
-            failed, promoted = after_failure(cx, fence.task_id, status, now)
+            failed, promoted = after_failure(cx, fence.task_id, status, end.now)
         case Outcome.RETRY | Outcome.INTERRUPTED:
-            cx.count(running=-1, pending=1, ready=int(ready))
+            cx.count(running=-1, pending=1, ready=int(row[5] == 1))
             return Settled(applied=True)
     this = Ended(fence.task_id, status, settlement.agent_id, fence.node_id)
     return Settled(applied=True, ended=(this, *failed), promoted=promoted)

@@ -19,7 +19,7 @@ from shoal.store.sql.records import TASK_COLUMNS, task_of
 from shoal.store.sql.settle import cancel, settle
 from shoal.store.sql.transaction import Reader, Transaction
 
-__all__ = ["SqlTasks", "check_fence", "prune_tasks"]
+__all__ = ["SqlTasks", "check_fence", "checkpoint", "progress", "prune_tasks"]
 
 _FENCE = "task_id = :task_id AND status = 'running' AND node_id = :node_id AND attempt = :attempt"
 _HOLDS = f"SELECT assigned_agent_id FROM tasks WHERE {_FENCE}"
@@ -103,11 +103,11 @@ class SqlTasks:
 
     def progress(self, fence: Fence, fraction: float, note: str, *, now: datetime) -> Awaitable[None]:
         """Keep the progress of a running task."""
-        return self._db.write(_progress, fence, fraction, note, now)
+        return self._db.write(progress, fence, fraction, note, now)
 
     def checkpoint(self, fence: Fence, state: dict[str, object], *, now: datetime) -> Awaitable[None]:
         """Keep the state that the next attempt will find."""
-        return self._db.write(_checkpoint, fence, state, now)
+        return self._db.write(checkpoint, fence, state, now)
 
     def pause_queue(self, paused: bool, *, now: datetime) -> Awaitable[bool]:
         """Pause or resume claims on every node."""
@@ -176,13 +176,15 @@ def check_fence(cx: Transaction, fence: Fence) -> str:
     return str(row[0])
 
 
-def _progress(cx: Transaction, fence: Fence, fraction: float, note: str, now: datetime) -> None:
+def progress(cx: Transaction, fence: Fence, fraction: float, note: str, now: datetime) -> None:
+    """Keep the progress of a running task."""
     agent_id = check_fence(cx, fence)
     cx.execute(_PROGRESS, (fraction, note, fence.task_id))
     _tell(cx, EventType.TASK_PROGRESS, fence, agent_id, {"fraction": fraction, "note": note}, now)
 
 
-def _checkpoint(cx: Transaction, fence: Fence, state: dict[str, object], now: datetime) -> None:
+def checkpoint(cx: Transaction, fence: Fence, state: dict[str, object], now: datetime) -> None:
+    """Keep the state that the next attempt will find."""
     agent_id = check_fence(cx, fence)
     raw = encode(state).decode()
     cx.execute(_CHECKPOINT, (raw, fence.task_id))

@@ -13,18 +13,18 @@ from shoal.kernel.event import SEVERITY, Fact, Severity
 from shoal.kernel.payload import encode
 from shoal.kernel.trace import Span
 
-__all__ = ["Driver", "Params", "Reader", "Refusal", "Row", "Transaction"]
+__all__ = ["ADD_COUNTS", "COUNTED", "INSERT_EVENT", "Driver", "Params", "Reader", "Refusal", "Row", "Transaction"]
 
 Row = tuple[Any, ...]
 Params = Sequence[Any] | Mapping[str, Any]
 
-_INSERT_EVENT = """INSERT INTO events (timestamp, event_type, severity, agent_id, task_id, run_id, node_id, details)
+INSERT_EVENT = """INSERT INTO events (timestamp, event_type, severity, agent_id, task_id, run_id, node_id, details)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
-_ADD_COUNTS = """UPDATE task_counts SET pending = pending + :pending, ready = ready + :ready,
+ADD_COUNTS = """UPDATE task_counts SET pending = pending + :pending, ready = ready + :ready,
     running = running + :running, completed = completed + :completed, failed = failed + :failed,
     cancelled = cancelled + :cancelled"""
 _COUNTS = "SELECT pending, ready, running, completed, failed, cancelled FROM task_counts"
-_COUNTED: tuple[str, ...] = ("pending", "ready", "running", "completed", "failed", "cancelled")
+COUNTED: tuple[str, ...] = ("pending", "ready", "running", "completed", "failed", "cancelled")
 
 
 class Driver(Protocol):
@@ -43,12 +43,22 @@ class Driver(Protocol):
         """Run a statement that writes once for each of *params*."""
         ...
 
-    def begin(self) -> None:
-        """Begin a transaction in which what is read stays as it is until it is written."""
+    def each(self, sql: str, params: Sequence[Params]) -> list[Row | None]:
+        """Run an UPDATE of one row once for each of *params*, each of another row; return what each returned."""
         ...
 
-    def seal(self) -> None:
-        """Called before what has one order among all nodes is written, at the end of a transaction."""
+    def begin(self, beside: bool = False) -> None:
+        """Begin a transaction while no other writes; with *beside* some may, of those that begin so."""
+        ...
+
+    def seal(self, counted: Mapping[str, int] | None, events: Sequence[Row], announce: bool) -> None:
+        """Write what was gathered, at the end of a transaction: it has one order among those of all nodes.
+
+        Args:
+            counted: parameters of ``ADD_COUNTS``, None when no number has changed.
+            events: parameters of ``INSERT_EVENT``.
+            announce: somebody wants to hear of the commit.
+        """
         ...
 
     def commit(self) -> None:
@@ -76,38 +86,65 @@ class Reader:
 
     def one(self, sql: str, params: Params = ()) -> Row | None:
         """Return the first row, or None."""
-        found = self._driver.rows(sql, params)
+        found = self.rows(sql, params)
         return found[0] if found else None
 
     def value(self, sql: str, params: Params = ()) -> Any:
         """Return the first column of the first row, or None."""
-        found = self._driver.rows(sql, params)
+        found = self.rows(sql, params)
         return found[0][0] if found else None
 
     def counts(self) -> dict[str, int]:
         """Return how many tasks stand where."""
-        return dict(zip(_COUNTED, self.rows(_COUNTS)[0], strict=True))
+        return dict(zip(COUNTED, self.rows(_COUNTS)[0], strict=True))
 
 
 class Transaction(Reader):
-    """What an operation writes with. Events and counts are gathered and written at the end of the group."""
+    """What an operation writes with. Events and counts are gathered and written at the end of the group, new rows
+    before the next statement of another kind."""
 
     def __init__(self, driver: Driver) -> None:
         super().__init__(driver)
         self._events: list[Row] = []
+        self._new: dict[str, list[Params]] = {}  # by statement: rows that are still to be written
         self._counts: dict[str, int] | None = None
-        self._counted: dict[str, int] = dict.fromkeys(_COUNTED, 0)
+        self._counted: dict[str, int] = dict.fromkeys(COUNTED, 0)
         self._announce = False
         self._now: tuple[datetime | None, int] = (None, 0)
         self.span: Span | None = None  # within which the present operation was asked: its events tell it
 
+    def rows(self, sql: str, params: Params = ()) -> list[Row]:
+        """Run a statement and return all rows."""
+        if self._new:
+            self._insert_new()
+        return self._driver.rows(sql, params)
+
     def execute(self, sql: str, params: Params = ()) -> int:
         """Run a statement that writes and return how many rows it changed."""
+        if self._new:
+            self._insert_new()
         return self._driver.execute(sql, params)
 
     def executemany(self, sql: str, params: Sequence[Params]) -> None:
         """Run a statement that writes once for each of *params*."""
+        if self._new:
+            self._insert_new()
         self._driver.executemany(sql, params)
+
+    def each(self, sql: str, params: Sequence[Params]) -> list[Row | None]:
+        """Run an UPDATE of one row once for each of *params*, each of another row; return what each returned."""
+        if self._new:
+            self._insert_new()
+        return self._driver.each(sql, params)
+
+    def insert(self, sql: str, params: Sequence[Params]) -> None:
+        """Write new rows, at the latest before the next statement of another kind."""
+        self._new.setdefault(sql, []).extend(params)
+
+    def _insert_new(self) -> None:
+        new, self._new = self._new, {}
+        for sql, params in new.items():
+            self._driver.executemany(sql, params)
 
     def emit(self, fact: Fact, now: datetime) -> None:
         """Write an event; it gets its id at the end of the group."""
@@ -136,36 +173,32 @@ class Transaction(Reader):
     def counts(self) -> dict[str, int]:
         """Return how many tasks stand where, with what this group has counted."""
         if self._counts is None:
-            self._counts = super().counts()
-        return self._counts
+            self._counts = dict(zip(COUNTED, self._driver.rows(_COUNTS, ())[0], strict=True))
+        return {name: stored + self._counted[name] for name, stored in self._counts.items()}
 
     def count(self, **changes: int) -> None:
         """Add to the numbers of tasks: ``count(pending=-1, running=1)``."""
-        stored = self.counts()
         for name, change in changes.items():
-            stored[name] += change
             self._counted[name] += change
 
     # for the database only
 
-    def begin(self) -> None:
-        """Begin a group of operations."""
+    def begin(self, beside: bool = False) -> None:
+        """Begin a group of operations; with *beside* other nodes may write theirs at the same time."""
         self._forget()
-        self._driver.begin()
+        self._driver.begin(beside)
 
     def mark(self) -> tuple[int, int]:
         """Return something that differs after any write."""
-        return self._driver.written(), len(self._events)
+        return self._driver.written(), len(self._events) + sum(map(len, self._new.values()))
 
     def flush(self) -> bool:
         """Write what was gathered; tell whether somebody wants to hear of this commit."""
+        if self._new:
+            self._insert_new()
         announce = self._announce or bool(self._events)
-        if any(self._counted.values()):
-            self._driver.execute(_ADD_COUNTS, self._counted)
-        if announce:
-            self._driver.seal()
-        if self._events:
-            self._driver.executemany(_INSERT_EVENT, self._events)
+        counted = self._counted if any(self._counted.values()) else None
+        self._driver.seal(counted, self._events, announce)
         return announce
 
     def commit(self) -> None:
@@ -179,9 +212,10 @@ class Transaction(Reader):
 
     def _forget(self) -> None:
         self._events.clear()
+        self._new.clear()
         self._counts = None
         self._announce = False
-        for name in _COUNTED:
+        for name in COUNTED:
             self._counted[name] = 0
 
 

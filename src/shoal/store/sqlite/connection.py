@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import apsw
 
-from shoal.store.sql.transaction import Params, Row
+from shoal.store.sql.transaction import ADD_COUNTS, INSERT_EVENT, Params, Row
 
 __all__ = ["REFUSED", "Connection", "DriverError", "SqliteDriver", "connect", "leave_log_alone"]
 
@@ -67,12 +67,21 @@ class SqliteDriver:
         """Run a statement that writes once for each of *params*."""
         self._run_many(sql, params)
 
-    def begin(self) -> None:
-        """Begin a transaction that writes."""
+    def each(self, sql: str, params: Sequence[Params]) -> list[Row | None]:
+        """Run an UPDATE of one row once for each of *params*; return what each returned."""
+        run = self._run
+        return [found[0] if (found := run(sql, each).fetchall()) else None for each in params]
+
+    def begin(self, beside: bool = False) -> None:
+        """Begin a transaction that writes; there is one at a time."""
         self._run("BEGIN IMMEDIATE")
 
-    def seal(self) -> None:
-        """There is one writer at a time, so there is one order already."""
+    def seal(self, counted: Mapping[str, int] | None, events: Sequence[Row], announce: bool) -> None:
+        """Write what was gathered. There is one writer at a time, so there is one order already."""
+        if counted is not None:
+            self._run(ADD_COUNTS, counted)
+        if events:
+            self._run_many(INSERT_EVENT, events)
 
     def commit(self) -> None:
         """End the transaction."""

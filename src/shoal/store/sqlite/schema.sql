@@ -211,7 +211,10 @@ CREATE TABLE nodes (
     pid_started INTEGER NOT NULL,
     started_at INTEGER NOT NULL,
     lease_until INTEGER NOT NULL,
-    lost INTEGER NOT NULL DEFAULT 0
+    lost INTEGER NOT NULL DEFAULT 0,
+    draining REAL,                      -- seconds that its work was given when it was told to leave; NULL: it was not
+    load REAL NOT NULL DEFAULT 0,
+    agents INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 
 CREATE TABLE reservations (

@@ -80,7 +80,7 @@ class Writer:
                 cx.begin()
                 if cx.value("PRAGMA data_version") != self._seen_version:
                     self._note_foreign()
-                outcomes = [apply(cx, operation, (DriverError,)) for operation in group]
+                outcomes = apply(cx, group, (DriverError,))
                 announce = cx.flush()
                 self._fault("before_commit")
                 cx.commit()

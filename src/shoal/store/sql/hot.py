@@ -1,0 +1,94 @@
+"""The one table of the verbs that a busy node calls all the time: what they may do together, and beside other nodes.
+
+A verb that is not here is carried out by itself, at its place in the order of the calls, while no other node writes.
+That is right whatever it does. Those that are here run beside those of other nodes, where the database has several
+writers; each line says why that is right. What all of them rest on:
+
+- No verb of the other kind is under way: no rescue, no cancel, no pause, nobody joins or leaves. So what a verb reads of
+  a node, of its own attempts and of its own runs stays as it is, though it takes no lock for it.
+- Ids of events and numbers of commits are given at the end, from where on transactions take turns (``Driver.seal``).
+- Two that wait for each other, and two that insert the same key, are told so by the database: the group of one of them
+  is undone and written again while no other node writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from shoal.kernel.ports import Hold, Outcome, RunWrite, Settlement
+from shoal.kernel.task import Task
+from shoal.store.sql import events, journal, leases, mail, run_steps, tasks
+from shoal.store.sql.claim import claim
+from shoal.store.sql.enqueue import enqueue
+from shoal.store.sql.operations import Operation
+from shoal.store.sql.settle import settle, settle_many
+
+__all__ = ["HOT", "Hot", "run_beside"]
+
+
+class Hot(msgspec.Struct, frozen=True):
+    """How a verb meets its neighbours in a group, and those of other nodes.
+
+    Neighbours that have a ``rank`` are carried out in its order, each rank in the order of the calls. With ``many``,
+    those of one verb are carried out as one: it returns what each is answered. ``beside`` tells by its arguments
+    whether a call may run beside those of other nodes; None: every one may.
+    """
+
+    rank: int | None = None
+    many: Callable[..., list[Any]] | None = None
+    beside: Callable[..., bool] | None = None
+
+
+def run_beside(group: Sequence[Operation[Any]]) -> bool:
+    """Tell whether all of a group may run beside what other nodes write."""
+    for operation in group:
+        hot = HOT.get(operation.fn)
+        if hot is None or (hot.beside is not None and not hot.beside(*operation.args)):
+            return False
+    return True
+
+
+def _is_plain(new: Sequence[Task], now: datetime, max_pending: int | None) -> bool:
+    return not any(task.dependencies or task.parent_id or task.idempotency_key for task in new)
+
+
+def _ends_well(settlement: Settlement, now: datetime) -> bool:
+    return settlement.outcome is Outcome.COMPLETED and not settlement.returns
+
+
+def _costs_nothing(hold: Hold, write: RunWrite, row: object, now: datetime) -> bool:
+    return write.charge is None and write.settle is None and not write.warned
+
+
+HOT: dict[Callable[..., Any], Hot] = {
+    # Ranks. What an attempt records and submits comes before its end; new rows change nothing that is there, and what
+    # is settled after them finds its dependents. Ends of different attempts have in common the tasks that wait for
+    # them, which are released together.
+    #
+    # Beside. New tasks, when they wait for nothing and have no key: else another node could end what they wait for
+    # between the look and the write. The limit of the queue is held up to what other nodes submit at that moment.
+    enqueue: Hot(rank=1, beside=_is_plain),
+    # Rows of attempts of this node. Dependents that two nodes release at once are counted down one after the other.
+    # Failures run along chains, so they are alone.
+    settle: Hot(rank=2, many=settle_many, beside=_ends_well),
+    # Rows that another node is giving away are passed over; what is not locked is looked at again when it is written.
+    claim: Hot(),
+    # Rows of one attempt, which its node alone writes.
+    journal.record: Hot(rank=0),
+    tasks.progress: Hot(),
+    tasks.checkpoint: Hot(),
+    # Rows of one run, which its holder alone writes; accounts belong to several, so whatever touches one is alone.
+    run_steps.write_run: Hot(beside=_costs_nothing),
+    # New rows; the same message twice is found by its key.
+    mail.put: Hot(),
+    # Rows of one recipient; those that another transaction has taken are passed over.
+    mail.take: Hot(),
+    mail.ack: Hot(),
+    events.append: Hot(),
+    # The row of this node; whoever gives it up is alone.
+    leases.beat: Hot(),
+}
