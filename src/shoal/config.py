@@ -18,7 +18,18 @@ import msgspec
 from shoal.errors import ConfigError, nearest
 from shoal.kernel.settings import Settings as Config
 
-__all__ = ["Config", "load_config", "meeting_place", "output_folder", "store_file", "store_url", "validate"]
+__all__ = [
+    "Config",
+    "bus_url",
+    "load_config",
+    "meeting_place",
+    "on_server",
+    "output_folder",
+    "shown",
+    "store_file",
+    "store_url",
+    "validate",
+]
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "durability": ("full", "normal"),

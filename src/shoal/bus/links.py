@@ -90,8 +90,7 @@ class Links:
         try:
             note = read(data)
         except ProtocolError as error:
-            self.counts["refused"] += 1
-            _log.warning("something that is none of Shoal's came in: %s", error)
+            self._told_once("refused", "something that is none of Shoal's came in: %s", error)
             return
         match note:
             case Packet():
@@ -155,8 +154,7 @@ class Links:
             member.last_heard = self._clock.monotonic()
             return
         if beat.node == self.node:
-            self.counts["same_node"] += 1
-            _log.warning("another node calls itself %s", self.node)
+            self._told_once("same_node", "another node calls itself %s", self.node)
             return
         known = self.roster.by_node.get(beat.node)
         if known is None or known.is_lost or known.session < beat.session:  # sessions that begin later sort later
@@ -203,3 +201,8 @@ class Links:
                 self.drop(before)  # the node has a new connection
         else:
             raise ProtocolError(f"{type(frame).__name__} in place of the Hello of another node")
+
+    def _told_once(self, count: str, text: str, about: object) -> None:
+        """Count it, and log it the first time: it may come with every heartbeat."""
+        self.counts[count] += 1
+        _log.log(logging.WARNING if self.counts[count] == 1 else logging.DEBUG, text, about)

@@ -85,6 +85,7 @@ class NatsBroker:
                     skip_subject_validation=True,
                 )
                 self._check_tls(client)
+                self._last_error = ""  # of servers that were tried before
                 await self._listen(client)
         except BaseException as error:
             await self._end(client)

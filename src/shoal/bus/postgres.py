@@ -28,7 +28,7 @@ __all__ = ["PostgresBroker", "PostgresBus"]
 
 _log = logging.getLogger("shoal.bus")
 
-_CONNECT_SECONDS = 5.0
+_CONNECT_SECONDS = 5
 _COMMAND_SECONDS = 5.0
 _DEAF_SECONDS = 5.0  # a node hears its own heartbeats; without them its listening connection is lost
 _PACKET_BYTES = 256 * 1024

@@ -5,7 +5,8 @@ A deployment points at real servers by URL; these are started by one process and
 
 from __future__ import annotations
 
+from shoal.cluster.local import LocalServers
 from shoal.cluster.nats import NatsServer
 from shoal.cluster.postgres import PostgresServer
 
-__all__ = ["NatsServer", "PostgresServer"]
+__all__ = ["LocalServers", "NatsServer", "PostgresServer"]

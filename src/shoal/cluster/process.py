@@ -14,7 +14,7 @@ from typing import NamedTuple
 from shoal.errors import ServerError
 from shoal.kernel.ports import Clock
 
-__all__ = ["HOST", "ServerProcess", "User", "free_port", "new_password", "run_to_end"]
+__all__ = ["HOST", "ServerProcess", "User", "free_port", "guarded", "new_password", "run_to_end"]
 
 _GUARD = str(Path(__file__).with_name("guard.py"))
 _POLL_SECONDS = 0.01
@@ -132,8 +132,13 @@ def new_password() -> str:
     return os.urandom(16).hex()
 
 
+def guarded(command: Sequence[str], death: signal.Signals, user: User = _STARTER) -> list[str]:
+    """Return *command* behind a guard, so that it gets the signal *death* when the thread that starts it ends."""
+    return [sys.executable, "-I", "-S", _GUARD, *map(str, (os.getpid(), int(death), *user)), *command]
+
+
 def _popen(command: Sequence[str], log: Path, death: signal.Signals, user: User) -> subprocess.Popen[bytes]:
-    guard = [sys.executable, "-I", "-S", _GUARD, *map(str, (os.getpid(), int(death), *user)), *command]
+    guard = guarded(command, death, user)
     with log.open("ab") as file:
         # A session of its own: Ctrl-C in a terminal goes to the starter, which ends its servers in order.
         return subprocess.Popen(

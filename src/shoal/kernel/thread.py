@@ -62,6 +62,7 @@ class ThreadHandle:
         self._tasks: dict[str, asyncio.Task[Any]] = {}  # by invocation; belongs to the agent's loop
         self._holding: Future[None] | None = None
         self._ending = False
+        self._died = False  # its loop has ended by itself: what is cancelled now was not cancelled by anybody
         self._inner: InlineHandle  # made in the agent's thread, by ready()
         self._thread = threading.Thread(target=self._live, name=f"shoal-agent-{spec.name}", daemon=True)
         self._watch = Watch(self._thread)
@@ -79,6 +80,7 @@ class ThreadHandle:
                 continue  # it struck between two steps: nothing of the agent's was under way
             except (SystemExit, KeyboardInterrupt) as error:  # asyncio hands these two on to whoever runs the loop
                 exit = Exit(reason="died", error=error)
+                self._died = True
                 break
         clean_up(self._loop, self._watch, self._tasks)
         self._loop.close()
@@ -155,6 +157,8 @@ class ThreadHandle:
         def report(ended: asyncio.Task[Any]) -> None:
             del self._tasks[key]
             cancelled = ended.cancelled()
+            if self._died and cancelled:
+                return  # whoever waits hears of the death
             error = None if cancelled else ended.exception()
             result = None if cancelled or error is not None else ended.result()
             _post(self._home, _settle, outcome, cancelled, error, result)

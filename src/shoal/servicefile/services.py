@@ -9,7 +9,9 @@ from typing import Any
 
 import msgspec
 
+from shoal.bus import open_bus
 from shoal.errors import ConfigError
+from shoal.kernel.clock import RealClock
 from shoal.kernel.limits import ResourceLimit
 from shoal.servicefile.agents import ServiceTable, read_tables
 from shoal.servicefile.registry import RegistryTable, read_registry
@@ -20,7 +22,7 @@ from shoal.tomlfile.values import is_time, read_store, seconds_of, told
 __all__ = ["ServiceFile", "load_services"]
 
 TABLES = ("runtime", "registry", "limits", "agents")
-RUNTIME_KEYS = ("store", "grace")
+RUNTIME_KEYS = ("store", "bus", "grace")
 GRACE_SECONDS = 10.0
 _LIMITS = tuple(name for name in ResourceLimit.__struct_fields__ if name not in ("limit_id", "name"))
 _NONE = msgspec.structs.replace(ResourceLimit(), **dict.fromkeys(_LIMITS))
@@ -32,6 +34,8 @@ class ServiceFile(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         path: of the file.
         store: the URL of the store.
+        named: whether the file or the environment names the store; else it is the default one.
+        bus: the URL of the bus; None: what goes with the store.
         grace: seconds that requests under way have when the services are told to end.
         agents: its tables ``[agents.NAME]``, in order.
         registry: where the registry is served; None: it is not.
@@ -40,6 +44,8 @@ class ServiceFile(msgspec.Struct, frozen=True, kw_only=True):
 
     path: Path
     store: str
+    named: bool
+    bus: str | None
     grace: float
     agents: tuple[ServiceTable, ...]
     registry: RegistryTable | None
@@ -61,12 +67,28 @@ def load_services(path: str | os.PathLike[str]) -> ServiceFile:
     path_of = told(file.absolute().parent)
     runtime = faults.table(whole, ("runtime",), RUNTIME_KEYS)
     store = read_store(runtime, ("runtime", "store"), faults)
+    named = bool(runtime.get("store") or os.environ.get("SHOAL_STORE"))
+    bus = _bus(runtime, faults)
     grace = _grace(runtime, faults)
     registry = read_registry(whole, path_of, faults)
     limits = _limits(whole, faults)
     agents = read_tables(whole, path_of, faults)
     faults.check()
-    return ServiceFile(path=file, store=store, grace=grace, agents=agents, registry=registry, limits=limits)
+    return ServiceFile(
+        path=file, store=store, named=named, bus=bus, grace=grace, agents=agents, registry=registry, limits=limits
+    )
+
+
+def _bus(table: Mapping[str, Any], faults: Faults) -> str | None:
+    given = table.get("bus")
+    if given is None:
+        return None
+    with faults.of(("runtime", "bus"), "bus: "):
+        if not isinstance(given, str):
+            raise ConfigError(f"it must be a URL such as nats://HOST:4222/NAMESPACE, not {given!r:.80}")
+        open_bus(given, clock=RealClock())
+        return given
+    return None
 
 
 def _grace(table: Mapping[str, Any], faults: Faults) -> float:

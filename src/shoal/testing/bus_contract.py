@@ -5,17 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol
+from typing import Any
 
 from shoal.kernel.ports import Bus
 
-__all__ = ["BusContract", "Check"]
+__all__ = ["Body", "BusContract"]
 
-
-class Check(Protocol):
-    """Runs a test with the bus that asks and the bus that answers; with one, both are the same."""
-
-    def __call__(self, count: int, body: Callable[[Bus, Bus], Coroutine[Any, Any, None]]) -> None: ...
+Body = Callable[[Bus, Bus], Coroutine[Any, Any, None]]
+"""A test, with the bus that asks and the bus that answers."""
 
 
 class BusContract:
@@ -29,7 +26,7 @@ class BusContract:
         """Run one test on an event loop of its own."""
         asyncio.run(main)
 
-    def check(self, count: int, body: Callable[[Bus, Bus], Coroutine[Any, Any, None]]) -> None:
+    def check(self, count: int, body: Body) -> None:
         """Run *body* with the bus that asks and the bus that answers."""
 
         async def main() -> None:

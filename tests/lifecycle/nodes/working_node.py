@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from shoal import AgentContext, AgentRuntime, BaseAgent, Task
+from shoal import AgentContext, AgentRuntime, BaseAgent, ResourceLimit, Task
 from shoal.orchestration import Pipeline
 from shoal.services import AgentInfo, ServiceAgent
 
@@ -106,7 +106,8 @@ async def idle(task: Task, context: AgentContext) -> None:
 
 
 async def main() -> None:
-    runtime = AgentRuntime(store=PLAN.store, bus=PLAN.bus, node=PLAN.name, config={"lease_seconds": PLAN.lease})
+    limits, config = ResourceLimit(max_concurrent_agents=None), {"lease_seconds": PLAN.lease}
+    runtime = AgentRuntime(None, limits, config, store=PLAN.store, bus=PLAN.bus, node=PLAN.name)
     await runtime.start()
     for number in range(PLAN.crowd):
         await runtime.start_agent(await runtime.register_agent(f"idle-{PLAN.name}-{number}", idle))

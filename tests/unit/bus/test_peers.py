@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shoal.bus.local import LocalBus
+from shoal.bus.peers import Peers
 from shoal.bus.wire import Ask, Attach, Hello, Send, packed
 from shoal.errors import ConfigError, DeadAgentError, MailboxFullError, MessageTooLargeError, PayloadError
 from shoal.kernel.clock import RealClock
@@ -59,17 +60,18 @@ async def process(folder: Path, name: str, verb: str = "serve") -> AsyncIterator
         await child.wait()
 
 
+def peers(bus: LocalBus) -> Peers:
+    assert isinstance(bus._peers, Peers)
+    return bus._peers
+
+
 def links(bus: LocalBus) -> int:
-    assert bus._peers is not None
-    assert set(bus._peers.connections.values()) == {each for each in bus._peers._all if each.node}
-    return len(bus._peers.connections)
+    assert set(peers(bus).connections.values()) == {each for each in peers(bus)._all if each.node}
+    return len(peers(bus).connections)
 
 
 def _one_each(buses: list[LocalBus]) -> bool:
-    return all(
-        bus._peers is not None and len(bus._peers.connections) == len(bus._peers._all) == len(buses) - 1
-        for bus in buses
-    )
+    return all(len(peers(bus).connections) == len(peers(bus)._all) == len(buses) - 1 for bus in buses)
 
 
 def test_kill_9_ends_open_requests_within_a_second(folder: Path) -> None:
@@ -145,8 +147,7 @@ def test_a_connection_that_broke_is_made_again(folder: Path) -> None:
         async with node(folder, "a") as one, node(folder, "b") as two:
             two.attach("echo", Replier(lambda asked: asked.data))
             await attached_everywhere([one], "echo")
-            assert one._peers is not None
-            one._peers.connections["b"].abort()
+            peers(one).connections["b"].abort()
             await until(lambda: not one.has("echo"))
             await until(lambda: one.has("echo"))
             assert (await one.request("echo", a_message(1), 2.0)).data == 1
@@ -161,8 +162,7 @@ def test_the_folder_is_private_and_a_long_path_has_a_stand_in(folder: Path) -> N
         for place in (folder, deep):
             async with node(place, "a" * 200) as one, node(place, "b/../c") as two:
                 assert links(one) == links(two) == 1
-                assert one._peers is not None
-                used = one._peers._folder
+                used = peers(one)._folder
                 assert stat.S_IMODE(used.stat().st_mode) == 0o700
                 assert (used == place) is (place is folder)
             used.rmdir()
@@ -210,8 +210,7 @@ def test_a_frozen_node_neither_blocks_nor_fills_memory(folder: Path) -> None:
                 await bus.send("silent", block)
             for number in range(2000):
                 bus.ring("tasks", "x" * 1000 + str(number))
-            assert bus._peers is not None
-            assert bus._peers.connections["there"].behind() < 12 * 1024 * 1024
+            assert peers(bus).connections["there"].behind() < 12 * 1024 * 1024
             began = time.monotonic()
             async with node(folder, "newcomer"):
                 assert time.monotonic() - began < 1.5
@@ -285,7 +284,7 @@ def test_what_is_no_frame_closes_at_once_and_is_logged(
                 raw.connect(str(folder / "node.sock"))
                 raw.send(data)
                 await until(lambda: "closing the connection" in caplog.text)
-                await until(lambda: bus._peers and not bus._peers._all)
+                await until(lambda: bus._peers and not peers(bus)._all)
 
     asyncio.run(main())
     assert any(record.name == "shoal.bus" for record in caplog.records)

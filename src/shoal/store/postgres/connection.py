@@ -19,12 +19,13 @@ from shoal.store.sql.transaction import Params, Row
 if TYPE_CHECKING:
     import asyncpg
 
-__all__ = ["Link", "PostgresDriver", "connect", "crossed_errors", "driver_module", "held_errors", "lost_errors"]
+__all__ = ["Link", "PostgresDriver", "connect", "crossed_errors", "driver_module", "held_errors", "lost_errors", "said"]
 
 T = TypeVar("T")
 
 _CONNECT_SECONDS = 5.0
-_ANSWER_SECONDS = 40.0  # above the server's own limit: only a network that was cut lets it come so far
+_WRITTEN_SECONDS = 40.0  # above the server's own limit: only a network that was cut lets it come so far
+_READ_SECONDS = 5.0  # whoever reads is, as a rule, a loop of agents
 # A writer looks at few rows, all of them by an index. Plans are made when tables are small, and kept when they have grown.
 _BY_INDEX = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
 _SETTINGS = {
@@ -71,6 +72,11 @@ def held_errors() -> tuple[type[Exception], ...]:
     return (driver_module().LockNotAvailableError,)
 
 
+def said(error: BaseException) -> str:
+    """Return what an error says, in words also when it says nothing."""
+    return str(error) or ("it did not answer in time" if isinstance(error, TimeoutError) else type(error).__name__)
+
+
 class Link:
     """One connection and the event loop in which a thread waits for it."""
 
@@ -91,7 +97,16 @@ class Link:
         """Take leave of the server, or drop the connection when it does not listen."""
         with suppress(*lost_errors()):
             self.wait(self.connection.close(timeout=1.0))
+        self.drop()
+
+    def drop(self) -> None:
+        """Let go of the connection without a word."""
         self.connection.terminate()
+        left = asyncio.all_tasks(self._loop)  # the driver may be asking the server to give a statement up
+        for each in left:
+            each.cancel()
+        if left:
+            self._loop.run_until_complete(asyncio.wait(left))
         self._loop.close()
 
 
@@ -117,7 +132,7 @@ def connect(address: Address, *, durability: str = "full", writes: bool = False)
             asyncpg.connect(
                 address.dsn,
                 timeout=_CONNECT_SECONDS,
-                command_timeout=_ANSWER_SECONDS,
+                command_timeout=_WRITTEN_SECONDS if writes else _READ_SECONDS,
                 statement_cache_size=1000,
                 server_settings=settings,
                 target_session_attrs="read-write",

@@ -57,7 +57,7 @@ class PostgresDatabase:
         loop = self._operations.loop = asyncio.get_running_loop()
         await loop.run_in_executor(None, self._prepare)
         self._readers = Readers(self._address)
-        self._writer.known = self._newest()
+        self._writer.known = await loop.run_in_executor(None, self._newest)
         if not self._read_only:
             self._accepting = True
             self._thread = threading.Thread(target=self._work, name="shoal-store-writer", daemon=True)
@@ -65,7 +65,7 @@ class PostgresDatabase:
 
     def _prepare(self) -> None:
         try:
-            link = connect(self._address)
+            link = connect(self._address, writes=True)
         except (*lost_errors(), driver_module().PostgresError, ValueError) as error:
             raise self._writer.error(error, "cannot be reached") from error
         try:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, TypeVarTuple
 
 from shoal.errors import StoreError
 from shoal.store.postgres.address import Address
-from shoal.store.postgres.connection import Link, PostgresDriver, connect, driver_module, lost_errors
+from shoal.store.postgres.connection import Link, PostgresDriver, connect, driver_module, lost_errors, said
 from shoal.store.sql.transaction import Reader
 
 __all__ = ["Readers"]
@@ -47,12 +47,14 @@ class Readers:
         try:
             try:
                 return self._within(self._link(), fn, *args)
-            except self._lost:  # an old connection whose server has gone: a new one may do
-                self._drop()
+            except self._lost as error:
+                if isinstance(error, TimeoutError):  # whoever waits has waited for long enough
+                    raise
+                self._drop()  # an old connection whose server has gone: a new one may do
                 return self._within(self._link(), fn, *args)
         except (*self._lost, *self._failed) as error:
             self._drop()
-            text = f"the store {self._address.url} could not be read: {error}"
+            text = f"the store {self._address.url} could not be read: {said(error)}"
             raise StoreError(text, url=self._address.url) from error
 
     def _within(self, link: Link, fn: Callable[[Reader, *Ts], T], *args: *Ts) -> T:
@@ -78,4 +80,4 @@ class Readers:
         if link is not None:
             self._own.link = None
             self._links.remove(link)
-            link.close()
+            link.drop()

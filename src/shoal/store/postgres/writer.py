@@ -21,6 +21,7 @@ from shoal.store.postgres.connection import (
     driver_module,
     held_errors,
     lost_errors,
+    said,
 )
 from shoal.store.sql.group import Group, Written, apply, write_group
 from shoal.store.sql.hot import run_beside
@@ -88,7 +89,7 @@ class Writer:
         reason = error.__cause__ if isinstance(error, _LostError) and error.__cause__ is not None else error
         if isinstance(reason, self._held):
             what = f"{what}: another node has stopped in the midst of a write, or writes for very long"
-        return StoreError(f"the store {self._address.url} {what}: {reason}", url=self._address.url)
+        return StoreError(f"the store {self._address.url} {what}: {said(reason)}", url=self._address.url)
 
     def _transact(self, group: Group) -> Written:
         beside = run_beside(group)

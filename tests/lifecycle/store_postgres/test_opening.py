@@ -1,0 +1,116 @@
+"""Opening a store that is not to be had, or that several nodes open at once: clear errors in time, and no password."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+
+from shoal.errors import StoreError
+from shoal.store import open_store
+from shoal.store.postgres import schema
+from shoal.testing.store_queue_frame import NOW, new, node, submit
+
+WITHIN_SECONDS = 6.0
+
+
+async def _refused(url: str) -> str:
+    """Return the text with which *url* is refused, all of it."""
+    begun = time.monotonic()
+    with pytest.raises(StoreError) as caught:
+        await open_store(url).open()
+    assert time.monotonic() - begun < WITHIN_SECONDS
+    text = f"{caught.value} {caught.value.__notes__ if hasattr(caught.value, '__notes__') else ''}"
+    password = urlsplit(url).password
+    assert password is not None and password not in text
+    return text
+
+
+async def _execute(url: str, *statements: str) -> list[object]:
+    connection = await asyncpg.connect(url)
+    try:
+        return [await connection.fetchval(statement) for statement in statements]
+    finally:
+        await connection.close()
+
+
+def test_a_wrong_password(postgres_url: str) -> None:
+    parts = urlsplit(postgres_url)
+    url = postgres_url.replace(parts.password or "", "wrong-one")
+    assert "password authentication failed" in asyncio.run(_refused(url))
+
+
+def test_no_such_database(postgres_url: str) -> None:
+    assert '"nothing_here" does not exist' in asyncio.run(_refused(postgres_url.rpartition("/")[0] + "/nothing_here"))
+
+
+def test_a_server_that_is_away(postgres_url: str, unused_port: int) -> None:
+    url = postgres_url.replace(f":{urlsplit(postgres_url).port}/", f":{unused_port}/")
+    assert "cannot be reached" in asyncio.run(_refused(url))
+
+
+def test_a_server_that_says_nothing(postgres_url: str) -> None:
+    async def main() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            port = silent.getsockname()[1]
+            text = await _refused(postgres_url.replace(f":{urlsplit(postgres_url).port}/", f":{port}/"))
+        assert "did not answer in time" in text
+
+    asyncio.run(main())
+
+
+def test_the_first_of_two_hosts_is_dead(postgres_url: str, unused_port: int) -> None:
+    parts = urlsplit(postgres_url)
+    url = postgres_url.replace(f"@127.0.0.1:{parts.port}", f"@127.0.0.1:{unused_port},127.0.0.1:{parts.port}")
+
+    async def main() -> None:
+        store = open_store(url)
+        await store.open()
+        (task_id,) = await submit(store, new())
+        assert store.tasks.get(task_id).status == "pending"
+        await store.close()
+
+    asyncio.run(main())
+
+
+def test_four_nodes_migrate_at_once(postgres_url: str) -> None:
+    async def main() -> None:
+        stores = [open_store(postgres_url) for _ in range(4)]
+        await asyncio.gather(*(store.open() for store in stores))
+        for number, store in enumerate(stores):
+            await store.leases.join(node(f"n{number}"), now=NOW)
+        assert len(stores[0].leases.nodes()) == 4
+        assert await _execute(postgres_url, "SELECT number FROM shoal.schema_version") == [schema.VERSION]
+        await asyncio.gather(*(store.close() for store in stores))
+
+    asyncio.run(main())
+
+
+def test_a_newer_schema_is_refused_untouched(postgres_url: str) -> None:
+    newer = schema.VERSION + 1
+    tables = "SELECT count(*) FROM information_schema.columns WHERE table_schema = 'shoal'"
+
+    async def main() -> None:
+        store = open_store(postgres_url)
+        await store.open()
+        await store.close()
+        *_, before = await _execute(postgres_url, f"UPDATE shoal.schema_version SET number = {newer}", tables)
+        assert f"schema {newer}, which is newer" in await _refused(postgres_url)
+        assert await _execute(postgres_url, "SELECT number FROM shoal.schema_version", tables) == [newer, before]
+
+    asyncio.run(main())
+
+
+def test_a_foreign_schema_is_refused_untouched(postgres_url: str) -> None:
+    async def main() -> None:
+        await _execute(postgres_url, "CREATE TABLE invoices (id int)")
+        text = await _refused(f"{postgres_url}?schema=public")
+        assert "not Shoal's" in text and "invoices" in text
+        count = "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public'"
+        assert await _execute(postgres_url, count) == [1]
+
+    asyncio.run(main())

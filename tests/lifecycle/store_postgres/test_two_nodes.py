@@ -1,0 +1,124 @@
+"""Two nodes that write at the same time: each task is given once, and who follows the events misses none."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+from shoal.kernel.event import EventFilter, EventType
+from shoal.kernel.ports import Claim, Fence, Outcome, Settlement, Store
+from shoal.store import open_store
+from shoal.testing.store_queue_frame import NOW, check_counts, claim, kinds, new, node, settle, submit
+
+TASKS = 2000
+ROOM = 7
+
+
+async def _two(url: str) -> tuple[Store, Store]:
+    stores = (open_store(url), open_store(url))
+    for number, store in enumerate(stores, 1):
+        await store.open()
+        await store.leases.join(node(f"n{number}"), now=NOW)
+    return stores
+
+
+def test_2000_tasks_are_given_once_each(postgres_url: str) -> None:
+    given: Counter[str] = Counter()
+
+    async def work(store: Store, node_id: str) -> None:
+        while claims := await claim(store, ROOM, node_id=node_id):
+            given.update(each.task.task_id for each in claims)
+            ended = await asyncio.gather(*(_end(store, each, node_id) for each in claims))
+            assert all(ended)
+
+    async def _end(store: Store, each: Claim, node_id: str) -> bool:
+        fence = Fence(each.task.task_id, node_id, each.task.attempt)
+        return (
+            await store.tasks.settle(Settlement(fence=fence, agent_id="a1", outcome=Outcome.COMPLETED), now=NOW)
+        ).applied
+
+    async def main() -> None:
+        one, two = await _two(postgres_url)
+        tasks = [new() for _ in range(TASKS)]
+        await asyncio.gather(*(submit(one if n % 2 else two, *tasks[n::20]) for n in range(20)))
+        while sum(given.values()) < TASKS:  # one may find nothing while the other holds the rest
+            before = sum(given.values())
+            await asyncio.gather(work(one, "n1"), work(two, "n2"))
+            assert sum(given.values()) > before
+        assert set(given.values()) == {1} and len(given) == TASKS
+        assert check_counts(one, TASKS)["completed"] == TASKS
+        for task in tasks[::100]:
+            assert kinds(two, task.task_id) == ["task_enqueued", "task_assigned", "task_started", "task_completed"]
+        for store in (one, two):
+            await store.close()
+
+    asyncio.run(main())
+
+
+def test_a_dependent_of_two_nodes_is_released_once(postgres_url: str) -> None:
+    async def main() -> None:
+        one, two = await _two(postgres_url)
+        for _ in range(30):
+            left, right = new("left"), new("right")
+            await submit(one, left, right)
+            (of_one,) = await claim(one)
+            (of_two,) = await claim(two, node_id="n2")
+            joint = new("joint", dependencies=(left.task_id, right.task_id))
+            last = Settlement(fence=Fence(of_two.task.task_id, "n2", 1), agent_id="a1", outcome=Outcome.COMPLETED)
+            await asyncio.gather(settle(one, of_one), submit(two, joint), two.tasks.settle(last, now=NOW))
+            (given,) = await claim(one)
+            assert given.task.task_id == joint.task_id
+            assert (await settle(one, given)).applied
+        assert check_counts(one, 90)["completed"] == 90
+        for store in (one, two):
+            await store.close()
+
+    asyncio.run(main())
+
+
+def test_the_same_key_from_two_nodes_is_one_task(postgres_url: str) -> None:
+    async def main() -> None:
+        one, two = await _two(postgres_url)
+        for number in range(20):
+            keyed = [new(idempotency_key=f"key-{number}") for _ in range(4)]
+            ids = await asyncio.gather(*(submit(one if n % 2 else two, task) for n, task in enumerate(keyed)))
+            assert len({task_id for (task_id,) in ids}) == 1
+        assert check_counts(one, 20)["pending"] == 20
+        for store in (one, two):
+            await store.close()
+
+    asyncio.run(main())
+
+
+def test_a_follower_misses_no_event(postgres_url: str) -> None:
+    seen: list[int] = []
+    told: list[str] = []
+
+    async def main() -> None:
+        one, two = await _two(postgres_url)
+        looker = open_store(postgres_url)
+        await looker.open()
+        done = asyncio.Event()
+
+        def look() -> None:
+            after = seen[-1] if seen else 0
+            page = looker.events.query(EventFilter(after_id=after, oldest_first=True), 1000)
+            seen.extend(event.event_id for event in page)
+            told.extend(event.task_id or "" for event in page if event.event_type == EventType.TASK_ENQUEUED)
+
+        async def follow() -> None:
+            while not done.is_set():
+                await asyncio.to_thread(look)
+
+        follower = asyncio.create_task(follow())
+        for _ in range(60):
+            await asyncio.gather(*(submit(store, new()) for store in (one, two) for _ in range(5)))
+        done.set()
+        await follower
+        look()
+        assert len(told) == len(set(told)) == 600
+        assert seen == sorted(set(seen))
+        for store in (one, two, looker):
+            await store.close()
+
+    asyncio.run(main())
