@@ -78,7 +78,10 @@ def up(
     view = view_of(plain=plain)
 
     def serve_until(interruption: Interruption) -> Coroutine[Any, Any, int]:
-        interruption.saying = lambda: view.say("stopping: requests under way end; once more to end now")
+        if part is None:
+            interruption.saying = lambda: view.say("stopping: requests under way end; once more to end now")
+        else:
+            interruption.saying = str  # whoever started this part says so
         return serving(runtime, interruption, lambda asked: _up(runtime, services, view, asked))
 
     return in_loop(serve_until, signal.SIGINT, signal.SIGTERM)

@@ -168,9 +168,9 @@ async def up_nodes(
     from shoal.cluster import LocalServers
 
     async with LocalServers(data) as servers:
-        postgres, nats = servers.postgres, servers.nats
-        _print(f"{file.path}  {number} nodes  PostgreSQL port {postgres.port} pid {postgres.process.pid}  "
-               f"NATS port {nats.port} pid {nats.process.pid}")  # fmt: skip
+        _print(f"{file.path}  {number} nodes  data {servers.folder}")
+        _print(f"PostgreSQL  port {servers.postgres.port}  pid {servers.postgres.process.pid}")
+        _print(f"NATS  port {servers.nats.port}  pid {servers.nats.process.pid}")
         _print(f"other commands reach them after: . {servers.folder / 'env'}")
         return await Nodes(words, number, {"SHOAL_STORE": servers.store, "SHOAL_BUS": servers.bus}, _print).run(asked)
 

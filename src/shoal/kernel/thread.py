@@ -80,8 +80,8 @@ class ThreadHandle:
                 continue  # it struck between two steps: nothing of the agent's was under way
             except (SystemExit, KeyboardInterrupt) as error:  # asyncio hands these two on to whoever runs the loop
                 exit = Exit(reason="died", error=error)
-                self._died = True
                 break
+        self._died = not self._ending
         clean_up(self._loop, self._watch, self._tasks)
         self._loop.close()
         _post(self._home, self._gone, exit)

@@ -1,4 +1,4 @@
-"""An agent that all nodes register and one has: it moves with its id, state and mail when that one dies, drains or freezes."""
+"""An agent that all nodes register and one has: it moves with id, state and mail when that node dies, drains or freezes."""
 
 from __future__ import annotations
 
@@ -63,7 +63,9 @@ def test_it_moves_to_the_least_busy_node(store_url: str, tmp_path: Path, run: Ca
                 assert answer == {"count": 3, "node": "quiet"}, "with its count, and what was sent meanwhile"
                 if how == "stands still":
                     first.signal(signal.SIGCONT)
-                    await until(lambda: first_node not in {n.node_id for n in runtime.store.leases.nodes() if not n.lost})
+                    await until(
+                        lambda: first_node not in {n.node_id for n in runtime.store.leases.nodes() if not n.lost}
+                    )
                     assert await _asked(runtime) == {"count": 4, "node": "quiet"}, "the old one has no effect"
 
         run(main)
