@@ -151,9 +151,19 @@ class SimulatedNode(AgentRuntime):
             self.alive and not self.here.env.lease_over() and registration is not None and registration.cell is not None
         )
 
+    async def stop(self, graceful: bool = True, timeout_seconds: float = 30.0) -> None:
+        """End in order."""
+        await super().stop(graceful, timeout_seconds)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Hold nothing by the store, which is kept by who lives as long as it."""
+        vars(self.simulated_store.leases).pop("heartbeat", None)
+
     async def kill(self) -> None:
         """End at once: nothing is written, sent or told any more."""
         self.alive = False
+        self._forget()
         node, env = self.here, self.here.env
         self.simulated_store.database.crash()
         self.simulated_bus.vanish()

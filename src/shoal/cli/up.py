@@ -32,11 +32,12 @@ Plain = Annotated[bool, typer.Option("--plain", help="A line for each change, no
 Nodes = Annotated[
     int | None, typer.Option("--nodes", metavar="N", help="Spread the services over N nodes on this machine.")
 ]
-Data = Annotated[
-    Path, typer.Option("--data", metavar="DIR", help="Where --nodes keeps the files of its own servers.")
-]
+Data = Annotated[Path, typer.Option("--data", metavar="DIR", help="Where --nodes keeps the files of its own servers.")]
 Part = Annotated[str | None, typer.Option("--part", hidden=True)]
-Name = Annotated[str | None, typer.Option("--as", hidden=True)]
+Name = Annotated[
+    str | None,
+    typer.Option("--name", metavar="NODE", help="What this node is called, once on a store.  [default: made up]"),
+]
 
 
 def up(

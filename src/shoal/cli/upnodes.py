@@ -126,7 +126,7 @@ class Nodes:
     async def _life(self, place: int, name: str) -> int:
         if self._ending.is_set():
             return 0
-        words = ["up", *self._words, "--plain", "--part", f"{place}/{self._number}", "--as", name]
+        words = ["up", *self._words, "--plain", "--part", f"{place}/{self._number}", "--name", name]
         # A session of its own: Ctrl-C in a terminal goes to this process, which drains its nodes.
         process = await asyncio.create_subprocess_exec(
             *guarded([sys.executable, "-c", _SHOAL, *words], signal.SIGKILL),

@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from shoal.errors import DeadAgentError, LeaseLostError, RuntimeStoppingError
@@ -68,14 +69,8 @@ class Node:
         self.post = Post(env)
         self.shared = Shared(env)
         self.tasks = Tasks(env, waiting, self.scheduler, self.registrations)
-        self.cells = Cells(
-            env,
-            self.post,
-            self.scheduler,
-            hosts,
-            lambda: CellLink(env, self.tasks, self.shared),
-            LaunchGate(env, self.load),
-        )
+        link, gate = partial(CellLink, env, self.tasks, self.shared), LaunchGate(env, self.load)
+        self.cells = Cells(env, self.post, self.scheduler, hosts, link, gate)
         self.agents = Agents(env, self.cells, self.registrations, self.tasks)
         self.agents.standbys.busy = lambda: (self.load.cpu_share, self.cells.places.taken)
         self.groups = Groups(env, self.agents, self.registrations, self.scheduler)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from shoal.kernel.ports import Node
     from shoal.kernel.registration import Order, Registration
 
-__all__ = ["Standbys"]
+__all__ = ["Standby", "Standbys"]
 
 STEP_SECONDS = 0.05
 MOST_STEPS = 6

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime
+from typing import Any
 
 import pytest
 
@@ -33,9 +34,9 @@ class JournalContract:
         assert store.journal.get("run:1", "c") is None and store.journal.load("run:2") == {}
 
 
-async def _beat(store: Store, node_id: str, until: datetime) -> bool:
+async def _beat(store: Store, node_id: str, until: datetime, **busy: Any) -> bool:
     """Beat from another thread, as a runtime does."""
-    return await asyncio.to_thread(store.leases.heartbeat, node_id, until=until)
+    return await asyncio.to_thread(store.leases.heartbeat, node_id, until=until, **busy)
 
 
 class LeasesContract:
@@ -77,7 +78,8 @@ class LeasesContract:
     async def test_join_leave_and_heartbeat(self, store: Store) -> None:
         with pytest.raises(ConfigError, match="n1"):
             await store.leases.join(node("n3", name="n1"), now=NOW)
-        assert await _beat(store, "n1", after(7200))
+        assert await _beat(store, "n1", after(7200), load=0.5, agents=7)
+        assert [(each.load, each.agents) for each in store.leases.nodes()] == [(0.5, 7), (0.0, 0)]
         until = {each.node_id: each.lease_until for each in store.leases.nodes()}
         assert until == {"n1": after(7200), "n2": after(3600)}
         await store.leases.leave("n1", now=NOW)
@@ -125,6 +127,28 @@ class LeasesContract:
             await store.agents.register(agent("worker", node="n2"), now=after(11))
         await store.leases.rescue([], now=after(11), max_interruptions=2)
         assert (await store.agents.register(agent("worker", node="n2"), now=after(11))).agent_id == known.agent_id
+
+    @on_nodes
+    async def test_a_node_that_is_told_to_leave_lets_go_of_what_it_has_ended(self, store: Store) -> None:
+        known = {name: (await store.agents.register(agent(name), now=NOW)).agent_id for name in ("ended", "runs")}
+        for verb in (AgentVerb.START, AgentVerb.STARTED):
+            await store.agents.advance(change(known["runs"], verb), now=NOW)
+        await store.agents.checkpoint(known["runs"], "n1", {"count": 3}, now=NOW)
+        assert await store.leases.drain("n1", seconds=2.5, now=NOW)
+        assert not await store.leases.drain("n1", seconds=9, now=NOW), "it was told before"
+        assert not await store.leases.drain("nobody", seconds=9, now=NOW)
+        assert {each.node_id: each.draining for each in store.leases.nodes()} == {"n1": 2.5, "n2": None}
+        (told,) = store.events.scan(EventFilter(event_type="node_draining"))
+        assert (told.node_id, told.details) == ("n1", {"seconds": 2.5})
+        assert (await store.agents.register(agent("ended", node="n2"), now=NOW)).agent_id == known["ended"]
+        with pytest.raises(AgentNameTakenError, match="runs"):
+            await store.agents.register(agent("runs", node="n2"), now=NOW)
+        for step in (change(known["runs"], AgentVerb.STOP, keep_state=True), change(known["runs"], AgentVerb.STOPPED)):
+            await store.agents.advance(step, now=NOW)
+        assert (await store.agents.register(agent("runs", node="n2"), now=NOW)).agent_id == known["runs"]
+        assert store.agents.saved_state(known["runs"]) == {"count": 3}
+        with pytest.raises(LeaseLostError):
+            await store.agents.advance(change(known["runs"], AgentVerb.START), now=NOW)
 
     @on_nodes
     async def test_nodes_found_dead_are_forgotten_in_the_end(self, store: Store) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -80,7 +80,7 @@ def _columns(params: Sequence[Params]) -> tuple[list[Sequence[Any]], tuple[str, 
     types = []
     for column in zip(*rows, strict=True):
         kind = _common(column)
-        columns.append([_stored(value) for value in column] if kind.startswith("text") else column)
+        columns.append([_stored(value) for value in column] if _escapes(column) else column)
         types.append(kind)
     return columns, tuple(types)
 
@@ -133,7 +133,7 @@ def _given(types: tuple[str, ...], first: int = 1) -> str:
 
 def _common(column: Sequence[Any]) -> str:
     """Return the type of a column of parameters."""
-    found = {_TYPES.get(type(value), "") for value in column} - {""}
+    found = {_TYPES.get(kind, "") for kind in set(map(type, column))} - {""}
     return "double precision" if "double precision" in found else next(iter(found), "")
 
 
@@ -172,14 +172,24 @@ def _translated(sql: str, names: tuple[str, ...] | None, types: tuple[str, ...])
     return _TOKEN.sub(put, sql), tuple(order)
 
 
+def _escapes(values: Iterable[Any]) -> bool:
+    """Tell whether some text among *values* has a character that is written, or is read, in another way."""
+    texts = "".join([value for value in values if type(value) is str])
+    return "\0" in texts or _ESCAPE in texts
+
+
 def _stored(value: Any) -> Any:
     if type(value) is str and ("\0" in value or _ESCAPE in value):
         return value.replace(_ESCAPE, _ITSELF).replace("\0", _NUL)
     return value
 
 
-def readable(value: Any) -> Any:
-    """Return a value of a row as it was given."""
+def readable(row: Sequence[Any]) -> Row:
+    """Return a row with its values as they were given."""
+    return tuple(map(_as_given, row)) if _escapes(row) else tuple(row)
+
+
+def _as_given(value: Any) -> Any:
     if type(value) is str and _ESCAPE in value:
         return value.replace(_NUL, "\0").replace(_ITSELF, _ESCAPE)
     return value

@@ -124,7 +124,7 @@ class Writer:
             cx.commit()
         except self._lost as error:
             self.close()
-            if not self._committed(transaction):
+            if not transaction or not self._committed(transaction):
                 raise _LostError from error
         self._fault("after_commit")
         if announce:

@@ -17,7 +17,9 @@ from shoal.store.sql.transaction import Transaction
 __all__ = ["claim"]
 
 _MAY_CLAIM = """SELECT lost, (SELECT value FROM meta WHERE key = 'queue_paused'),
-    EXISTS (SELECT 1 FROM tasks WHERE ready = 2 AND not_before <= ?) FROM nodes WHERE node_id = ?"""
+    EXISTS (SELECT 1 FROM tasks WHERE ready = 2 AND not_before <= ?),
+    (SELECT min(target) FROM tasks INDEXED BY tasks_ready WHERE ready = 1 AND target >= ?)
+    FROM nodes WHERE node_id = ?"""
 _SWEEP = "UPDATE tasks SET ready = 1, ready_at = not_before WHERE ready = 2 AND not_before <= ?"
 _WAITED = "UPDATE tasks SET ready = 1, ready_at = ? WHERE task_id = ? AND attempt = ? AND ready = 2"
 _NEXT_TARGET = "SELECT min(target) FROM tasks INDEXED BY tasks_ready WHERE ready = 1 AND target >= ?"
@@ -45,21 +47,28 @@ def claim(
 ) -> list[Claim]:
     """Give tasks to the free lanes of *room*; see ``TaskStore.claim``."""
     moment = epoch(now)
-    found = cx.one(_MAY_CLAIM, (moment, node_id))
+    word = room.next_word("")
+    found = cx.one(_MAY_CLAIM, (moment, word or "", node_id))
     if found is None or found[0]:
         raise LeaseLostError(f"node {node_id} has no lease, so it cannot claim tasks")
+    _, paused, due, first = found
     for fence in waited:
         cx.count(ready=cx.execute(_WAITED, (moment, fence.task_id, fence.attempt)))
-    if found[1] == "1":
+    if paused == "1":
         return []
-    if found[2]:
+    if due:
         cx.count(ready=cx.execute(_SWEEP, (moment,)))
-    candidates = _candidates(cx, room, None if starved_before is None else epoch(starved_before))
+    if due or waited:
+        first = cx.value(_NEXT_TARGET, (word or "",))
+    candidates = _candidates(cx, room, first, None if starved_before is None else epoch(starved_before))
     return _give(cx, node_id, _match(candidates, room), now, moment)
 
 
-def _candidates(cx: Transaction, room: Room, starved_before: int | None) -> list[_Candidate]:
-    """Return enough tasks to fill *room*, in the order in which they are given."""
+def _candidates(cx: Transaction, room: Room, first: str | None, starved_before: int | None) -> list[_Candidate]:
+    """Return enough tasks to fill *room*, in the order in which they are given.
+
+    *first* is the first target of a ready task from the first word of *room* on.
+    """
     families: dict[str, list[Slot]] = {}
     for slot in room.lent:
         families.setdefault(slot.root_id or "", []).append(slot)
@@ -71,7 +80,7 @@ def _candidates(cx: Transaction, room: Room, starved_before: int | None) -> list
             if target in words and places_left > 0:
                 places_left -= 1
                 found[seq] = (False, priority, seq, target, root_id)
-    targets = _ready_targets(cx, room)
+    targets = _ready_targets(cx, room, first)
     for target in targets:
         for priority, seq in cx.rows(_FIRST, (target, room.lanes(target))):
             found.setdefault(seq, (False, priority, seq, target, None))
@@ -83,17 +92,16 @@ def _candidates(cx: Transaction, room: Room, starved_before: int | None) -> list
     return sorted(found.values(), key=lambda candidate: (not candidate[0], candidate[1], candidate[2]))
 
 
-def _ready_targets(cx: Transaction, room: Room) -> list[str]:
+def _ready_targets(cx: Transaction, room: Room, first: str | None) -> list[str]:
     """Return the words of *room* for which a task is ready, leaping over what only one side has."""
     ready = []
-    word = room.next_word("")
-    while word is not None:
-        target = cx.value(_NEXT_TARGET, (word,))
-        if target is None:
-            break
+    word, target = room.next_word(""), first
+    while word is not None and target is not None:
         if target == word:
             ready.append(target)
         word = room.next_word(target, after=target == word)
+        if word is not None and word > target:
+            target = cx.value(_NEXT_TARGET, (word,))
     return ready
 
 
