@@ -148,7 +148,7 @@ class AgentRuntime(Verbs, Leaving):
             await self._node.start()
             self._hear_of_drains(self._node)
             if earlier is not None:
-                await self._node.agents.adopt(earlier.agents)
+                await self._node.agents.names.adopt(earlier.agents.names)
                 if any("service" in each.options.metadata for each in self._node.registrations.values()):
                     _ = self.services  # its verbs are there before it is started
         except BaseException:

@@ -39,10 +39,10 @@ class Leaving(ABC):
     def _hear_of_drains(self, node: Node) -> None:
         """Listen for orders to drain, from now to the end of this life."""
         self._told, self._drain_task = asyncio.Event(), None
-        node.draining.told = self.told_to_drain
+        node.draining.told = self._told_to_drain
 
-    def told_to_drain(self, seconds: float) -> None:
-        """Do what another process has ordered. Whoever drains this runtime in a way of his own sets another function."""
+    def _told_to_drain(self, seconds: float) -> None:
+        """Do what another process has ordered; a program that drains in a way of its own hears it in place of this."""
         self._begin_drain(seconds)
         if self._told is not None:
             self._told.set()

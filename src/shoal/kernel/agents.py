@@ -20,8 +20,8 @@ from shoal.kernel.cells import Cells
 from shoal.kernel.hooks import hand_over
 from shoal.kernel.limits import ResourceLimit
 from shoal.kernel.payload import checked
+from shoal.kernel.registering import Registering
 from shoal.kernel.registration import Order, Registration, check_name, live_view, read_options
-from shoal.kernel.standby import Standbys
 from shoal.kernel.status import advance
 from shoal.kernel.tasks import Tasks, check_options
 
@@ -64,7 +64,8 @@ class Agents:
         self._registrations = registrations
         self._tasks = tasks
         env.verbs["agent.told_to_end"] = self.told_to_end
-        self.standbys = Standbys(env, self._take, self.start)
+        self.names = Registering(env, registrations, self.start)
+        self.standbys = self.names.standbys
 
     # -- known or not
 
@@ -87,34 +88,7 @@ class Agents:
             since = held.instance.created_at.isoformat(timespec="seconds")
             raise AgentNameTakenError(name, node_id=env.node_id, since=since, agent_id=held.agent_id)
         assert isinstance(copy, dict)
-        return await self._take_or_stand_by(Order(name=name, source=source, config=copy, options=chosen))
-
-    async def _take_or_stand_by(self, order: Order) -> str:
-        try:
-            return (await self._take(order)).agent_id
-        except AgentNameTakenError as taken:
-            if not order.options.singleton:
-                raise
-            return self.standbys.add(order, taken)
-
-    async def _take(self, order: Order) -> Registration:
-        """Take a name that nobody holds."""
-        env = self._env
-        now = env.clock.now()
-        instance = order.instance(env.clock.new_id(), env.node_id, now)
-        stored = await env.store.agents.register(instance, now=now)
-        registration = Registration(order.source, order.config, order.options, stored)
-        self._registrations[stored.agent_id] = registration
-        self.standbys.forget(order.name)
-        env.bus.ring("agents", stored.agent_id)
-        return registration
-
-    async def adopt(self, earlier: Agents) -> None:
-        """Make known again what this runtime knew before it was stopped."""
-        for registration in list(earlier._registrations.values()):
-            await self._take_or_stand_by(registration.order)
-        for order in earlier.standbys.orders:
-            await self._take_or_stand_by(order)
+        return await self.names.register(Order(name=name, source=source, config=copy, options=chosen))
 
     async def unregister(self, address: str) -> str:
         """Forget a stopped or failed agent; its tasks are cancelled, its mail becomes dead letters. Returns its id."""

@@ -113,7 +113,8 @@ class LiveRun:
             self.recorded[key] = blank
         reserved = key if scope.account is not None and order.need is not None else None
         self.feed.tell(key, RunEventType.STEP_STARTED, order.agent_name, {"kind": order.kind, **order.note})
-        return await self._do(scope, order, do, ticket, blank, reserved)
+        with self.boundary.step():
+            return await self._do(scope, order, do, ticket, blank, reserved)
 
     async def _ticket(self, scope: Scope, order: StepOrder, key: str, *, repeated: bool) -> Ticket:
         need = order.need
@@ -141,8 +142,7 @@ class LiveRun:
     ) -> RunStep:
         output, error = None, None
         try:
-            with self.boundary.step():
-                output = await do(ticket)
+            output = await do(ticket)
         except asyncio.CancelledError:
             self._count(scope, self._let_go(reserved, ticket.lost))
             raise

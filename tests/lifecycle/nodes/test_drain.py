@@ -100,7 +100,8 @@ def test_a_draining_node_is_shown_and_takes_nothing_new(
         async def main() -> None:
             async with AgentRuntime(store=store_url) as runtime:
                 services = runtime.services
-                assert await services.discover("greeting")
+                while not await services.discover("greeting"):
+                    await asyncio.sleep(0.01)
                 slow = asyncio.create_task(services.request("greeter-leaving", {"pause": 4}))
                 work = await runtime.submit_task("work", {"number": 1, "pause": 4}, capability="work")
                 await until(lambda: begun(fleet.history()))

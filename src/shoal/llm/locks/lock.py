@@ -55,7 +55,7 @@ class Lock:
         holding = self._holding
         if holding is None or not holding.depth:
             raise LockNotOwnedError(self.namespace, self.key, describe(present_owner()), "nobody of this process")
-        if holding.lost:
+        if _has_ended(holding):
             raise self._lost()
         return holding.lease.token
 
@@ -135,11 +135,8 @@ class Lock:
             return
         if holding.renewal is not None:
             holding.renewal.end()
-        clock = holding.place.clock
-        now = clock.monotonic()
-        # By either clock: others go by the wall's, which may be set forward.
-        holding.lost = holding.lost or now >= holding.ends or clock.now() >= holding.lease.until
-        ledger.drop(self.namespace, holding, now - holding.since)
+        holding.lost = _has_ended(holding)
+        ledger.drop(self.namespace, holding, holding.place.clock.monotonic() - holding.since)
         await holding.place.drop(holding.lease, settled=settled)
         if holding.lost:
             raise self._lost()
@@ -150,6 +147,15 @@ class Lock:
             note="What was done under it may clash with what another did. A longer ttl, or an event loop that is not"
             " blocked for so long, keeps it.",
         )
+
+
+def _has_ended(holding: Holding) -> bool:
+    """Tell whether others may hold it: also when nobody here could notice, for this process stood still.
+
+    By either clock: others go by the wall's, which may be set forward.
+    """
+    clock = holding.place.clock
+    return holding.lost or clock.monotonic() >= holding.ends or clock.now() >= holding.lease.until
 
 
 def _is_number(value: object, least: float, most: float) -> bool:
