@@ -20,8 +20,8 @@ _TOP = """# The command `shoal`
 
 This page is what `--help` says; `python scripts/cli_reference.py` writes it.
 
-Commands that only look (`agents`, `tasks list`, `tasks show`, `events`, `metrics`, `export`, `db info`, `doctor`) write
-nothing to the store and create none. They work beside a running runtime, and after it has crashed.
+Commands that only look (`nodes`, `agents`, `tasks list`, `tasks show`, `events`, `metrics`, `export`, `db info`, `doctor`)
+write nothing to the store and create none. They work beside a running runtime, and after it has crashed.
 
 | exit code | meaning |
 |---|---|

@@ -48,8 +48,12 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class History(msgspec.Struct, frozen=True, kw_only=True):
-    """All that is known of a run. ``acknowledged``: the ids of tasks whose submission returned; ``followed``: the ids of
-    the events that a follower saw, in its order; ``lease``: of the nodes, in seconds."""
+    """All that is known of a run.
+
+    ``acknowledged``: the ids of tasks whose submission returned; ``followed``: the ids of the events that a follower saw,
+    in its order; ``lease``: of the nodes, in seconds; ``skewed``: their wall clocks differ by more than locks and plain
+    messages live, which go by them.
+    """
 
     diary: Sequence[Line]
     tasks: Sequence[Task]
@@ -57,6 +61,7 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     acknowledged: Collection[str]
     followed: Sequence[int]
     lease: float
+    skewed: bool = False
 
     def lines(self, *kinds: str) -> Iterator[Line]:
         """Return the lines of these kinds, in order."""
@@ -78,7 +83,7 @@ def faults(history: History) -> list[str]:
 
 
 def handovers(history: History) -> list[float]:
-    """Return for each attempt that was cut short by a kill or a freeze after how many seconds another began."""
+    """Return for each attempt that a kill or a freeze cut short after how many seconds another began."""
     struck = {line.life: line.at for line in history.lines("killed", "frozen")}
     taken: list[float] = []
     for lines in _by_task(history).values():
@@ -87,6 +92,15 @@ def handovers(history: History) -> list[float]:
             if earlier.life != later.life and earlier.at < struck.get(earlier.life, earlier.at) < later.at:
                 taken.append(later.at - struck[earlier.life])
     return taken
+
+
+def figures(history: History) -> Mapping[str, float]:
+    """Return what the run was, in numbers."""
+    kinds = Counter(line.kind for line in history.diary)
+    slowest = max(handovers(history), default=0.0)
+    return {"tasks": len(history.acknowledged), "slowest handover": round(slowest, 2)} | {
+        kind: kinds[kind] for kind in ("begin", "said", "heard", "took")
+    }
 
 
 def _by_task(history: History) -> dict[str, list[Line]]:
@@ -153,7 +167,8 @@ def _attempts_follow_each_other(history: History) -> Iterator[str]:
             if line.attempt < newest and line.kind not in ("gave", "end"):
                 late[line.life, line.attempt] += 1
                 if line.life not in frozen or late[line.life, line.attempt] > 1 or line.kind == "recorded":
-                    yield f"{line.kind} of attempt {line.attempt} of task {task_id} in {line.life} after attempt {newest} began"
+                    what = f"{line.kind} of attempt {line.attempt} of task {task_id} in {line.life}"
+                    yield f"{what} after attempt {newest} began"
 
 
 def _steps_are_done_once(history: History) -> Iterator[str]:
@@ -171,14 +186,18 @@ def _steps_are_done_once(history: History) -> Iterator[str]:
             elif line.kind == "recorded" and recorded.setdefault(line.key, line.value) != line.value:
                 yield f"{line.key!r} of task {task_id} was recorded with two values"
         begun = sum(line.kind == "begin" for line in lines)
-        yield from (f"{key!r} of task {task_id} was done {n} times in {begun} attempts" for key, n in done.items() if n > begun)
+        yield from (
+            f"{key!r} of task {task_id} was done {n} times in {begun} attempts" for key, n in done.items() if n > begun
+        )
         if recorded and isinstance(outputs.get(task_id), dict) and outputs[task_id] != recorded:
             yield f"the output of task {task_id} is not what its steps recorded"
 
 
 def _others_take_over_in_time(history: History) -> Iterator[str]:
     limit = (history.lease + 1.0) * GUARD
-    yield from (f"{taken:.1f} s passed until a dead node's work went on" for taken in handovers(history) if taken > limit)
+    yield from (
+        f"{taken:.1f} s passed until a dead node's work went on" for taken in handovers(history) if taken > limit
+    )
 
 
 # -- messages
@@ -195,6 +214,19 @@ def _messages_are_heard(history: History) -> Iterator[str]:
     for line in history.lines("said"):
         if line.durable and (line.message, line.to) not in heard:
             yield f"durable message {line.number} of {line.sender} to {line.to} was acknowledged and never handled"
+
+
+def _quiet_nodes_lose_no_message(history: History) -> Iterator[str]:
+    """Plain messages are lost with a node or a server; among nodes to which nothing was done they are not."""
+    if history.skewed or any(history.lines("server")):
+        return
+    disturbed = history.lives("killed", "frozen", "cut")
+    names = {line.node for line in history.lines("up") if line.life in disturbed}
+    heard = {(line.message, line.to) for line in history.lines("heard")}
+    for line in history.lines("said"):
+        quiet = not (line.durable or line.life in disturbed or line.to.removeprefix("listener-") in names)
+        if quiet and (line.message, line.to) not in heard:
+            yield f"message {line.number} of {line.life} to {line.to} was never handled, and nothing was done to them"
 
 
 def _messages_keep_their_order(history: History) -> Iterator[str]:
@@ -214,6 +246,8 @@ def _messages_keep_their_order(history: History) -> Iterator[str]:
 
 def _one_holds_a_lock(history: History) -> Iterator[str]:
     """Tokens rise, and who knew that he held it to the end held it alone. Who was disturbed may have lost it."""
+    if history.skewed:
+        return
     frozen = history.lives("frozen")
     held: dict[int, Line] = {}
     last = 0
@@ -241,8 +275,9 @@ def _one_holds_a_lock(history: History) -> Iterator[str]:
 def _events_are_seen_once(history: History) -> Iterator[str]:
     ids = [event.event_id for event in history.events]
     for what, numbers in (("the store", ids), ("the follower", history.followed)):
-        falls = [(one, two) for one, two in itertools.pairwise(numbers) if two <= one]
-        yield from (f"event {two} comes after {one} in what {what} tells" for one, two in falls)
+        for one, two in itertools.pairwise(numbers):
+            if two <= one:
+                yield f"event {two} comes after {one} in what {what} tells"
     missed = sorted(set(ids) - set(history.followed))
     made_up = sorted(set(history.followed) - set(ids))
     if missed:
@@ -259,21 +294,8 @@ _CHECKS: Sequence[Callable[[History], Iterator[str]]] = (
     _steps_are_done_once,
     _others_take_over_in_time,
     _messages_are_heard,
+    _quiet_nodes_lose_no_message,
     _messages_keep_their_order,
     _one_holds_a_lock,
     _events_are_seen_once,
 )
-
-
-def figures(history: History) -> Mapping[str, float]:
-    """Return what the run was, in numbers."""
-    kinds = Counter(line.kind for line in history.diary)
-    taken = handovers(history)
-    return {
-        "tasks": len(history.acknowledged),
-        "executions": kinds["begin"],
-        "messages": kinds["said"],
-        "events": len(history.events),
-        "locks": kinds["took"],
-        "slowest handover": round(max(taken, default=0.0), 2),
-    }

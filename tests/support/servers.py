@@ -32,6 +32,8 @@ class Echo(ServiceAgent):
                 return {"value": {1, 2}}
             case "list":
                 return [1]
+            case "forget":
+                return asyncio.sleep(1)
             case "nothing":
                 return None
             case "twice":

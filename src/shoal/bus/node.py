@@ -159,6 +159,12 @@ class NodeBus:
         """Call *callback* with the note whenever the bell rings; returns an undo."""
         return self._bells.hear(bell, callback)
 
+    def give_up(self, node_id: str) -> None:
+        """Hear that a node is lost. Whoever waits for its answers hears it at once; nothing more is sent there."""
+        peer = None if self._peers is None else self._peers.connections.get(node_id)
+        if peer is not None and not peer.given_up:
+            peer.give_up()
+
     # -- the other nodes
 
     def _carry(self, rings: list[Rang]) -> None:
@@ -166,7 +172,8 @@ class NodeBus:
             self._peers.ring(rings)
 
     def _elsewhere(self, address: str) -> Peer | None:
-        return self._peers.find(address) if self._peers is not None else None
+        peer = self._peers.find(address) if self._peers is not None else None
+        return None if peer is None or peer.given_up else peer
 
     async def _send_elsewhere(self, address: str, message: AgentMessage) -> None:
         peer = self._elsewhere(address)

@@ -38,6 +38,7 @@ class Peer:
         self.node = ""
         self.instance = ""
         self.greeted = False
+        self.given_up = False  # its node is lost, though the link stands
         self.addresses: set[str] = set()
         self.topics = TopicIndex()
         self.serving: dict[int, asyncio.Future[AgentMessage]] = {}
@@ -109,6 +110,14 @@ class Peer:
     def forget(self, ident: int) -> bool:
         """Drop what is open under this number; False when it was answered."""
         return self._open.pop(ident, None) is not None
+
+    def give_up(self) -> None:
+        """End what is open: the node is lost, and will not answer, though the link stands (it is frozen, perhaps)."""
+        self.given_up = True
+        for address, future in self._open.values():
+            if not future.done():
+                future.set_exception(node_lost(self.node, address))
+        self._open.clear()
 
     # -- for the kinds of links
 

@@ -65,6 +65,7 @@ class Crew:
     def __init__(
         self, runtime: AgentRuntime, file: ServiceFile, stage: Stage, complain: Callable[[str], object]
     ) -> None:
+        self._runtime = runtime
         self._stage = stage
         self._complain = complain
         self._managers = [
@@ -74,12 +75,16 @@ class Crew:
         self.failed = False  # whether one could not be started, or was lost
 
     async def run(self, asked: asyncio.Event) -> None:
-        """Start all of them, and show how they are until *asked* is set, or none is left that lives or comes back."""
+        """Start all of them, and show how they are until *asked* is set, or none is left that lives or comes back.
+
+        Raises LeaseLostError: this process was frozen too long, and others have taken its services for dead.
+        """
         ready = False
         starting = asyncio.create_task(self._start_all(), name="start of the services")
         try:
             while not asked.is_set():
                 members = self._shown()
+                self._runtime.services.node.env.check_lease(known=True)
                 if starting.done() and not ready:
                     ready = True
                     self._stage.ready(len(members))

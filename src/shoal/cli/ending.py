@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -19,7 +20,17 @@ from shoal.kernel.clock import RealClock
 from shoal.kernel.limits import ResourceLimit
 from shoal.runtime import AgentRuntime
 
-__all__ = ["INTERRUPTED", "Interruption", "end_now", "in_loop", "in_runtime", "left_behind", "name_pool", "serving"]
+__all__ = [
+    "INTERRUPTED",
+    "Interruption",
+    "end_now",
+    "in_loop",
+    "in_runtime",
+    "left_behind",
+    "name_pool",
+    "serving",
+    "until_asked",
+]
 
 INTERRUPTED = 130
 _KILLED = 128  # and the number of the signal: INTERRUPTED for SIGINT
@@ -27,6 +38,9 @@ _KILLED = 128  # and the number of the signal: INTERRUPTED for SIGINT
 _SETTLE_SECONDS = 0.5
 _PATIENCE_SECONDS = 1.0
 """What the end may take before it is said what is waited for."""
+
+_LOST_SECONDS = 0.5
+"""How often it is looked whether the runtime was given up."""
 
 _LOOK_SECONDS = 0.02
 _SHOAL = str(Path(shoal.__file__).parent)
@@ -194,6 +208,19 @@ async def serving(
     """Do *work* in *runtime* until it ends, as it does when a signal sets its event; end both as ``in_runtime`` does."""
     asked = interruption.asks()
     return await _within(runtime, interruption, lambda: work(asked))
+
+
+async def until_asked(runtime: AgentRuntime, asked: asyncio.Event) -> None:
+    """Wait until *asked* is set.
+
+    Raises LeaseLostError: the process was frozen too long; its runtime is given up, and nothing of it works any more.
+    """
+    env = runtime.services.node.env
+    while not asked.is_set():
+        env.check_lease(known=True)
+        with contextlib.suppress(TimeoutError):
+            async with env.clock.timeout(_LOST_SECONDS):
+                await asked.wait()
 
 
 async def _within(runtime: AgentRuntime, interruption: Interruption, work: Callable[[], Awaitable[int]]) -> int:

@@ -19,7 +19,7 @@ from shoal.cli.options import url_of
 from shoal.client import Client
 from shoal.errors import ConfigError, NotFound, RequestError
 from shoal.kernel.clock import RealClock
-from shoal.services.codes import NO_WORKERS, NOT_FOUND, TIMEOUT
+from shoal.services.codes import NO_WORKERS, NOT_FOUND, TIMEOUT, UNAUTHORIZED
 from shoal.services.info import AgentRecord, AgentType
 from shoal.services.strategies import ConsistentHash, Wish
 from shoal.services.targets import Capability
@@ -196,6 +196,8 @@ async def answered(way: Way, work: Callable[[Reach], Awaitable[int]]) -> int:
             if error.details is not None:
                 details = msgspec.json.format(msgspec.json.encode(error.details), indent=2).decode()
                 print(indent(details, "  "), file=sys.stderr)
+            if error.code == UNAUTHORIZED and isinstance(services, _OverHttp):
+                print("  The token is taken from SHOAL_REGISTRY_TOKEN.", file=sys.stderr)
             if error.code == TIMEOUT:
                 return TOO_LATE
             if error.code in (NOT_FOUND, NO_WORKERS) and not await _is_there(services, way):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shoal.cli.ending import Interruption, in_loop, serving
+from shoal.cli.ending import Interruption, in_loop, serving, until_asked
 from shoal.cli.options import EPILOG, SETTINGS, Store, url_of
 from shoal.observe.log import configure_logging
 from shoal.runtime import AgentRuntime
@@ -59,7 +59,7 @@ def serve(host: Host = "127.0.0.1", port: Port = 4567, tokens: TokensFile = None
     async def work(asked: asyncio.Event) -> int:
         registry = await listening(runtime, host, port, known)
         print(f"registry at {registry.url}", flush=True)
-        await asked.wait()
+        await until_asked(runtime, asked)
         await registry.close()
         return 0
 

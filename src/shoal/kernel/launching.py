@@ -154,7 +154,7 @@ def _told(registration: Registration, handle: Handle | None, cell: Cell | None, 
             name=name,
         )
     if not isinstance(error, TimeoutError):
-        text = f"Agent {name!r} failed to start: {type(error).__name__}: {error}"
+        text = f"Agent {name!r} failed to start: {Failure.brief(error).text}"
         return AgentStartError(text[:1000], agent_id=agent_id, name=name)
     text = f"Agent {name!r} did not come up in time"
     if cell is None and registration.options.isolation == "process":

@@ -76,7 +76,7 @@ class Scheduler:
         """Claim now what fits. Called right after a submit, the claim joins the submit's group of commits."""
         if self._claiming:
             self._again = True
-        elif self.accepting and not self._env.lost:
+        elif self.accepting and not self._env.lease_over():
             self._look_again()
             if self._room:
                 self._claiming = True

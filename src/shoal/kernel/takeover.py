@@ -50,7 +50,7 @@ class Takeover:
         """Look who is dead, and take over what they held."""
         env = self._env
         here, now = this_boot(), env.clock.now()
-        self.nodes = env.store.leases.nodes()
+        self._read()
         others = [node for node in self.nodes if node.node_id != env.node_id and not node.lost]
         dead = [node.node_id for node in others if node.host == here and process_start(node.pid) != node.pid_started]
         overdue = self._overdue(others)
@@ -67,6 +67,7 @@ class Takeover:
             spared=spared,
         )
         await self._kill_orphans(rescue.children, {node.node_id for node in others if node.host == here})
+        self._read()
         for ended in rescue.ended:
             self._scheduler.task_ended(ended.task_id, ended.status)
         for agent_id in rescue.agents:
@@ -76,6 +77,13 @@ class Takeover:
         if rescue.requeued:
             self._scheduler.kick()
             env.bus.ring("tasks")
+
+    def _read(self) -> None:
+        """Read what is known of the nodes; from those that are lost nobody is to wait for an answer."""
+        self.nodes = self._env.store.leases.nodes()
+        for node in self.nodes:
+            if node.lost:
+                self._env.bus.give_up(node.node_id)
 
     def _overdue(self, others: Sequence[Node]) -> dict[str, float]:
         """Return for how many seconds each should have renewed its lease; negative for those that have time to."""

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from shoal.errors import DeadAgentError, MessageExpiredError, StoreError
-from shoal.kernel.agent import AgentInstance
+from shoal.kernel.agent import AgentInstance, AgentStatus
 from shoal.kernel.event import EventType, Fact
 from shoal.kernel.message import AgentMessage, DeadLetter, about
 
@@ -81,8 +81,11 @@ class Undelivered:
 
 def not_running(instance: AgentInstance) -> DeadAgentError:
     """Return the error for mail to an agent that takes none."""
+    why = f"it is {instance.status}"
+    if instance.status is AgentStatus.RUNNING:
+        why = "it is ending, or its node is gone"
     return DeadAgentError(
-        f"Agent {instance.name!r} is {instance.status}: it takes no messages",
+        f"Agent {instance.name!r} takes no messages: {why}",
         reason="not_running",
         agent_id=instance.agent_id,
         name=instance.name,

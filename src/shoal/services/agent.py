@@ -76,7 +76,8 @@ class ServiceAgent:
 
         Raise RequestError to answer with an error; what else is raised is EXECUTION_ERROR.
         """
-        raise RequestError(codes.INVALID_OPERATION, f"{type(self).__qualname__} answers no requests")
+        text = f"{type(self).__qualname__} answers no requests: it has no process_request"
+        raise RequestError(codes.INVALID_OPERATION, text)
 
     def health(self) -> Any:
         """Return whether it is well: a bool, or a dict with ``ok``. May be a coroutine function."""

@@ -15,6 +15,8 @@ from shoal.errors import (
     PayloadError,
     RequestError,
     RequestFailedError,
+    RequestTimeout,
+    ResponseTimeoutError,
     RuntimeNotStartedError,
     RuntimeStateError,
     RuntimeStoppingError,
@@ -74,14 +76,18 @@ async def ask(send: Send, clock: Clock, sender: str, record: AgentRecord, payloa
     except ShoalError as error:
         if isinstance(error, _OF_THE_RUNTIME) and not isinstance(error, RequestError):
             raise
-        return _unanswered(error)
+        return _unanswered(error, record, attempt)
     return _read(answer.data)
 
 
-def _unanswered(error: ShoalError) -> Outcome:
+def _unanswered(error: ShoalError, record: AgentRecord, attempt: Attempt) -> Outcome:
     if isinstance(error, DeadAgentError):
         return Outcome(error=_dead(error), began=getattr(error, "began", True) and error.reason != "not_running")
     told = as_request_error(error)
+    if isinstance(error, ResponseTimeoutError) and not isinstance(error, RequestError):
+        state = "" if record.state == "running" else f", which is {record.state}"
+        text = f"no answer from {record.instance}{state}, within {round(attempt.timeout, 2):g} s"
+        told = RequestTimeout(text, told.details)
     return Outcome(error=told, own=isinstance(error, RequestFailedError), began=not isinstance(error, _NEVER_BEGAN))
 
 

@@ -139,7 +139,7 @@ class LoadBalancer:
             excluded = {*excluded, record.instance}
         if refused:
             raise CircuitOpen("the circuit breakers of all instances are open")
-        raise RequestError(codes.NO_WORKERS, "no instance is there")
+        raise RequestError(codes.NO_WORKERS, f"no instance is there{f' for {group:.120}' if group else ''}")
 
     async def call(
         self,

@@ -15,7 +15,7 @@ from shoal.errors import ConfigError, MissingExtraError, NotFound, RequestError
 from shoal.kernel.clock import RealClock
 from shoal.kernel.ports import Clock
 from shoal.services.info import AgentInfo, AgentRecord
-from shoal.services.leases import Registration, keep
+from shoal.services.leases import Given, Registration, keep
 from shoal.services.targets import plain_target
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class RegistryClient:
         except ImportError as error:
             raise MissingExtraError("http", "RegistryClient") from error
         self.clock = clock or RealClock()
-        secret = token or os.environ.get("SHOAL_REGISTRY_TOKEN")
+        secret = token or os.environ.get("SHOAL_REGISTRY_TOKEN") or None
         self._calls = Calls(url, secret, retries, retry_delay, self.clock)
         self._call_of = Call
         self._registrations: dict[str, Registration] = {}
@@ -132,8 +132,9 @@ class RegistryClient:
     async def _register(self, registration: Registration) -> None:
         again = not registration.body["exclusive"]  # the one whose answer was lost would be in the way
         answer = await self._call("POST", "/register", registration.body, again=again)
-        registration.begun(answer["uuid"], answer["owner_token"], answer["ttl"])
-        self._registrations[answer["uuid"]] = registration
+        given = self._calls.read(answer, Given)
+        registration.begun(given.uuid, given.owner_token, given.ttl)
+        self._registrations[given.uuid] = registration
 
     async def renew(self, uuid: str, **told: Any) -> AgentRecord:
         """Prolong the lease of an agent registered here, and tell its ``state``, ``load`` (from 0), ``health`` (0-100).
@@ -152,7 +153,7 @@ class RegistryClient:
         except NotFound:
             self._lost(registration)
             raise
-        return msgspec.convert(answer, AgentRecord)
+        return self._calls.read(answer, AgentRecord)
 
     async def withdraw(self, uuid: str) -> None:
         """Take out an agent registered here; one whose lease is over is no error. Raises as ``renew``."""
@@ -188,12 +189,12 @@ class RegistryClient:
         words = [capabilities] if isinstance(capabilities, str) else list(capabilities)
         query = {"capabilities": ",".join(words), "limit": limit, "offset": offset} | ({"type": type} if type else {})
         answer = await self._call("GET", "/agents/discover", query=query, again=True)
-        return msgspec.convert(answer["agents"], list[AgentRecord])
+        return self._calls.read(answer, _Found).agents
 
     async def get(self, uuid: str) -> AgentRecord:
         """Return the record of an agent, by id or instance. Raises NotFound, RegistryUnavailableError, RequestError."""
         answer = await self._call("GET", f"/agents/{_quoted(uuid)}", again=True)
-        return msgspec.convert(answer, AgentRecord)
+        return self._calls.read(answer, AgentRecord)
 
     async def fetch_all(self) -> list[AgentRecord]:
         """Return all agents, by registration. Raises RegistryUnavailableError, RequestError."""
@@ -201,8 +202,9 @@ class RegistryClient:
         while True:
             query = {"limit": PAGE, "offset": len(found)}
             answer = await self._call("GET", "/agents", query=query, again=True)
-            found += msgspec.convert(answer, list[AgentRecord])
-            if len(answer) < PAGE:
+            page = self._calls.read(answer, list[AgentRecord])
+            found += page
+            if len(page) < PAGE:
                 return found
 
     async def health(self, uuid: str | None = None) -> dict[str, Any]:
@@ -211,8 +213,7 @@ class RegistryClient:
         Raises NotFound, RegistryUnavailableError, RequestError.
         """
         path = "/health" if uuid is None else f"/agents/{_quoted(uuid)}/health"
-        answer: dict[str, Any] = await self._call("GET", path, again=True, well="ok")
-        return answer
+        return self._calls.read(await self._call("GET", path, again=True, well="ok"), dict[str, Any])
 
     async def request(
         self, target: Any, payload: Mapping[str, Any], *, timeout: float = 30.0, idempotent: bool = False
@@ -229,14 +230,26 @@ class RegistryClient:
         """
         body = {"payload": dict(payload), "timeout": timeout, "idempotent": idempotent}
         path = f"/agents/{_quoted(_address(target))}/request"
-        answer: dict[str, Any] = await self._call("POST", path, body, seconds=timeout, again=idempotent)
-        return answer
+        answer = await self._call("POST", path, body, seconds=timeout, again=idempotent)
+        return self._calls.read(answer, dict[str, Any])
 
     async def control(self, target: Any, action: str, data: Any = None) -> Any:
         """Carry out a control action on an agent and return its answer. Raises as ``request``."""
         path = f"/agents/{_quoted(_address(target))}/control"
         answer = await self._call("POST", path, {"action": action, "data": data}, seconds=30.0)
-        return answer["data"]
+        return self._calls.read(answer, _Done).data
+
+
+class _Found(msgspec.Struct):
+    """What a search answers, as far as it is read."""
+
+    agents: list[AgentRecord]
+
+
+class _Done(msgspec.Struct):
+    """What an order answers, as far as it is read."""
+
+    data: Any
 
 
 def _address(target: Any) -> str:

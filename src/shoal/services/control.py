@@ -207,14 +207,22 @@ class Control:
             raise as_request_error(error) from error
 
     async def _pause(self, known: Known, data: Any) -> str:
-        if known.instance.status is not AgentStatus.PAUSED:
-            await self._node.agents.pause(known.instance.agent_id)
+        await self._brought_to(AgentStatus.PAUSED, known, self._node.agents.pause)
         return "Paused"
 
     async def _resume(self, known: Known, data: Any) -> str:
-        if known.instance.status is not AgentStatus.RUNNING:
-            await self._node.agents.resume(known.instance.agent_id)
+        await self._brought_to(AgentStatus.RUNNING, known, self._node.agents.resume)
         return "Resumed"
+
+    @staticmethod
+    async def _brought_to(status: AgentStatus, known: Known, bring: Callable[[str], Awaitable[Any]]) -> None:
+        if known.instance.status is status:
+            return
+        try:
+            await bring(known.instance.agent_id)
+        except AgentStateError:
+            if known.instance.status is not status:  # else it came there by itself, while this waited for its turn
+                raise
 
     async def _end(self, said: str, known: Known, data: Any) -> str:
         grace = data.get("grace", GRACE_SECONDS) if isinstance(data, Mapping) else GRACE_SECONDS

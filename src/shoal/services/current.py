@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from shoal.errors import AlreadyAnsweredError, RequestError
+from shoal.errors import AlreadyAnsweredError, PayloadError, RequestError
 from shoal.kernel.message import AgentMessage
 from shoal.kernel.payload import checked
 from shoal.kernel.threads import lent_thread
@@ -94,7 +94,15 @@ class Current:
 
     def _begin_sending(self) -> None:
         assert self.message is not None
-        self.sending = self.loop.create_task(self._context.reply(self.message, self.data()), name="answer")
+        self.sending = self.loop.create_task(self._sent(self.message), name="answer")
+
+    async def _sent(self, message: AgentMessage) -> None:
+        """Send the answer; who asked hears at once also of one that cannot be sent."""
+        try:
+            await self._context.reply(message, self.data())
+        except PayloadError as error:
+            self.error = RequestError(codes.EXECUTION_ERROR, f"the answer cannot be sent: {error}")
+            await self._context.reply(message, self.data())
 
 
 current_request: ContextVar[Current | None] = ContextVar("shoal_request", default=None)

@@ -189,7 +189,7 @@ def _version(value: Any) -> str:
 def _capabilities(value: Any) -> tuple[str, ...]:
     if not isinstance(value, (list, tuple, set, frozenset)) or not 1 <= len(value) <= WORDS:
         count = f"{len(value)} of them" if isinstance(value, (list, tuple, set, frozenset)) else f"{value!r:.80}"
-        raise ValueError(f"must be 1 to {WORDS} words, not {count}")
+        raise ValueError(f"must be a list of 1 to {WORDS} words, not {count}")
     words = sorted(value, key=str) if isinstance(value, (set, frozenset)) else value
     wrong = [word for word in words if not isinstance(word, str) or not 1 <= len(word.strip()) <= WORD_CHARS]
     if wrong:

@@ -5,19 +5,29 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from shoal.errors import NotFound, RegistryUnavailableError, RequestError
 from shoal.kernel.ports import Clock
 from shoal.services import codes
 
-__all__ = ["Registration", "keep"]
+__all__ = ["Given", "Registration", "keep"]
 
 log = logging.getLogger("shoal.services.registry")
 RENEWALS_A_LEASE = 4
 SHORTEST_PAUSE = 1.0
 LONGEST_PAUSE = 30.0
 _PASSING = (codes.AGENT_EXISTS, codes.RATE_LIMITED, codes.REGISTRY_UNAVAILABLE)
+
+
+class Given(msgspec.Struct):
+    """What a registry gives to whom it registers."""
+
+    uuid: Annotated[str, msgspec.Meta(min_length=1)]
+    owner_token: Annotated[str, msgspec.Meta(min_length=1)]
+    ttl: Annotated[float, msgspec.Meta(gt=0)]
 
 
 class Registration:

@@ -66,7 +66,8 @@ async def on_control(self: ServiceAgent, order: dict[str, Any]) -> dict[str, Any
                 self.inner.mailbox_share = float(order.get("mailbox_share") or 0.0)
                 value = healthy(await run_own(self.health))
             case "update_config":
-                value = await _update_config(self, data)
+                async with self.inner.changing:  # each begins with what the one before it has left
+                    value = await _update_config(self, data)
             case _:
                 value = await _own(self, str(action), data)
         answer, _size = checked(value, f"the answer of {action}")
@@ -89,6 +90,8 @@ async def _own(agent: ServiceAgent, action: str, data: Any) -> Any:
 
 async def _update_config(agent: ServiceAgent, data: Any) -> dict[str, Any]:
     changes = data.get("config") if isinstance(data, Mapping) else None
+    if changes is None:
+        raise _invalid("config", 'is missing: what changes stands within it, as {"config": {...}}')
     if not isinstance(changes, Mapping):
         raise _invalid("config", f"must be an object, not {type(changes).__name__}")
     old, new = agent.config, merged(copy.deepcopy(agent.config), changes)

@@ -9,7 +9,7 @@ ends none.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -25,6 +25,7 @@ from shoal.errors import (
 )
 from shoal.kernel.event import EventType
 from shoal.services import codes
+from shoal.services.book import Book
 from shoal.services.claims import Claims, taken_by_outsider
 from shoal.services.info import AgentInfo, AgentRecord
 from shoal.services.outsiders import Change, Outsider, Seen, checked_address, news
@@ -55,8 +56,7 @@ class Outside:
         self.claims = Claims(node, self.get)
         self._note = node.post.note
         self.clock = env.clock
-        self._seen: dict[str, Seen] = {}
-        self._instances: dict[str, str] = {}
+        self._book = Book()
         self._mark = 0
         self._looked_at: float | None = None
         self._has_looked = False
@@ -91,7 +91,7 @@ class Outside:
         for change in changes:
             outsider = self._read(change)
             if outsider is None:
-                self._forget(change.key.removeprefix(PREFIX))
+                self._book.drop(change.key.removeprefix(PREFIX))
             else:
                 self._take(outsider, change.version)
 
@@ -109,26 +109,22 @@ class Outside:
         return outsider
 
     def _take(self, outsider: Outsider, version: int) -> AgentRecord:
-        known = self._seen.get(outsider.uuid)
+        known = self._book.get(outsider.uuid)
         if known is None or known.version < version:
-            known = self._seen[outsider.uuid] = Seen(outsider, version, self.clock.monotonic())
-            self._instances[known.record.instance] = outsider.uuid
+            known = Seen(outsider, version, self.clock.monotonic())
+            self._book.put(known)
         return known.record
 
-    def _forget(self, uuid: str) -> None:
-        seen = self._seen.pop(uuid, None)
-        if seen is not None and self._instances.get(seen.record.instance) == uuid:
-            del self._instances[seen.record.instance]
-
-    def _living(self) -> Iterator[Seen]:
+    def _living(self, among: Callable[[], Iterator[Seen]] | None = None) -> Iterator[Seen]:
+        """Return the living, all or those that *among* returns."""
         now = self.clock.monotonic()
         self._refresh()
-        return (seen for seen in self._seen.values() if seen.alive(now))
+        return (seen for seen in (among or self._book.all)() if seen.alive(now))
 
     def _get(self, address: str) -> Seen | None:
         now = self.clock.monotonic()
         self._refresh()
-        seen = self._seen.get(address) or self._seen.get(self._instances.get(address, ""))
+        seen = self._book.at(address)
         return seen if seen is not None and seen.alive(now) else None
 
     def records(self) -> list[AgentRecord]:
@@ -146,9 +142,8 @@ class Outside:
         """Return those that serve and have all words of *wanted* (in small letters), in no order."""
         return [
             seen.record
-            for seen in self._living()
-            if wanted <= seen.words
-            and (type is None or seen.record.type == type)
+            for seen in self._living(lambda: self._book.able(wanted))
+            if (type is None or seen.record.type == type)
             and (version is None or seen.record.version == version)
             and seen.serves(healthy=healthy)
         ]
@@ -163,7 +158,7 @@ class Outside:
         Raises RequestError, unless *others* can be asked: NOT_A_SERVER, or NOT_FOUND: it is only listed.
         """
         one = self.get(target)
-        found = [one] if one is not None else [each for each in self.records() if each.name == target]
+        found = [one] if one is not None else [seen.record for seen in self._living(lambda: self._book.named(target))]
         servers = [each for each in found if each.type.answers]
         there = [each for each in servers if self.callable(each)]
         if others or there or not found:
@@ -182,7 +177,8 @@ class Outside:
             AgentNameTakenError: its name, or that of the one that is there, is exclusive.
             RequestError: there are too many.
         """
-        if sum(1 for _ in self._living()) >= MOST:
+        self._refresh()
+        if len(self._book) >= MOST and sum(1 for _ in self._living()) >= MOST:
             raise RequestError(codes.REGISTRY_UNAVAILABLE, f"the registry has {MOST} agents, and takes no more")
         self.check_free(info)
         token, now = new_token(), self.clock.now()
@@ -200,16 +196,23 @@ class Outside:
             try:
                 await self.claim(record.name, record.uuid)
             except BaseException:
-                await self._env.see_through(self._remove(self._seen[record.uuid]), "a record that was not registered")
+                seen = self._book.get(record.uuid)
+                if seen is not None:
+                    await self._env.see_through(self._remove(seen), "a record that was not registered")
                 raise
         self._note(news(EventType.SERVICE_JOINED, record))
         return record, token
 
     def check_free(self, info: AgentInfo) -> None:
         """Raise AgentNameTakenError when an agent from outside has the name, and it or *info* is exclusive."""
-        for seen in self._living():
-            if seen.record.name == info.name and (info.exclusive or seen.outsider.info.exclusive):
+        for seen in self._living(lambda: self._book.named(info.name)):
+            if info.exclusive or seen.outsider.info.exclusive:
                 raise taken_by_outsider(seen.record)
+        other = self.get(info.name) if info.exclusive else None
+        if (
+            other is not None
+        ):  # an exclusive service's instance is called as it is: none may be found in another's place
+            raise taken_by_outsider(other)
 
     async def claim(self, name: str, uuid: str) -> None:
         """Have an exclusive name, for whoever is on record already: so who reads the claim finds who has it.
@@ -271,7 +274,7 @@ class Outside:
         except VersionConflictError:
             self._looked_at = None
             return False
-        self._forget(seen.outsider.uuid)
+        self._book.drop(seen.outsider.uuid)
         self._env.bus.ring(BELL)
         if seen.outsider.info.exclusive:
             await self.claims.give_up(seen.record.name, seen.outsider.uuid)
@@ -287,7 +290,7 @@ class Outside:
         """Take out those whose leases are over."""
         now = self.clock.monotonic()
         self._refresh()
-        over: Sequence[Seen] = [seen for seen in self._seen.values() if not seen.alive(now)]
+        over: Sequence[Seen] = [seen for seen in self._book.all() if not seen.alive(now)]
         for seen in over:
             if await self._remove(seen):
                 self._note(news(EventType.SERVICE_LEFT, seen.record))

@@ -80,6 +80,7 @@ class Inner:
         self.errors = 0
         self.malformed = 0
         self.last: deque[bool] = deque(maxlen=LAST)
+        self.changing = asyncio.Lock()  # held by a change of the config
         self.mailbox_share = 0.0  # how full the mailbox was when the runtime last said so
 
     def count(self, well: bool) -> None:
@@ -166,11 +167,11 @@ async def _process(agent: ServiceAgent, current: Current) -> None:
     except Exception as error:
         await call_hook(agent, "on_error", error, current.payload)
         if current.answered:  # who asked has an answer already
-            agent.logger.exception("process_request failed after it had answered")
+            agent.logger.exception("process_request of %s failed after it had answered", agent.context.name)
         else:
             current.error = execution_error(error)
             if not isinstance(error, RequestError):
-                agent.logger.exception("process_request failed")
+                agent.logger.exception("process_request of %s failed", agent.context.name)
     inner.count(current.error is None)
 
 
@@ -178,6 +179,10 @@ def _checked(inner: Inner, value: Any) -> dict[str, Any]:
     """Return what ``process_request`` returned as an answer. Raises RequestError: it cannot be one."""
     if value is None:
         return {}
+    if inspect.iscoroutine(value):
+        value.close()
+        text = f"process_request returned {value.__qualname__}() without waiting for it: an await is missing"
+        raise RequestError(codes.EXECUTION_ERROR, text)
     if not isinstance(value, dict):
         raise RequestError(codes.EXECUTION_ERROR, f"process_request must return a dict or None, not {value!r:.80}")
     try:
@@ -232,7 +237,7 @@ async def call_hook(agent: ServiceAgent, name: str, *args: Any) -> Any:
     except Exception:
         if name != "on_error":
             raise
-        agent.logger.exception("on_error failed")
+        agent.logger.exception("on_error of %s failed", type(agent).__name__)
         return None
 
 

@@ -34,6 +34,9 @@ POINTS = 150
 RINGS = 4
 """So many rings of ``consistent_hash`` are kept: a balancer meets few sets of instances at a time."""
 
+MOST_GROUPS = 1_000
+"""So many services and instances have turns of their own; of more, the one known longest begins anew."""
+
 _HASHED_BYTES = 8
 
 Strategy = Callable[[Sequence[AgentRecord], Any], AgentRecord]
@@ -109,6 +112,8 @@ class RoundRobin:
     def __call__(self, records: Sequence[AgentRecord], wish: Wish) -> AgentRecord | None:
         """Return the next one."""
         excluded = wish.excluded
+        if len(records) == 1:  # there is nothing to keep for the next time: whoever asks by an id has such a group
+            return None if records[0].instance in excluded else records[0]
         admitted = (lambda place: records[place].instance not in excluded) if excluded else None
         return self.turns(wish.group).next(records, admitted)
 
@@ -116,6 +121,8 @@ class RoundRobin:
         """Return the turns of *group*."""
         turns = self._groups.get(group)
         if turns is None:
+            if len(self._groups) >= MOST_GROUPS:
+                del self._groups[next(iter(self._groups))]
             turns = self._groups[group] = _Turns()
         return turns
 

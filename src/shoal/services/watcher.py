@@ -122,7 +122,7 @@ class AgentWatcher(ServiceAgent):
     # -- its life
 
     async def on_start(self) -> None:
-        """Look at the folder, and begin to watch. Raises ConfigError: it is not there, or not safe."""
+        """Look at the folder, and begin to watch. Raises ConfigError: it is not there, not safe, or watched already."""
         self._clock: Clock = present_clock()
         self._looking = asyncio.Lock()
         self._folder = Folder(self.path, self._interval)
@@ -130,8 +130,8 @@ class AgentWatcher(ServiceAgent):
         folder = str(self._folder.path)
         self._starts = Starts(self.context._call, self.logger, folder, self._isolation, self.grace)
         self._swept = False
-        await self.context._call("services.left", {"pattern": ""})  # may it do what it is for?
         await in_thread(self._clock, None, self._folder.check)
+        await self.context._call("services.watch", {"folder": folder})
         self._watching = asyncio.get_running_loop().create_task(self._watch(), name=f"watch {self.path}")
 
     async def on_stop(self) -> None:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from shoal.errors import AgentNameTakenError, AgentNotFoundError, AgentStateError, RequestError
+from shoal.errors import AgentNameTakenError, AgentNotFoundError, AgentStateError, ConfigError, RequestError
 from shoal.kernel.agent import AgentStatus
 from shoal.services import codes
 from shoal.services.agent import ServiceAgent
@@ -35,10 +35,16 @@ class WatcherVerbs:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._watched: dict[str, str] = {}  # the id of the watcher of each folder
 
     def by_name(self) -> dict[str, Callable[..., Awaitable[Any]]]:
         """Return them as an agent's link calls them."""
-        return {"services.start": self._start, "services.stop": self._stop, "services.left": self._left}
+        return {
+            "services.watch": self._watch,
+            "services.start": self._start,
+            "services.stop": self._stop,
+            "services.left": self._left,
+        }
 
     @staticmethod
     def _check(cell: Cell) -> None:
@@ -48,6 +54,16 @@ class WatcherVerbs:
         if registration.options.isolation != "inline" or not issubclass(kind, AgentWatcher):
             text = f"{cell.name} may not start or end services: only an AgentWatcher with isolation='inline' may"
             raise RequestError(codes.UNAUTHORIZED, text)
+
+    async def _watch(self, cell: Cell, entry: Entry | None, folder: str) -> None:
+        """Have a folder as its watcher on this node: two would take up, and end, each other's instances."""
+        self._check(cell)
+        there = self._services.node.registrations
+        self._watched = {path: watcher for path, watcher in self._watched.items() if watcher in there}
+        other = there.get(self._watched.get(folder, cell.agent_id))
+        if other is not None and other.agent_id != cell.agent_id and other.instance.status.live:
+            raise ConfigError(f"the agent folder {folder} has a watcher on this node: {other.name}")
+        self._watched[folder] = cell.agent_id
 
     async def _start(
         self, cell: Cell, entry: Entry | None, agent: type[ServiceAgent], isolation: Isolation, instance: str | None

@@ -108,7 +108,8 @@ class Folder:
         """
         folder = self._open()
         try:
-            names = sorted(name for name in os.listdir(folder) if name.endswith(".py") and not name.startswith("."))
+            listed = sorted(name for name in os.listdir(folder) if name.endswith(".py") and not name.startswith("."))
+            names = [name for name in listed if _is_text(name)]
             found = [(name, self._look_at(folder, name, now)) for name in names]
         finally:
             os.close(folder)
@@ -119,7 +120,8 @@ class Folder:
                 del kept[name]
         sources = tuple(source for _, source in found if source is not None)
         unsettled = there - self._read.keys()
-        return Look(names=there, sources=sources, faults=dict(self._faults), unsettled=unsettled)
+        odd = {_shown(name): f"{_shown(name)} has a name that is no UTF-8" for name in listed if name not in there}
+        return Look(names=there | odd.keys(), sources=sources, faults=self._faults | odd, unsettled=unsettled)
 
     def _open(self) -> int:
         try:
@@ -209,6 +211,15 @@ def _is_link(folder: int, name: str) -> bool:
         return stat.S_ISLNK(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
     except OSError:
         return False
+
+
+def _is_text(name: str) -> bool:
+    """Tell whether a name can be told to others: what is no UTF-8 comes with lone surrogates."""
+    return _shown(name) == name
+
+
+def _shown(name: str) -> str:
+    return name.encode(errors="backslashreplace").decode()
 
 
 def _check_safe(found: os.stat_result) -> None:

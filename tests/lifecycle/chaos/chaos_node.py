@@ -158,7 +158,7 @@ async def take_up(runtime: AgentRuntime, name: str, agent: type[BaseAgent], **op
 
 async def main() -> None:
     global life
-    machine = f"machine of {PLAN.name} {time.monotonic()}"  # each node is alone on its own: only leases tell who is dead
+    machine = f"machine of {PLAN.name} {time.monotonic()}"  # alone on its own: only its lease tells that it is dead
     for module in (node_module, takeover):
         vars(module)["this_boot"] = lambda: machine
     limits = ResourceLimit(max_concurrent_agents=None, max_task_queue_size=None, message_queue_max_size=None)

@@ -9,53 +9,28 @@ import random
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from shoal import RetryPolicy
 from shoal.client import Client
-from shoal.cluster import NatsServer, PostgresServer
 from shoal.errors import BusError, ServerError, StoreError
 from shoal.kernel.event import EventFilter
-from tests.lifecycle.chaos.proxy import Proxy
+from tests.lifecycle.chaos.member import Member, Servers, Way
 from tests.support.history import History, Line, read_diary
-from tests.support.processes import Script, script
 
-__all__ = ["LONG_LEASE_SECONDS", "Cluster", "Servers", "chaos"]
+__all__ = ["LONG_LEASE_SECONDS", "Cluster", "chaos"]
 
-Line_ = Literal["store", "bus"]
-NODE = Path(__file__).with_name("chaos_node.py")
 SHORT_LEASE_SECONDS = 2.0
 LONG_LEASE_SECONDS = 8.0
-"""For nodes that may be silent in the midst of a transaction: the server ends that after 5 s, and till then nobody writes."""
+"""For nodes that may fall silent in a transaction: the server ends that after 5 s, and till then nobody writes."""
 GUARD_SECONDS = 60.0
 WORKS = ("plain", "plain", "steps", "steps", "guarded", "locked")
 LONGEST_SECONDS = 0.3
 RETRY = RetryPolicy(max_retries=100, initial_seconds=0.1, factor=1.0)
-
-
-class Servers(msgspec.Struct, frozen=True):
-    """The servers of a cluster, and the URLs of its own place on them."""
-
-    postgres: PostgresServer
-    nats: NatsServer
-    store: str
-    bus: str
-
-
-class _Node:
-    """One node, through all of its lives."""
-
-    def __init__(self, name: str, skew: float) -> None:
-        self.name = name
-        self.skew = skew
-        self.life = ""
-        self.process: Script | None = None
-        self.ends = ExitStack()
-        self.proxies: dict[Line_, Proxy] = {}
 
 
 class Cluster:
@@ -69,7 +44,7 @@ class Cluster:
         self._diary = folder / "diary"
         self._quiet = folder / "quiet"
         self._file = os.open(self._diary, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        self.nodes: list[_Node] = []
+        self.nodes: list[Member] = []
         self.client = Client(store=servers.store, bus=servers.bus)
         self._acknowledged: list[str] = []
         self._followed: list[int] = []
@@ -79,13 +54,7 @@ class Cluster:
 
     async def open(self, skews: dict[str, float], *, proxied: bool) -> None:
         """Start a node for each name, with its skew, and give them work."""
-        for name, skew in skews.items():
-            node = _Node(name, skew)
-            self.nodes.append(node)
-            if proxied:
-                node.proxies = {"store": Proxy(self.servers.store), "bus": Proxy(self.servers.bus)}
-                for proxy in node.proxies.values():
-                    proxy.open()
+        self.nodes = [Member(name, skew, self.servers, proxied=proxied) for name, skew in skews.items()]
         await self.start(self.nodes[0])  # alone: the tables are made once
         await asyncio.gather(*map(self.start, self.nodes[1:]))
         await self.client.open()
@@ -99,25 +68,13 @@ class Cluster:
             await asyncio.wait(self._loads)
         await self.client.close()
         for node in self.nodes:
-            node.ends.close()
-            for proxy in node.proxies.values():
-                proxy.close()
+            node.close()
         os.close(self._file)
 
-    async def start(self, node: _Node) -> None:
+    async def start(self, node: Member) -> None:
         """Begin a life of a node, and wait until it works."""
-        plan = {
-            "store": node.proxies["store"].url if node.proxies else self.servers.store,
-            "bus": node.proxies["bus"].url if node.proxies else self.servers.bus,
-            "name": node.name,
-            "diary": str(self._diary),
-            "quiet": str(self._quiet),
-            "listeners": [f"listener-{each.name}" for each in self.nodes],
-            "lease": self.lease,
-            "skew": node.skew,
-        }
-        node.process = node.ends.enter_context(script(NODE, msgspec.json.encode(plan).decode()))
-        node.life = str(await asyncio.to_thread(node.process.hear))
+        listeners = [f"listener-{each.name}" for each in self.nodes]
+        await node.start(diary=str(self._diary), quiet=str(self._quiet), listeners=listeners, lease=self.lease)
 
     # -- bad things
 
@@ -134,7 +91,6 @@ class Cluster:
         """Stop a node until others have its work, as a rule, and let it go on."""
         node = self.chance.choice(self.nodes)
         await self._moment()
-        assert node.process is not None
         self._note("frozen", node.life)
         node.process.signal(signal.SIGSTOP)
         if self.chance.random() < 0.75:
@@ -146,7 +102,7 @@ class Cluster:
         node.process.signal(signal.SIGCONT)
         await self._all_work()
 
-    async def cut(self, what: Line_) -> None:
+    async def cut(self, what: Way) -> None:
         """Cut a node off from a server for a while."""
         node = self.chance.choice(self.nodes)
         await self._moment()
@@ -191,9 +147,8 @@ class Cluster:
         await self._within(lambda: not any(map(self._counts().get, ("pending", "running"))))
         await self._within(self._all_heard)
         for node in self.nodes:
-            assert node.process is not None
             node.process.signal(signal.SIGTERM)
-        codes = [await asyncio.to_thread(node.process.process.wait, GUARD_SECONDS) for node in self.nodes if node.process]
+        codes = [await asyncio.to_thread(node.process.process.wait, GUARD_SECONDS) for node in self.nodes]
         assert codes == [0] * len(self.nodes), f"the nodes ended with {codes}"
         store = self.client.store
         await self._within(lambda: self._followed[-1] >= store.events.last_id())
@@ -204,6 +159,7 @@ class Cluster:
             acknowledged=self._acknowledged,
             followed=self._followed[1:],
             lease=self.lease,
+            skewed=any(node.skew for node in self.nodes),
         )
 
     # -- load
@@ -251,17 +207,18 @@ class Cluster:
         await self._until(lambda: sum(line.kind == "begin" for line in self._lines(here)) >= tasks, "work goes on")
         await asyncio.sleep(self.chance.uniform(0, 0.05))
 
-    async def _others_work(self, node: _Node) -> None:
+    async def _others_work(self, node: Member) -> None:
         here = self._size()
         await self._until(
-            lambda: any(line.kind == "begin" and line.life != node.life for line in self._lines(here)), "the others work"
+            lambda: any(line.kind == "begin" and line.life != node.life for line in self._lines(here)),
+            "the others work",
         )
 
     async def _all_work(self) -> None:
         """Wait until each node begins something, or start it again when it has lost its lease."""
         await asyncio.gather(*map(self._recover, self.nodes))
 
-    async def _recover(self, node: _Node) -> None:
+    async def _recover(self, node: Member) -> None:
         """Wait until a node works again. One that was given up must know it; as its supervisor would, start it anew."""
         here, life = self._size(), node.life
 
@@ -276,10 +233,9 @@ class Cluster:
         self._strike(node, "ended")
         await self.start(node)
 
-    def _strike(self, node: _Node, kind: str = "killed") -> None:
-        assert node.process is not None
+    def _strike(self, node: Member, kind: str = "killed") -> None:
         self._note(kind, node.life)
-        node.ends.close()
+        node.kill()
 
     def _is_lost(self, life: str) -> bool:
         return all(node.node_id != life or node.lost for node in self.client.list_nodes())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import signal
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lifecycle.services.test_cli_up import ready, write
+from tests.lifecycle.services.test_cli_up import give_up, ready, write
 from tests.support.command import GUARD_SECONDS, begin, environment, refused, said, shoal
 from tests.support.upping import up
 
@@ -67,3 +68,10 @@ def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
         port = url.rpartition(":")[2]
         done = shoal(tmp_path, "registry", "serve", "--port", port, "--store", "other.db")
         refused(done, 1, f"cannot be served on 127.0.0.1, port {port}", "another port")
+
+
+def test_a_registry_that_was_given_up_ends_and_says_so(tmp_path: Path) -> None:
+    with served(tmp_path) as (process, _):
+        asyncio.run(give_up(f"sqlite:///{tmp_path}/shoal.db"))
+        assert process.wait(GUARD_SECONDS) == 1
+        assert process.stderr is not None and "shoal: Node" in process.stderr.read()

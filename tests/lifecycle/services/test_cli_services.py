@@ -188,12 +188,12 @@ def test_a_token_lets_in_as_far_as_its_role_goes(services: tuple[Path, Up]) -> N
         return shoal(folder, *words, "--url", running.url, variables={"SHOAL_REGISTRY_TOKEN": token})
 
     assert len(said(by("t-read", "discover", "--json"))) == 3
-    refused(by("t-read", "call", "worker", "{}"), 4, "UNAUTHORIZED")
+    refused(by("t-read", "call", "worker", "{}"), 4, "UNAUTHORIZED", "SHOAL_REGISTRY_TOKEN")
     assert said(by("t-write", "call", "worker", "{}"))["by"] in WORKERS
     refused(by("t-write", "control", "worker_0", "status"), 4, "UNAUTHORIZED")
     assert said(by("t-admin", "control", "worker_0", "status"))["name"] == "worker"
     stranger = by("t-nobody", "discover")
-    refused(stranger, 4, "UNAUTHORIZED")
+    refused(stranger, 4, "UNAUTHORIZED", "SHOAL_REGISTRY_TOKEN")
     assert "t-nobody" not in stranger.stderr
 
 

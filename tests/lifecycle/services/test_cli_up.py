@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sqlite3
@@ -15,6 +16,7 @@ import pytest
 
 from tests.support.command import GUARD_SECONDS, begin, refused, said, shoal
 from tests.support.processes import gone
+from tests.support.runtimes import running
 from tests.support.terminal import terminal
 from tests.support.upping import Up, up
 
@@ -134,7 +136,7 @@ def test_killed_itself_its_services_end_and_the_next_one_takes_up_names_and_stat
         pids = [running.pid("worker_0"), running.pid("worker_1")]
         running.end(signal.SIGKILL)
         until_gone(*pids, seconds=1)
-        refused(shoal(tmp_path, "call", "worker_1", "{}"), 4, "AGENT_DIED")
+        refused(shoal(tmp_path, "call", "worker_1", "{}"), 4, "AGENT_DIED", "it is ending, or its node is gone")
         gone_ones = said(shoal(tmp_path, "discover", "--all", "--json"))
         assert {each["state"] for each in gone_ones} == {"node gone"}
     with up(tmp_path) as running:
@@ -197,7 +199,8 @@ def test_one_that_cannot_start_is_told_and_the_others_run(tmp_path: Path) -> Non
     with up(write(tmp_path, bad + THREE)) as running:
         ready(running, 3)
         fails, nameless = sorted(running.errors)
-        assert fails.startswith("shoal: fails: could not be started: ") and "no disk" in fails
+        assert fails.startswith("shoal: fails: could not be started: ")
+        assert fails.endswith("failed to start: RuntimeError: no disk")
         assert nameless == (
             "shoal: nameless: 3 of them could not be started: what info() says cannot be: capabilities: missing"
         )
@@ -289,3 +292,21 @@ def test_on_a_terminal_the_list_is_drawn_in_place(tmp_path: Path) -> None:
     lines = [line for line in shown.screen if line]
     assert lines[:2] == ["services.toml  store ./shoal.db", "all have ended"]
     assert "worker_0  has ended" not in shown.shown and "\x1b[?25h" in shown.shown[-20:]
+
+
+async def give_up(url: str) -> None:
+    """Give up all other nodes, as happens to who was frozen for longer than a lease lasts."""
+    async with running(url) as runtime:
+        leases, here = runtime.store.leases, runtime.services.node.env
+        others = [node.node_id for node in leases.nodes() if node.node_id != here.node_id]
+        await leases.rescue(others, now=here.clock.now(), max_interruptions=1)
+
+
+def test_who_was_given_up_ends_and_says_so(tmp_path: Path) -> None:
+    """Without an end nobody would start it again, and it would stand there without services."""
+    with up(write(tmp_path)) as shown:
+        shown.until("ready: 3 services")
+        asyncio.run(give_up(f"sqlite:///{tmp_path}/shoal.db"))
+        assert shown.process.wait(GUARD_SECONDS) == 1
+        shown.end()
+        assert any("lost its lease" in line for line in shown.errors if line.startswith("shoal: "))

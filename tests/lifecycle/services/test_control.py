@@ -55,6 +55,8 @@ def test_a_configuration_is_merged_checked_and_shown_without_secrets(store_url: 
             assert (status["config"], status["paused"], status["state"]) == (merged, False, "running")
             for wrong in ([1], {"config": [1]}, {"config": {"depth": "deep"}}, {"config": {"depth": 13}}, None):
                 assert await code_of(order(tuned, "update_config", wrong)) == "VALIDATION_ERROR"
+            with pytest.raises(RequestError, match=r'config is missing: .* as \{"config": \{\.\.\.\}\}'):
+                await order(tuned, "update_config", {"depth": 7})
             assert (await order(tuned, "status"))["config"] == merged
             assert await code_of(order(tuned, "dance")) == "INVALID_ACTION"
             assert await order(tuned, "shout", "hey") == "HEY"
@@ -271,5 +273,43 @@ def test_names_are_found_by_exclusive_and_by_agent(store_url: str, run: Any) -> 
             assert (await services.start(Only)).uuid != only.uuid
             named = await services.start(Asker, instance="asker_0")
             assert (named.instance, named["name"]) == ("asker_0", "asker")
+
+    run(main)
+
+
+class Deliberate(Echo):
+    async def on_config(self, old: dict[str, Any], new: dict[str, Any]) -> None:
+        await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("isolation", LEVELS)
+def test_changes_of_a_configuration_at_once_are_all_kept(store_url: str, run: Any, isolation: Any) -> None:
+    async def main() -> None:
+        async with running(store_url) as runtime:
+            record = await runtime.services.start(Deliberate, isolation=isolation)
+            order = runtime.services.control
+            await asyncio.gather(*(order(record, "update_config", {"config": {f"k{n}": n}}) for n in range(4)))
+            assert (await order(record, "status"))["config"].keys() >= {"k0", "k1", "k2", "k3"}
+            registration = runtime.services.node.registrations[record.uuid]
+            assert registration.config is not None and registration.config.keys() >= {"k0", "k1", "k2", "k3"}
+
+    run(main)
+
+
+class SlowToStart(Echo):
+    async def on_start(self) -> None:
+        await asyncio.sleep(0.3)
+
+
+def test_to_resume_who_is_just_starting_changes_nothing(store_url: str, run: Any) -> None:
+    async def main() -> None:
+        async with running(store_url) as runtime:
+            services = runtime.services
+            starting = asyncio.ensure_future(services.start(SlowToStart))
+            while not services.records():
+                await asyncio.sleep(0.01)
+            assert services.records()[0].state == "starting"
+            assert await services.control("echo", "resume") == "Resumed"
+            assert (await starting).state == "running"
 
     run(main)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from shoal.services import RequestError
 from tests.lifecycle.services.test_nodes import known, pair
 from tests.support.runtimes import running, until
-from tests.support.servers import Echo
+from tests.support.servers import Asker, Echo
 
 
 def test_a_request_that_is_given_up_as_its_handler_begins_keeps_no_place(store_url: str, run: Any) -> None:
@@ -85,5 +87,56 @@ def test_a_paused_agent_whose_node_was_given_up_is_dead_to_who_asks(store_url: s
             assert isinstance(ended[0], RequestError) and ended[0].code == "AGENT_DIED"
             assert ended[0].details["began"] is False
             await until(lambda: one.services.node.env.lost)
+
+    run(main)
+
+
+@pytest.mark.parametrize("isolation", ["inline", "process"])
+def test_an_answer_that_is_too_large_to_be_sent_is_heard_of_at_once(store_url: str, run: Any, isolation: Any) -> None:
+    class Verbose(Echo):
+        async def process_request(self, payload: dict[str, Any]) -> None:
+            self.send_response(text="x" * payload["n"])
+            await asyncio.sleep(30)
+
+    async def main() -> None:
+        async with running(store_url, max_payload_mb=1) as runtime:
+            record = await runtime.services.start(Verbose, isolation=isolation)
+            async with asyncio.timeout(10):
+                with pytest.raises(RequestError, match="EXECUTION_ERROR: the answer cannot be sent"):
+                    await runtime.services.request(record, {"n": 2_000_000}, timeout=20)
+            await runtime.services.stop(record.instance, 0)
+
+    run(main)
+
+
+def test_who_waits_for_a_node_that_is_given_up_hears_it_at_once(store_url: str, run: Any) -> None:
+    """A frozen process keeps its connections: nothing but its lease tells that no answer comes."""
+
+    class Held(Echo):
+        async def process_request(self, payload: dict[str, Any]) -> None:
+            await asyncio.sleep(60)
+
+    async def main() -> None:
+        async with pair(store_url) as (one, other):
+            held = await one.services.start(Held)
+            await known(other, "echo", 1)
+            await other.services.start(Asker)
+            one.services.node.maintenance.stop()
+            one.services.node._lose = lambda: None  # type: ignore[method-assign]  # as if it were frozen: it hears of nothing
+            waiting = [
+                asyncio.ensure_future(other.services.request(held, {"n": 1}, timeout=30)),
+                asyncio.ensure_future(other.services.request("asker", {"target": "echo", "payload": {}}, timeout=30)),
+            ]
+            await asyncio.sleep(0.2)
+            now = other.services.node.env.clock.now()
+            await other.store.leases.rescue([one.node_id], now=now, max_interruptions=1)
+            async with asyncio.timeout(10):
+                ends = await asyncio.gather(*waiting, return_exceptions=True)
+            assert [getattr(end, "code", end) for end in ends] == ["AGENT_DIED", "AGENT_DIED"]
+            async with asyncio.timeout(1):
+                with pytest.raises(RequestError, match="AGENT_DIED"):
+                    await other.services.request(held, {"n": 1}, timeout=30)
+            del one.services.node._lose
+            one.services.node._lose()
 
     run(main)

@@ -246,6 +246,16 @@ def test_no_second_has_more_than_the_limit() -> None:
     assert sum(rates.admit("a", write=False, now=12.1) for _ in range(3000)) == 2000
 
 
+def test_all_addresses_of_a_network_of_ipv6_are_one_caller() -> None:
+    rates = Rates()
+    admitted = [rates.admit(f"2001:db8:1:2::{n:x}", write=True, now=1.0) for n in range(200)]
+    assert admitted == [n < 100 for n in range(200)]
+    assert rates.admit("2001:db8:1:3::1", write=True, now=1.0)
+    assert sum(rates.admit(f"::ffff:10.0.0.{n}", write=True, now=1.0) for n in range(200)) == 200
+    assert not all(rates.admit(address, write=True, now=1.0) for address in ["10.0.0.1", "::ffff:10.0.0.1"] * 60)
+    assert rates.admit("fe80::1%eth0", write=True, now=1.0) and rates.admit("no:address", write=True, now=1.0)
+
+
 def test_the_registry_ends_with_its_runtime(store_url: str, run: Any) -> None:
     async def main() -> None:
         async with running(store_url) as runtime:

@@ -29,6 +29,17 @@ def stands(thing: RegistryClient | Registration) -> bool:
     return thing.registered
 
 
+def test_an_empty_token_is_none(store_url: str, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        async with registry(store_url, tokens=TOKENS) as (_, http):
+            monkeypatch.setenv("SHOAL_REGISTRY_TOKEN", "")
+            async with RegistryClient(str(http.base_url)) as client:
+                with pytest.raises(RequestError, match="UNAUTHORIZED: a token is needed"):
+                    await client.fetch_all()
+
+    run(main)
+
+
 def test_all_that_a_client_can_do(store_url: str, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         async with registry(store_url, tokens=TOKENS) as (runtime, http):
@@ -213,5 +224,33 @@ def test_what_is_no_registry_is_none(run: Any) -> None:
                 with pytest.raises(RegistryUnavailableError):
                     await client.request("echo", {})
                 assert len(asked) == 4, "what may have been done is not done again"
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    "body", ["<html>Welcome</html>", "[]", '{"uuid": "", "owner_token": "a", "ttl": 1}', "", "null"]
+)
+def test_what_answers_well_but_is_no_registry_is_one_that_is_away(body: str, run: Any) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"HTTP/1.1 200 OK\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n{body}".encode())
+        writer.close()
+
+    async def main() -> None:
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with RegistryClient(url, retries=1, retry_delay=0) as client:
+            asked: list[Any] = [client.register(info("shell", "echo")), client.discover("a"), client.get("a")]
+            if not body.startswith("{"):  # any object may be the answer of a service
+                asked += [client.health("a"), client.request("a", {}), client.control("a", "status")]
+            for asking in asked:
+                with pytest.raises(RegistryUnavailableError, match="no registry answers at"):
+                    await asking
+            waiting = await client.register(info("shell", "echo"), register="background")
+            await asyncio.sleep(0.1)
+            assert len(client._keepers) == 1, "it is tried again, whatever answers now"
+            assert not waiting.registered
+        server.close()
 
     run(main)

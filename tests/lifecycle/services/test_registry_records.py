@@ -97,7 +97,8 @@ def test_a_record_is_written_over_what_was_read_only(store_url: str, run: Any) -
             one, other = Outside(node), Outside(node)
             record, token = await one.register(the("shell", "echo"), None, 30)
             assert other.get(record.uuid) is not None
-            seen = other._seen[record.uuid]
+            seen = other._book.get(record.uuid)
+            assert seen is not None
             await one.renew(record.uuid, token, Change(load=1.0))
             with pytest.raises(VersionConflictError):
                 await other._write(seen.outsider, seen.version)

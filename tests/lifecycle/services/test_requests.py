@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from typing import Any
 
@@ -42,12 +43,25 @@ def test_what_it_returns_raises_or_sends_is_the_answer(store_url: str, run: Any,
                 ("raise", "EXECUTION_ERROR", "lost"),
                 ("set", "EXECUTION_ERROR", "process_request()"),
                 ("list", "EXECUTION_ERROR", "must return a dict"),
+                ("forget", "EXECUTION_ERROR", "sleep() without waiting for it: an await is missing"),
                 ("error", "CLOSED", "not today"),
             ):
                 error = await refused(ask("echo", {"do": do}))
                 assert (error.code, text in str(error)) == (code, True), error
             assert (await refused(ask("echo", {"do": "error"}))).details == {"until": "tomorrow"}
             assert (await ask("echo", {"do": "header"}))["attempt"] == 1
+
+    run(main)
+
+
+def test_what_it_raises_is_logged_with_its_name(store_url: str, run: Any, caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        async with running(store_url) as runtime:
+            record = await runtime.services.start(Echo)
+            assert (await refused(runtime.services.request("echo", {"do": "raise"}))).code == "EXECUTION_ERROR"
+            assert [each.message for each in caplog.records if each.exc_info] == [
+                f"process_request of {record.instance} failed"
+            ]
 
     run(main)
 
@@ -190,9 +204,22 @@ def test_a_time_out_is_kept_and_what_waited_behind_never_runs(store_url: str, ru
             with pytest.raises(ResponseTimeoutError) as error:
                 await first
             assert getattr(error.value, "code", None) == "TIMEOUT"
+            assert re.fullmatch(r"TIMEOUT: no answer from slow/[0-9a-f]{8}, within 0\.5 s", str(error.value))
             assert 0.4 <= time.monotonic() - began <= 0.6
             assert isinstance((await asyncio.gather(behind, return_exceptions=True))[0], ResponseTimeoutError)
             assert await ask("slow", {"look": True}) == {"begun": [1]}
+
+    run(main)
+
+
+def test_a_time_out_says_that_who_was_asked_is_paused(store_url: str, run: Any) -> None:
+    async def main() -> None:
+        async with running(store_url) as runtime:
+            record = await runtime.services.start(Echo)
+            await runtime.services.control(record, "pause")
+            with pytest.raises(ResponseTimeoutError) as error:
+                await runtime.services.request("echo", {"n": 1}, timeout=0.2)
+            assert str(error.value) == f"TIMEOUT: no answer from {record.instance}, which is paused, within 0.2 s"
 
     run(main)
 

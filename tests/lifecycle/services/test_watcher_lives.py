@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from shoal.errors import AgentStartError
 from shoal.services import AgentWatcher
 from tests.support.agentfiles import QUICK, agent_file, put, served, watching
 from tests.support.processes import Script, script
@@ -145,5 +146,22 @@ def test_what_a_broken_file_had_is_left_to_it(store_url: str, folder: Path, run:
             put(folder / "a.py", agent_file("a", 1))
             await until(lambda: watcher.loaded)
             assert served(runtime, "a") == [instance]
+
+    run(main)
+
+
+def test_a_folder_has_one_watcher_on_a_node(store_url: str, folder: Path, run: Run) -> None:
+    put(folder / "a.py", agent_file("served", 1))
+
+    async def main() -> None:
+        async with running(store_url) as runtime:
+            watcher = await watching(runtime, folder)
+            with pytest.raises(AgentStartError, match="has a watcher on this node"):
+                await runtime.services.start(AgentWatcher, {"path": str(folder / ".." / "agents")})
+            assert (await runtime.services.request("served", {"n": 1}))["by"] == 1
+            await runtime.services.stop(watcher.context.name)
+            assert served(runtime, "served") == []
+            await watching(runtime, folder)
+            assert (await runtime.services.request("served", {"n": 1}))["by"] == 1
 
     run(main)

@@ -30,7 +30,7 @@ def test_all_commands_are_there() -> None:
         "", "run", "up", "discover", "call", "control", "registry", "registry serve",
         "init", "chat", "agents", "events", "metrics", "export", "doctor", "version",
         "tasks", "tasks list", "tasks show", "tasks submit", "tasks cancel", "tasks wait",
-        "db", "db info", "db migrate", "db prune",
+        "db", "db info", "db migrate", "db prune", "nodes", "drain",
         "boxes", "boxes probe", "boxes build-image", "boxes run", "boxes exec", "boxes logs",
         "runs", "runs list", "runs show", "runs watch", "runs cancel", "runs approve", "runs deny", "runs fork",
         "runs cassette",

@@ -148,7 +148,7 @@ def test_nobody_there_and_nobody_left() -> None:
         crowd = Crowd(clock)
         with pytest.raises(RequestError) as none:
             await LoadBalancer(crowd).call("worker", {})
-        assert none.value.code == "NO_WORKERS"
+        assert str(none.value) == "NO_WORKERS: no instance is there for worker"
         with pytest.raises(RequestError) as left:
             LoadBalancer(crowd).pick(records("a", "b"), exclude=("a", "b"))
         assert left.value.code == "NO_WORKERS"

@@ -51,7 +51,7 @@ def test_every_fault_is_told_at_once() -> None:
     assert faults == (
         "'capabilites': unknown key; did you mean 'capabilities'?",
         "name: missing",
-        "capabilities: must be 1 to 64 words, not 65 of them",
+        "capabilities: must be a list of 1 to 64 words, not 65 of them",
         "type: must be one of server, client, hybrid, not 'robot'",
         "version: must be text of 1 to 100 characters, not 2",
         "request_schema: must be a JSON Schema (a dict), a msgspec type or a pydantic model, not 'text'",

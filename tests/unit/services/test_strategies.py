@@ -159,3 +159,16 @@ def test_an_unknown_strategy_is_refused() -> None:
         made("roundrobin")
     with pytest.raises(ValueError, match="must be one of"):
         made(7)
+
+
+@pytest.mark.parametrize("strategy", ["round_robin", "least_loaded"])
+def test_asking_ever_new_targets_keeps_no_ever_growing_turns(strategy: str) -> None:
+    choose: Any = made(strategy)
+    turns = choose if strategy == "round_robin" else choose._turns
+    for number in range(1500):
+        chosen(choose, records("a"), Wish(group=f"an id {number}"))
+    for number in range(1500):
+        chosen(choose, records("a", "b"), Wish(group=f"service {number}"))
+    assert len(turns._groups) <= 1000
+    assert [chosen(choose, records("a", "b"), Wish(group="service 1499")) for _ in "12"] == ["b", "a"]
+    assert choose(records("a"), Wish(excluded=("a",), group="an id 1")) is None

@@ -214,3 +214,13 @@ def test_looking_leaves_nothing_open(path: Path) -> None:
     with pytest.raises(ConfigError):
         folder.look(None)
     assert len(os.listdir("/proc/self/fd")) == len(before)
+
+
+def test_a_name_that_is_no_text_is_told_as_text(path: Path) -> None:
+    (path / "a.py").write_text("a = 1")
+    with open(os.fsencode(path) + b"/\xff.py", "w") as file:
+        file.write("a = 2")
+    look = Folder(path, SETTLE).look(None)
+    assert [source.name for source in look.sources] == ["a.py"]
+    assert look.faults == {"\\udcff.py": "\\udcff.py has a name that is no UTF-8"}
+    assert look.names == {"a.py", "\\udcff.py"} and not look.unsettled

@@ -82,6 +82,11 @@ class Bus(Protocol):
         """End a subscription; ending one that is not there does nothing."""
         ...
 
+    def give_up(self, node_id: str) -> None:
+        """Hear that a node is lost. Whoever waits for its answers gets DeadAgentError at once, also when the node is only
+        frozen; nobody has its addresses any more, as long as it does not connect anew."""
+        ...
+
     def ring(self, bell: str, note: str = "") -> None:
         """Wake the hearers of *bell* on every node, this one included. Never blocks, never raises."""
         ...

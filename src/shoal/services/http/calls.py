@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx2
 import msgspec
@@ -19,6 +19,7 @@ __all__ = ["Call", "Calls"]
 SECONDS = 10.0
 MORE_SECONDS = 5.0
 """What an answer has beyond the time that its request has at the other side."""
+T = TypeVar("T")
 _UNSENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 
 
@@ -76,20 +77,30 @@ class Calls:
             await self._clock.sleep(self._retry_delay)
             attempt += 1
 
+    def read(self, answer: Any, kind: type[T]) -> T:
+        """Return an answer as what it must be. Raises RegistryUnavailableError: it is something else."""
+        try:
+            return msgspec.convert(answer, kind)
+        except msgspec.ValidationError as error:
+            raise self._no_registry(f"something else: {error}").error from None
+
+    def _no_registry(self, what: str) -> _Failed:
+        return _Failed(RegistryUnavailableError(f"no registry answers at {self.url}, but {what}"))
+
     async def _send(self, call: Call) -> Any:
         try:
             answer = await self._client.send(self._request(call))
-        except httpx2.TransportError as error:
+        except (httpx2.TransportError, httpx2.DecodingError) as error:
             text = f"the registry at {self.url} cannot be reached: {str(error) or type(error).__name__}"
             raise _Failed(RegistryUnavailableError(text), unsent=isinstance(error, _UNSENT)) from error
         try:
             found = msgspec.json.decode(answer.content) if answer.content else None
-        except (msgspec.DecodeError, ValueError):
-            found = ""
+        except (msgspec.DecodeError, ValueError, RecursionError):
+            raise self._no_registry(f"HTTP {answer.status_code} without JSON") from None
         if answer.is_success or (call.well and isinstance(found, dict) and call.well in found):
             return found
         if not isinstance(found, dict) or "code" not in found:
-            raise _Failed(RegistryUnavailableError(f"no registry answers at {self.url}, but HTTP {answer.status_code}"))
+            raise self._no_registry(f"HTTP {answer.status_code}")
         refused = error_of(found)
         if refused.code == codes.REGISTRY_UNAVAILABLE or (refused.code == codes.RATE_LIMITED and refused.retryable):
             raise _Failed(refused, unsent=True)

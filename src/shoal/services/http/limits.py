@@ -33,11 +33,11 @@ class Rates:
         """Tell whether another request from *address* is within the limit, and count it if it is.
 
         Args:
-            address: where it comes from.
+            address: where it comes from; one network of IPv6 (/64) is one caller, who has all its addresses.
             write: it may change something.
             now: seconds on a monotonic clock.
         """
-        key, slot = (address, write), int(now * SLOTS_A_SECOND)
+        key, slot = (neighbourhood(address), write), int(now * SLOTS_A_SECOND)
         counts = self._counts.setdefault(key, deque())
         self._counts.move_to_end(key)
         if len(self._counts) > MOST_ADDRESSES:
@@ -70,6 +70,17 @@ async def read_body(request: Request, clock: Clock) -> bytes:
     if size > BODY_BYTES:
         raise RequestError(codes.TOO_LARGE, f"a body may have {BODY_BYTES} bytes at most")
     return b"".join(parts)
+
+
+def neighbourhood(address: str) -> str:
+    """Return what an address counts as: an IPv4 address as itself, one of IPv6 as its network of 64 bits."""
+    if ":" not in address:
+        return address
+    try:
+        found = ipaddress.IPv6Address(address.partition("%")[0])
+    except ValueError:
+        return address
+    return str(found.ipv4_mapped or ipaddress.IPv6Network((found, 64), strict=False))
 
 
 def is_loopback(address: str) -> bool:

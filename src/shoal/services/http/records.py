@@ -10,6 +10,7 @@ from shoal.errors import NotFound, RequestError
 from shoal.kernel.trace import in_span, parse_traceparent
 from shoal.services import codes
 from shoal.services.http.answers import answered
+from shoal.services.http.callers import while_there
 from shoal.services.http.desk import Visit
 from shoal.services.http.fields import Wanted, page, read_ask, read_change, read_info, read_order, read_wanted
 from shoal.services.info import AgentRecord
@@ -22,7 +23,9 @@ async def register(visit: Visit) -> tuple[AgentRecord, str]:
     """Register the agent that the body describes; return its record and the token that owns it."""
     info, address = read_info(await visit.body())
     other = next(visit.services.directory.living(info.name), None)
-    if other is not None and (info.exclusive or other.info["exclusive"]):
+    if other is None and info.exclusive:  # its instance is called as it is: none may be found in another's place
+        other = visit.services.directory.get(info.name)
+    if other is not None and (info.exclusive or other.info.get("exclusive")):
         raise RequestError(codes.AGENT_EXISTS, f"an agent of the exclusive name {info.name!r} is there")
     visit.outside.begin_sweeping()
     return await visit.outside.register(info, address, visit.ttl)
@@ -69,9 +72,10 @@ async def listed(visit: Visit) -> Response:
 
 def look(visit: Visit) -> AgentRecord:
     """Return the record of the agent that the path names. Raises NotFound."""
+    known = visit.services.directory.get(visit.who)
+    if known is not None:
+        return known.record(visit.services.node, visit.outside.clock.monotonic())
     found = visit.outside.get(visit.who)
-    if found is None:
-        found = next((each for each in visit.services.records() if visit.who in (each.uuid, each.instance)), None)
     if found is None:
         raise NotFound(f"nobody is called {visit.who[:80]!r}")
     return found
@@ -80,7 +84,7 @@ def look(visit: Visit) -> AgentRecord:
 async def health(visit: Visit) -> Response:
     """Answer with how an agent is: one of a node is asked, one from outside has told it with its last renewal."""
     record = look(visit)
-    if visit.outside.get(record.uuid) is not None:
+    if record.node is None and visit.outside.get(record.uuid) is not None:
         told: dict[str, Any] = {"ok": record.health > 0, "state": record.state, "health": record.health}
         return answered(told, 200 if told["ok"] else 503)
     try:
@@ -96,7 +100,7 @@ async def ask(visit: Visit) -> Response:
     payload = given.pop("payload")
     parent = parse_traceparent(visit.request.headers.get("traceparent", ""))
     with in_span(visit.outside.clock, "http request", parent=parent) as span:
-        answer = await visit.services.request(visit.who, payload, **given)
+        answer = await while_there(visit.request, visit.services.request(visit.who, payload, **given))
     return answered(answer, headers={"traceparent": span.traceparent})
 
 

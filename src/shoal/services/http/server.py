@@ -12,6 +12,7 @@ import uvicorn
 
 from shoal.errors import ConfigError
 from shoal.services.http.application import application
+from shoal.services.http.callers import patient
 from shoal.services.http.limits import is_loopback
 from shoal.services.tokens import Tokens
 
@@ -82,7 +83,7 @@ async def serve(services: Services, host: str, port: int, tokens: Tokens, ttl: f
     listener = _listener(family, address)
     config = uvicorn.Config(
         application(lambda: services, tokens, ttl),
-        http="h11",
+        http=patient(env.clock),
         ws="none",
         lifespan="off",
         log_config=None,

@@ -58,6 +58,7 @@ def lost_errors() -> tuple[type[Exception], ...]:
         OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError, asyncpg.AdminShutdownError,
         asyncpg.CrashShutdownError, asyncpg.CannotConnectNowError, asyncpg.IdleInTransactionSessionTimeoutError,
         asyncpg.TooManyConnectionsError, asyncpg.ReadOnlySQLTransactionError,
+        asyncpg.InternalClientError,  # the server's last word came in one piece with an answer: nobody waited for it
     )  # fmt: skip
 
 
