@@ -141,7 +141,9 @@ async def _verbs(count: int, in_flight: int) -> dict[str, float]:
             claims = await store.tasks.claim("n", room, now=now)
             claimed = time.perf_counter()
             ends = [
-                Settlement(fence=Fence(each.task.task_id, "n", each.task.attempt), agent_id="a", outcome=Outcome.COMPLETED)
+                Settlement(
+                    fence=Fence(each.task.task_id, "n", each.task.attempt), agent_id="a", outcome=Outcome.COMPLETED
+                )
                 for each in claims
             ]
             await asyncio.gather(*(store.tasks.settle(end, now=now) for end in ends))

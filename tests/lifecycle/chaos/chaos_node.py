@@ -100,13 +100,6 @@ class Worker(BaseAgent):
             await asyncio.sleep(task.input_data["pause"] / TICKS)
         return task.attempt
 
-    async def bare(self, task: Task) -> int:
-        """Ask nobody: it is its node that must end it in time."""
-        for _ in range(TICKS):
-            note("tick", task=task.task_id, attempt=task.attempt)
-            await asyncio.sleep(task.input_data["pause"] / TICKS)
-        return task.attempt
-
     async def locked(self, task: Task) -> int:
         lock = get_lock("chaos", "one", 60, ttl=LOCK_TTL_SECONDS)
         await lock.acquire()

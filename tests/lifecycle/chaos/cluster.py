@@ -40,7 +40,6 @@ class Cluster:
         self.servers = servers
         self.chance = chance
         self.lease = lease
-        self.works = WORKS
         self._diary = folder / "diary"
         self._quiet = folder / "quiet"
         self._file = os.open(self._diary, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
@@ -169,7 +168,7 @@ class Cluster:
         for number in itertools.count():
             if self._quiet.exists():
                 return
-            work = chance.choice(self.works)
+            work = chance.choice(WORKS)
             given = {"work": work, "pause": chance.uniform(0, LONGEST_SECONDS)}
             try:
                 options: Any = {"idempotency_key": str(number), "retry": RETRY}

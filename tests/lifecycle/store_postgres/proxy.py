@@ -38,7 +38,9 @@ class Proxy:
         assert self._server is not None
         self._server.close()
         await self._server.wait_closed()
-        await asyncio.gather(*self._carried)
+        for each in self._carried:
+            each.cancel()
+        await asyncio.gather(*self._carried, return_exceptions=True)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._carried.add(asyncio.create_task(self._carry(reader, writer)))

@@ -176,3 +176,21 @@ def test_a_statement_that_takes_too_long(postgres_url: str) -> None:
 def _too_slow(cx: Transaction) -> None:
     cx.rows("SELECT set_config('statement_timeout', '300', true)")
     cx.rows("SELECT CAST(pg_sleep(20) AS text)")
+
+
+def test_an_error_that_nobody_foresaw_ends_one_group(postgres_url: str) -> None:
+    def fail(point: str) -> None:
+        raise RuntimeError(f"out of order at {point}")
+
+    async def main() -> None:
+        store = PostgresStore(postgres_url)
+        await store.open()
+        store.database.faults = fail
+        with pytest.raises(StoreError, match="out of order at before_commit"):
+            await submit(store, new())
+        store.database.faults = None
+        await submit(store, new())
+        assert store.tasks.counts()["pending"] == 1
+        await store.close()
+
+    asyncio.run(main())

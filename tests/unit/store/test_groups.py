@@ -24,12 +24,13 @@ class TestTogether:
         first = await submit(store, *(new() for _ in range(6)))
         given = await claim(store, free=6)
         dependents = [new("dependent", dependencies=(task_id,)) for task_id in first]
-        answers = []
+        ends, tasks = [], []
         for each, dependent in zip(given, dependents, strict=True):
             end = Settlement(fence=fence(each), agent_id="a1", outcome=Outcome.COMPLETED)
-            answers += [store.tasks.settle(end, now=NOW), submit(store, dependent)]
-        settled = await asyncio.gather(*answers)
-        assert all(each.applied for each in settled[::2]) and settled[1::2] == [[each.task_id] for each in dependents]
+            ends.append(asyncio.ensure_future(store.tasks.settle(end, now=NOW)))
+            tasks.append(asyncio.create_task(submit(store, dependent)))
+        assert all(each.applied for each in await asyncio.gather(*ends))
+        assert await asyncio.gather(*tasks) == [[each.task_id] for each in dependents]
         assert {each.task.task_id for each in await claim(store, free=6)} == {each.task_id for each in dependents}
         assert check_counts(store, 12)["completed"] == 6
 

@@ -11,7 +11,7 @@ from shoal.errors import RequestError
 from shoal.kernel.ports import Clock
 from shoal.services import codes
 
-__all__ = ["BODY_BYTES", "Rates", "is_loopback", "is_local", "read_body"]
+__all__ = ["BODY_BYTES", "Rates", "is_local", "is_loopback", "neighbourhood", "read_body"]
 
 BODY_BYTES = 1024 * 1024
 READ_AWAY_BYTES = 8 * BODY_BYTES

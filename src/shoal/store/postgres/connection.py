@@ -108,6 +108,8 @@ class Link:
             each.cancel()
         if left:
             self._loop.run_until_complete(asyncio.wait(left))
+        self._loop.call_soon(self._loop.stop)
+        self._loop.run_forever()  # one turn, in which the connection is closed
         self._loop.close()
 
 

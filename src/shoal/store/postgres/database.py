@@ -15,6 +15,7 @@ from shoal.store.postgres.address import Address
 from shoal.store.postgres.connection import PostgresDriver, connect, driver_module, lost_errors
 from shoal.store.postgres.readers import Readers
 from shoal.store.postgres.writer import Writer
+from shoal.store.sql.group import Group, Written
 from shoal.store.sql.operations import Operation, Operations
 from shoal.store.sql.transaction import Reader, Refusal, Transaction
 
@@ -121,8 +122,17 @@ class PostgresDatabase:
         while more:
             group, more = self._operations.group()
             if group:
-                self._operations.answer(*self._writer.write(group))
+                self._operations.answer(*self._write(group))
         self._writer.close()
+
+    def _write(self, group: Group) -> Written:
+        try:
+            return self._writer.write(group)
+        except Exception as error:  # noqa: BLE001 - the others are not to wait for a thread that has ended
+            self._writer.drop()
+            told = self._writer.error(error, "failed at a write")
+            told.__cause__ = error
+            return [(operation, told, None) for operation in group], False
 
     def _fault(self, point: str) -> None:
         if self.faults is not None:

@@ -84,6 +84,12 @@ class Writer:
             self._link.close()
             self._link = None
 
+    def drop(self) -> None:
+        """Let go of the connection, and of what it has begun."""
+        if self._link is not None:
+            self._link.drop()
+            self._link = None
+
     def error(self, error: Exception, what: str) -> StoreError:
         """Return the StoreError for what the driver or the machine said."""
         reason = error.__cause__ if isinstance(error, _LostError) and error.__cause__ is not None else error
@@ -115,7 +121,7 @@ class Writer:
             self._fault("before_commit")
             transaction = driver.transaction
         except self._lost as error:
-            self.close()
+            self.drop()
             raise _LostError from error
         except BaseException:
             cx.rollback()
@@ -123,7 +129,7 @@ class Writer:
         try:
             cx.commit()
         except self._lost as error:
-            self.close()
+            self.drop()
             if not transaction or not self._committed(transaction):
                 raise _LostError from error
         self._fault("after_commit")
@@ -133,7 +139,7 @@ class Writer:
 
     def _driver(self) -> PostgresDriver:
         if self._link is None or not self._link.alive:
-            self.close()
+            self.drop()
             try:
                 self._link = connect(self._address, durability=self._durability, writes=True)
             except self._lost as error:
@@ -149,7 +155,7 @@ class Writer:
                 status = self._driver().rows(_STATUS, (transaction,))[0][0]
             except self._away as lost:
                 error = lost
-                self.close()
+                self.drop()
             else:
                 if status != "in progress":
                     return bool(status == "committed")

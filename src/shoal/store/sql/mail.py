@@ -27,17 +27,8 @@ if TYPE_CHECKING:
     from shoal.store.sql.transaction import Reader, Transaction
 
 __all__ = [
-    "OPEN",
-    "SqlMail",
-    "ack",
-    "bury_all",
-    "keep",
-    "nack",
-    "prune_mail_tombstones",
-    "put",
-    "release_node",
-    "take",
-]
+    "OPEN", "SqlMail", "ack", "bury_all", "keep", "nack", "prune_mail_tombstones", "put", "release_node", "take",
+]  # fmt: skip
 
 _PUT = """INSERT INTO mail (recipient_id, message_id, message, durable, expires_at, ttl_left) VALUES (?, ?, ?, ?, ?, ?)
     ON CONFLICT (recipient_id, message_id) DO NOTHING"""
