@@ -1,29 +1,57 @@
-"""All tests, as two halves side by side. A line of each goes out when it is whole.
+"""All tests, in several parts side by side. A line of each goes out when it is whole.
 
-Most tests wait for processes and disks more than they compute, so two halves take little more than the longer one. The
-exit code is 0 when both halves passed; what failed is told again at the end.
+Most tests wait for processes, servers and disks more than they compute, so the parts take little more than the longest.
+The exit code is 0 when all parts passed; what failed is told again at the end.
 """
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-FIRST = ["tests/architecture", "tests/lifecycle/boxes", "tests/examples", "tests/unit/boxes", "tests/unit/kernel"]
-"""Most of what makes boxes is in one half, so that those tests have the machine to themselves."""
-HALVES = {"first": FIRST, "second": ["tests", *(f"--ignore={path}" for path in FIRST)]}
+BOXES = ["tests/architecture", "tests/lifecycle/boxes", "tests/examples", "tests/unit/boxes", "tests/unit/kernel"]
+"""Most of what makes boxes is in one part, so that those tests have the machine to themselves."""
+SERVICES = ["tests/lifecycle/services"]
+SERVERS = [
+    *(
+        "tests/contract/test_postgres_store.py",
+        "tests/contract/test_postgres_bus.py",
+        "tests/contract/test_nats_bus.py",
+    ),
+    *("tests/lifecycle/bus", "tests/lifecycle/store_postgres", "tests/lifecycle/nodes", "tests/lifecycle/chaos"),
+]
+CLUSTER = [
+    *(
+        f"tests/lifecycle/services/test_{name}.py"
+        for name in ("requests", "control", "pause", "life", "balancing", "nodes")
+    ),
+    *(f"tests/contract/test_runtime_{name}.py" for name in ("messages", "mail", "work", "queue", "groups", "agents")),
+    *("tests/lifecycle/test_runtime_recovery.py", "tests/lifecycle/test_runtime_kills.py"),
+]
+"""What runs once more on PostgreSQL and NATS, beside the suites of store and bus."""
+REST = ["tests", *(f"--ignore={path}" for path in (*BOXES, *SERVICES, *SERVERS))]
+PARTS: dict[str, tuple[list[str], dict[str, str]]] = {
+    "boxes": (BOXES, {}),
+    "services": (SERVICES, {}),
+    "servers": (SERVERS, {}),
+    "cluster": (CLUSTER, {"SHOAL_TEST_BACKEND": "cluster"}),
+    "rest": (REST, {}),
+}
 
 
-class Half:
+class Part:
     """One pytest process."""
 
-    def __init__(self, name: str, arguments: list[str]) -> None:
+    def __init__(self, name: str, arguments: list[str], more: dict[str, str]) -> None:
         self.name = name
         command = [sys.executable, "-u", "-m", "pytest", "-p", "no:cacheprovider", *arguments]
-        self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, env={**os.environ, **more}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
         self.summary: list[str] = []
         self._reading = threading.Thread(target=self._read)
         self._reading.start()
@@ -31,7 +59,7 @@ class Half:
     def _read(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            print(f"{self.name:>6} | {line}", end="", flush=True)
+            print(f"{self.name:>8} | {line}", end="", flush=True)
             if line.startswith(("FAILED", "ERROR")) or " passed" in line or " failed" in line:
                 self.summary.append(line.rstrip())
 
@@ -43,11 +71,11 @@ class Half:
 
 
 def main() -> int:
-    """Run both halves; returns the worse exit code."""
-    halves = [Half(name, arguments) for name, arguments in HALVES.items()]
-    codes = [half.ended() for half in halves]
-    for half, code in zip(halves, codes, strict=True):
-        print(f"\n{half.name}: {'passed' if code == 0 else f'exit code {code}'}", *half.summary, sep="\n  ")
+    """Run all parts; returns the worst exit code."""
+    parts = [Part(name, arguments, more) for name, (arguments, more) in PARTS.items()]
+    codes = [part.ended() for part in parts]
+    for part, code in zip(parts, codes, strict=True):
+        print(f"\n{part.name}: {'passed' if code == 0 else f'exit code {code}'}", *part.summary, sep="\n  ")
     return max(codes, key=abs)
 
 

@@ -105,6 +105,15 @@ class Hung(BaseException):
 
 
 @pytest.fixture(autouse=True)
+def own_log_level() -> Iterator[None]:
+    """Let the first runtime of each test set the level of the log, as the first of a program does."""
+    logger = logging.getLogger("shoal")
+    before = logger.level
+    yield
+    logger.setLevel(before)
+
+
+@pytest.fixture(autouse=True)
 def no_test_hangs() -> Iterator[None]:
     """Fail a test that takes longer than any should, in place of a whole run that never ends."""
     if os.environ.get("SHOAL_LONG") == "full":

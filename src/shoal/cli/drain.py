@@ -20,7 +20,9 @@ LOOK_SECONDS = 0.1
 LATE_SECONDS = 15.0
 """What the end of a node may take beyond the time that its work has."""
 
-Which = Annotated[str, typer.Argument(metavar="NODE", help="Its name, its id, or how its id begins; see `shoal nodes`.")]
+Which = Annotated[
+    str, typer.Argument(metavar="NODE", help="Its name, its id, or how its id begins; see `shoal nodes`.")
+]
 Grace = Annotated[str, typer.Option("--grace", metavar="TIME", help="What its work may take, such as 30s or 5m.")]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Return when it is told, not when it has left.")]
 
