@@ -162,13 +162,14 @@ class Control:
             )
 
     async def _answer_of(self, order: dict[str, Any]) -> Any:
-        if order["target"] is None and order["action"] == RECORDS:
+        target: str | None = order["target"]
+        if target is None and order["action"] == RECORDS:
             here = [known for known in self._directory.all() if known.registration is not None]
             return [msgspec.to_builtins(self._record(known)) for known in here]
         by = None if order["by"] is None else msgspec.convert(order["by"], Controller)
-        known = self._directory.get(order["target"])
+        known = None if target is None else self._directory.get(target)
         if known is None or known.registration is None:
-            raise NotFound(f"{order['target']!r:.80} is not here")
+            raise NotFound(f"{target!r:.80} is not here")
         return await self._carry_out(known, order["action"], order["data"], by)
 
     # -- here

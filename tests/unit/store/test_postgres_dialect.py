@@ -55,12 +55,13 @@ def test_other_texts_are_run_once_for_each() -> None:
 def test_the_number_of_a_commit_comes_before_all_that_has_an_order() -> None:
     event = (1, "kind", "info", None, "t1", None, None, "{}")
     text, values = sealing(
-        dict.fromkeys(("pending", "ready", "running", "completed", "failed", "cancelled"), 1), [event], True
+        dict.fromkeys(("pending", "ready", "running", "completed", "failed", "cancelled"), 1), [event], True, ("w", 7)
     )
     assert text.index("sealed AS (UPDATE commits") < text.index("counted AS") < text.index("told AS")
     assert "FROM sealed, unnest(" in text and text.count("FROM sealed") == 3
-    assert len(values) == 6 + 5
-    assert sealing(None, [], False) == ("SELECT 0, CAST(pg_current_xact_id() AS text)", [])
+    assert len(values) == 6 + 5 + 2
+    text, values = sealing(None, [], False, ("w", 7))
+    assert text.endswith(" SELECT 0") and values == ["w", 7], "the mark is left in any case"
 
 
 @pytest.mark.parametrize("text", ["", "a", "\0", "\x01", "\0\x01", "\x01\0", "\x01\x01", "\x02\0\x02"])

@@ -81,7 +81,7 @@ def said(error: BaseException) -> str:
 class Link:
     """One connection and the event loop in which a thread waits for it."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, connection: asyncpg.Connection[Any]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, connection: asyncpg.Connection) -> None:
         self.connection = connection
         self._loop = loop
 
@@ -158,15 +158,22 @@ def connect(address: Address, *, durability: str = "full", writes: bool = False)
 
 
 class PostgresDriver:
-    """``Driver`` on one connection. *key* is the lock that all nodes on one schema take turns with."""
+    """``Driver`` on one connection.
 
-    def __init__(self, link: Link, key: int = 0) -> None:
+    Args:
+        link: the connection.
+        key: the lock that all nodes on one schema take turns with.
+        mark: the writer, and the number of the group that it writes now.
+    """
+
+    def __init__(self, link: Link, key: int = 0, mark: tuple[str, int] = ("", 0)) -> None:
         self._link = link
         self._key = key
+        self._mark = mark
         self._changed = 0
         self._before = 0  # the transaction
         self.number = 0  # of the commit that was sealed last, among those of which others want to hear
-        self.transaction = ""  # the server's id of the one that was sealed last, '' if it changed nothing
+        self.sealed = False  # it has changed something, and its mark is written with it
 
     def rows(self, sql: str, params: Params = ()) -> list[Row]:
         """Run a statement and return all rows."""
@@ -217,12 +224,12 @@ class PostgresDriver:
         self.script(f"BEGIN; SELECT pg_advisory_xact_lock{'_shared' if beside else ''}({self._key})")
 
     def seal(self, counted: Mapping[str, int] | None, events: Sequence[Row], announce: bool) -> None:
-        """Write what was gathered, give the commit its number among those of all nodes, and note its transaction."""
-        self.transaction = ""
+        """Write what was gathered, give the commit its number among those of all nodes, and leave its mark."""
         if not announce and counted is None and self._changed == self._before:
             return  # it has changed nothing, so that its commit need not wait for the disk
-        sql, values = sealing(counted, events, announce)
-        ((self.number, self.transaction),) = self._link.wait(self._link.connection.fetch(sql, *values))
+        sql, values = sealing(counted, events, announce, self._mark)
+        ((self.number,),) = self._link.wait(self._link.connection.fetch(sql, *values))
+        self.sealed = True
 
     def commit(self) -> None:
         """End the transaction."""

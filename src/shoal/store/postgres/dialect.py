@@ -27,6 +27,8 @@ _ESCAPE = "\x01"
 _NUL, _ITSELF = "\x01\x01", "\x01\x02"
 _TYPES: dict[type, str] = {int: "bigint", bool: "boolean", str: 'text COLLATE "C"', float: "double precision"}
 _BARE = {kind: kind.partition(" COLLATE")[0] for kind in _TYPES.values()}
+_MARK = """INSERT INTO writers (writer, number, at) VALUES (${}::text, ${}::bigint, now())
+    ON CONFLICT (writer) DO UPDATE SET number = excluded.number, at = excluded.at"""
 _NUMBER = "UPDATE commits SET number = number + 1 RETURNING number"
 _COUNT = f"UPDATE task_counts SET {', '.join(f'{name} = {name} + ${n}' for n, name in enumerate(COUNTED, 1))}"
 _COUNT_SEALED = f"{_COUNT} FROM sealed"
@@ -91,11 +93,14 @@ def _inserting(head: str, tail: str, types: tuple[str, ...], first: int = 1, aft
     return f"{head} SELECT {', '.join(values)} FROM {after}{_given(types, first)} ORDER BY given.n{tail}"
 
 
-def sealing(counted: Mapping[str, int] | None, events: Sequence[Row], announce: bool) -> tuple[str, list[Any]]:
+def sealing(
+    counted: Mapping[str, int] | None, events: Sequence[Row], announce: bool, mark: tuple[str, int]
+) -> tuple[str, list[Any]]:
     """Return the text, with its parameters, that writes what a group has gathered.
 
-    It returns the number of the commit, 0 without *announce*, and the id of the transaction. The number is drawn before
-    all else, and its row stays locked to the end of the transaction: so numbers and ids rise in the order of commits.
+    It returns the number of the commit, 0 without *announce*. The number is drawn before all else, and its row stays
+    locked to the end of the transaction: so numbers and ids rise in the order of commits. *mark*, a writer and the number
+    of its group, tells later whether the commit came about.
     """
     parts = [f"sealed AS ({_NUMBER})"] if announce else []
     values: list[Any] = [] if counted is None else [counted[name] for name in COUNTED]
@@ -105,9 +110,10 @@ def sealing(counted: Mapping[str, int] | None, events: Sequence[Row], announce: 
         columns, types = _columns(events)
         parts.append(f"told AS ({_inserting(_EVENTS, '', types, len(values) + 1, 'sealed, ')})")
         values += [column for column, kind in zip(columns, types, strict=True) if kind]
-    head = f"WITH {', '.join(parts)} " if parts else ""
+    parts.append(f"marked AS ({_MARK.format(len(values) + 1, len(values) + 2)})")
+    values += mark
     number = "(SELECT number FROM sealed)" if announce else "0"
-    return f"{head}SELECT {number}, CAST(pg_current_xact_id() AS text)", values
+    return f"WITH {', '.join(parts)} SELECT {number}", values
 
 
 @lru_cache(maxsize=512)

@@ -17,6 +17,7 @@ _MIGRATIONS = sorted(
 VERSION = len(_MIGRATIONS)
 """The number of the newest migration."""
 
+_FORGET = "DELETE FROM writers WHERE at < now() - INTERVAL '7 days'"
 _TABLES = "SELECT table_name FROM information_schema.tables WHERE table_schema = ? ORDER BY table_name"
 
 
@@ -52,6 +53,7 @@ def bring_up_to_date(driver: PostgresDriver, address: Address) -> None:
             driver.script(migration.read_text(encoding="utf-8"))
         if found < VERSION:
             driver.execute("UPDATE schema_version SET number = ?", (VERSION,))
+        driver.execute(_FORGET)
         driver.commit()
     except BaseException:
         driver.rollback()

@@ -1,7 +1,7 @@
 """The one connection of a node that writes, and its transactions: the operations of a group share one of them.
 
 A connection that is lost before its commit has changed nothing: the group is written again on the next one. One that is
-lost while it commits may have: the server is asked what became of that transaction (``pg_xact_status``), so nothing is
+lost while it commits may have: each transaction leaves the mark of its group, and that is looked for, so nothing is
 done twice and nothing that was done is called failed.
 """
 
@@ -31,7 +31,8 @@ __all__ = ["Writer"]
 
 _PAUSE_SECONDS = 0.1
 _PATIENCE_SECONDS = 10.0  # whoever waits is told then that the server is away
-_STATUS = "SELECT pg_xact_status(CAST(CAST(? AS text) AS xid8))"
+_NAME = "SELECT CAST(gen_random_uuid() AS text)"
+_LAST = "SELECT number FROM writers WHERE writer = ?"
 
 
 class _LostError(Exception):
@@ -61,6 +62,8 @@ class Writer:
         self._failed: tuple[type[Exception], ...] = (driver_module().PostgresError,)
         self._link: Link | None = None
         self._ended = threading.Event()
+        self._name = ""  # of this writer, given by the server
+        self._groups = 0  # that it has tried to write
         self.known = 0  # the number of the newest commit that this node has heard of
         self.foreign = False  # another node has committed since somebody asked
 
@@ -112,6 +115,7 @@ class Writer:
                 beside = False
 
     def _once(self, group: Group, beside: bool) -> Written:
+        self._groups += 1
         driver = self._driver()
         cx = Transaction(driver)
         try:
@@ -119,7 +123,6 @@ class Writer:
             outcomes = apply(cx, group, (*self._failed, *self._lost))
             announce = cx.flush()
             self._fault("before_commit")
-            transaction = driver.transaction
         except self._lost as error:
             self.drop()
             raise _LostError from error
@@ -130,7 +133,7 @@ class Writer:
             cx.commit()
         except self._lost as error:
             self.drop()
-            if not transaction or not self._committed(transaction):
+            if not driver.sealed or not self._committed():
                 raise _LostError from error
         self._fault("after_commit")
         if announce:
@@ -142,23 +145,27 @@ class Writer:
             self.drop()
             try:
                 self._link = connect(self._address, durability=self._durability, writes=True)
+                self._name = self._name or PostgresDriver(self._link).rows(_NAME)[0][0]
             except self._lost as error:
                 raise _LostError from error
-        return PostgresDriver(self._link, self._key)
+        return PostgresDriver(self._link, self._key, (self._name, self._groups))
 
-    def _committed(self, transaction: str) -> bool:
-        """Ask what became of a transaction whose commit was not answered."""
+    def _committed(self) -> bool:
+        """Tell whether the group whose commit was not answered is written. Its transaction has ended when the lock of all
+        that write is free."""
         error: Exception | None = None
         until = self._now() + _PATIENCE_SECONDS
         while self._now() < until:
             try:
-                status = self._driver().rows(_STATUS, (transaction,))[0][0]
-            except self._away as lost:
+                driver = self._driver()
+                driver.begin()
+                found = driver.rows(_LAST, (self._name,))
+                driver.rollback()
+            except (*self._away, *self._held) as lost:
                 error = lost
-                self.drop()
+                self.close()
             else:
-                if status != "in progress":
-                    return bool(status == "committed")
+                return found == [(self._groups,)]
             if self._ended.wait(_PAUSE_SECONDS):
                 break
         raise StoreError(
