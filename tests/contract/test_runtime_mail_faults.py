@@ -109,6 +109,28 @@ def test_a_message_whose_acknowledgement_the_store_did_not_hear_is_not_handled_a
     run_virtual(main)
 
 
+def test_a_store_that_cannot_be_read_ends_no_handler(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main(clock: VirtualClock) -> None:
+        listener = ear(clock, seconds=1.0)
+        async with running(MEMORY, {"ear": listener}, clock=clock) as runtime:
+            due = runtime.store.mail.due
+
+            def away(*given: Any, **named: Any) -> Any:
+                raise StoreError("the server is away")
+
+            await runtime.send_message(["ear"], "note", 1, durable=True)
+            await clock.sleep(0.5)
+            monkeypatch.setattr(runtime.store.mail, "due", away)
+            await clock.sleep(2)
+            monkeypatch.setattr(runtime.store.mail, "due", due)
+            await runtime.send_message(["ear"], "note", 2, durable=True)
+            await clock.sleep(3)
+            assert listener.heard == [1, 2]
+            assert runtime.query_events("agent_failed") == []
+
+    run_virtual(main)
+
+
 def test_dead_letters_that_the_store_refused_are_kept_later() -> None:
     async def main(clock: VirtualClock) -> None:
         async with running(MEMORY, {"a": ear(clock, 100)}, clock=clock) as runtime:

@@ -12,7 +12,15 @@ import asyncio
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
-from shoal.errors import DeadAgentError, DeadlockError, LeaseLostError, MailboxFullError, NoHandlerError, ShoalError
+from shoal.errors import (
+    DeadAgentError,
+    DeadlockError,
+    LeaseLostError,
+    MailboxFullError,
+    NoHandlerError,
+    ShoalError,
+    StoreError,
+)  # fmt: skip
 from shoal.kernel.handler import too_late
 from shoal.kernel.mailbox import Mailbox
 from shoal.kernel.message import AgentMessage
@@ -29,21 +37,9 @@ class Inbox:
     """Stands behind the agent's address on the bus (``Receiver``). Belongs to one event loop."""
 
     __slots__ = (
-        "_cell",
-        "_coming",
-        "_direct",
-        "_env",
-        "_fetching",
-        "_post",
-        "_still",
-        "_wanted",
-        "_withdrawn",
-        "asks",
-        "heir",
-        "limit",
-        "mailbox",
-        "parked",
-    )
+        "_cell", "_coming", "_direct", "_env", "_fetching", "_post", "_still", "_wanted", "_withdrawn", "asks",
+        "heir", "limit", "mailbox", "parked",
+    )  # fmt: skip
 
     def __init__(self, cell: Cell) -> None:
         self._cell = cell
@@ -212,7 +208,11 @@ class Inbox:
 
     def _mail_is_due(self) -> bool:
         env, agent_id = self._env, self._cell.agent_id
-        if env.store.mail.due([agent_id], now=env.clock.now()):
+        try:
+            due = env.store.mail.due([agent_id], now=env.clock.now())
+        except StoreError:  # whoever has just ended a message has no part in it; the next poll asks again, and says so
+            return False
+        if due:
             self._direct = False
             return True
         if not self._coming:
