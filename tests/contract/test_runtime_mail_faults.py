@@ -109,23 +109,28 @@ def test_a_message_whose_acknowledgement_the_store_did_not_hear_is_not_handled_a
     run_virtual(main)
 
 
-def test_a_store_that_cannot_be_read_ends_no_handler(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_cannot_be_read_ends_no_handler(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     async def main(clock: VirtualClock) -> None:
         listener = ear(clock, seconds=1.0)
-        async with running(MEMORY, {"ear": listener}, clock=clock) as runtime:
+        limits = ResourceLimit(message_queue_max_size=4)  # so that more mail waits in the store
+        async with running(MEMORY, {"ear": listener}, clock=clock, limits=limits) as runtime:
             due = runtime.store.mail.due
 
             def away(*given: Any, **named: Any) -> Any:
                 raise StoreError("the server is away")
 
-            await runtime.send_message(["ear"], "note", 1, durable=True)
+            for n in range(12):
+                await runtime.send_message(["ear"], "note", n, durable=True)
             await clock.sleep(0.5)
             monkeypatch.setattr(runtime.store.mail, "due", away)
-            await clock.sleep(2)
+            await clock.sleep(5)
             monkeypatch.setattr(runtime.store.mail, "due", due)
-            await runtime.send_message(["ear"], "note", 2, durable=True)
-            await clock.sleep(3)
-            assert listener.heard == [1, 2]
+            await clock.sleep(20)
+            assert listener.heard == list(range(12))
+            ended = [each.getMessage() for each in caplog.records if each.exc_info]
+            assert {text.partition(" failed")[0] for text in ended} <= {"poll"}, "the sweep says so, and goes on"
             assert runtime.query_events("agent_failed") == []
 
     run_virtual(main)
