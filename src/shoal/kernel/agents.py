@@ -110,7 +110,10 @@ class Agents:
         """Unregister the passing agents that are stopped, at the end of the node."""
         for registration in list(self._registrations.values()):
             if registration.options.passing and registration.instance.status is AgentStatus.STOPPED:
-                await self._env.store.agents.unregister(registration.agent_id, now=self._env.clock.now())
+                try:
+                    await self._env.store.agents.unregister(registration.agent_id, now=self._env.clock.now())
+                except AgentStateError:  # it was about to start: the end of the node stops it, and it stays known
+                    continue
                 self._env.bus.ring("agents", registration.agent_id)
 
     def _mine(self, address: str) -> Registration:
