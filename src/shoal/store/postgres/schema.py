@@ -43,7 +43,10 @@ def version_of(driver: PostgresDriver, address: Address) -> int:
 
 
 def bring_up_to_date(driver: PostgresDriver, address: Address) -> None:
-    """Create what is missing, all or nothing. Nodes that come at once do so in turn."""
+    """Create what is missing, all or nothing. Nodes that come at once do so in turn; where nothing is, nobody waits."""
+    if version_of(driver, address) == VERSION:
+        driver.execute(_FORGET)
+        return
     driver.begin()
     try:
         found = version_of(driver, address)
@@ -53,7 +56,6 @@ def bring_up_to_date(driver: PostgresDriver, address: Address) -> None:
             driver.script(migration.read_text(encoding="utf-8"))
         if found < VERSION:
             driver.execute("UPDATE schema_version SET number = ?", (VERSION,))
-        driver.execute(_FORGET)
         driver.commit()
     except BaseException:
         driver.rollback()
