@@ -33,13 +33,22 @@ CLUSTER = [
     *("tests/lifecycle/test_runtime_recovery.py", "tests/lifecycle/test_runtime_kills.py"),
 ]
 """What runs once more on PostgreSQL and NATS, beside the suites of store and bus."""
-REST = ["tests", *(f"--ignore={path}" for path in (*BOXES, *SERVICES, *SERVERS))]
+UNIT = ["tests/unit", "tests/simulation"]
+REST = ["tests"]
+
+
+def without(paths: list[str], *others: list[str]) -> list[str]:
+    """Return the arguments for *paths* but for what stands in *others*."""
+    return [*paths, *(f"--ignore={path}" for other in others for path in other)]
+
+
 PARTS: dict[str, tuple[list[str], dict[str, str]]] = {
     "boxes": (BOXES, {}),
     "services": (SERVICES, {}),
     "servers": (SERVERS, {}),
     "cluster": (CLUSTER, {"SHOAL_TEST_BACKEND": "cluster"}),
-    "rest": (REST, {}),
+    "unit": (without(UNIT, BOXES), {}),
+    "rest": (without(REST, BOXES, SERVICES, SERVERS, UNIT), {}),
 }
 
 
