@@ -9,8 +9,12 @@ import sys
 import time
 
 import pytest
+from msgspec.structs import replace
 
 from shoal.store import open_store
+from shoal.store.postgres.address import address_of
+from shoal.store.postgres.connection import PostgresDriver, connect
+from shoal.store.postgres.store import PostgresStore
 from shoal.testing.store_queue_frame import NOW, new, node, submit
 
 HELD_SECONDS = 10.0
@@ -28,7 +32,7 @@ def test_a_node_stopped_before_its_commit(postgres_url: str, verb: str) -> None:
             assert stopped.stdout is not None
             assert await asyncio.to_thread(stopped.stdout.readline) == "inside\n"
             begun = time.monotonic()
-            await asyncio.gather(submit(store, new("of-n1")), store.kv.set("key", 1, now=NOW))
+            await asyncio.gather(submit(store, replace(new("of-n1"), task_id="first")), store.kv.set("key", 1, now=NOW))
             assert time.monotonic() - begun < HELD_SECONDS
             stopped.send_signal(signal.SIGCONT)
             assert await asyncio.to_thread(stopped.stdout.readline) == "written\n"
@@ -43,5 +47,23 @@ def test_a_node_stopped_before_its_commit(postgres_url: str, verb: str) -> None:
         found = store.kv.get("of", now=NOW)
         assert (found is not None) == (verb == "set") and (found is None or found.version == 1)
         await store.close()
+
+    asyncio.run(main())
+
+
+def test_a_node_stopped_in_the_midst_of_a_command(postgres_url: str) -> None:
+    async def main() -> None:
+        store = PostgresStore(postgres_url)
+        await store.open()
+        link = await asyncio.to_thread(connect, address_of(postgres_url), writes=True)
+        driver = PostgresDriver(link, store.database._key)
+        await asyncio.to_thread(driver.begin)
+        half = b"\0SELECT 1\0\0\0"
+        link.connection._transport.write(b"P" + (len(half) + 4).to_bytes(4, "big") + half + b"H\0\0\0\4")
+        begun = time.monotonic()
+        await submit(store, new("of-n1"))
+        assert time.monotonic() - begun < HELD_SECONDS
+        await store.close()
+        await asyncio.to_thread(link.drop)
 
     asyncio.run(main())

@@ -40,6 +40,8 @@ _SETTINGS = {
     "tcp_keepalives_count": "3",
     "jit": "off",
 }
+# The server counts a session as idle only between two commands, so one that is stopped in the midst of one is ended by this.
+_BOUNDED, _BOUNDED_FROM = "SET transaction_timeout = '9s'", 17
 
 
 def driver_module() -> Any:
@@ -57,7 +59,7 @@ def lost_errors() -> tuple[type[Exception], ...]:
     return (
         OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError, asyncpg.AdminShutdownError,
         asyncpg.CrashShutdownError, asyncpg.CannotConnectNowError, asyncpg.IdleInTransactionSessionTimeoutError,
-        asyncpg.TooManyConnectionsError, asyncpg.ReadOnlySQLTransactionError,
+        asyncpg.TransactionTimeoutError, asyncpg.TooManyConnectionsError, asyncpg.ReadOnlySQLTransactionError,
         asyncpg.InternalClientError,  # the server's last word came in one piece with an answer: nobody waited for it
     )  # fmt: skip
 
@@ -151,6 +153,8 @@ def connect(address: Address, *, durability: str = "full", writes: bool = False)
                 target_session_attrs="read-write",
             )
         )
+        if writes and connection.get_server_version().major >= _BOUNDED_FROM:
+            loop.run_until_complete(connection.execute(_BOUNDED))
     except BaseException:
         loop.close()
         raise
