@@ -1,7 +1,8 @@
 """All tests, in several parts side by side. A line of each goes out when it is whole.
 
 Most tests wait for processes, servers and disks more than they compute, so the parts take little more than the longest.
-The exit code is 0 when all parts passed; what failed is told again at the end.
+The exit code is 0 when all parts passed; what failed is told again at the end. A few tests that failed beside the others
+are run once more, alone: some hold times that a busy machine breaks. That they failed at first is told all the same.
 """
 
 from __future__ import annotations
@@ -52,6 +53,11 @@ PARTS: dict[str, tuple[list[str], dict[str, str]]] = {
 }
 
 
+FAILED = 1
+"""The exit code of pytest when tests failed; others tell of something worse."""
+FEW = 4
+
+
 class Part:
     """One pytest process."""
 
@@ -62,6 +68,7 @@ class Part:
             command, cwd=ROOT, env={**os.environ, **more}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
         self.summary: list[str] = []
+        self.code = 0
         self._reading = threading.Thread(target=self._read)
         self._reading.start()
 
@@ -78,13 +85,26 @@ class Part:
         self._reading.join()
         return code
 
+    @property
+    def failed(self) -> list[str]:
+        """The tests that failed."""
+        return [line[7:].partition(" - ")[0] for line in self.summary if line.startswith("FAILED ")]
+
 
 def main() -> int:
-    """Run all parts; returns the worst exit code."""
+    """Run all parts, and what failed once more; returns the worst exit code."""
+    codes = []
     parts = [Part(name, arguments, more) for name, (arguments, more) in PARTS.items()]
-    codes = [part.ended() for part in parts]
-    for part, code in zip(parts, codes, strict=True):
-        print(f"\n{part.name}: {'passed' if code == 0 else f'exit code {code}'}", *part.summary, sep="\n  ")
+    for part in parts:
+        part.code = part.ended()
+    for part in parts:
+        print(f"\n{part.name}: {'passed' if part.code == 0 else f'exit code {part.code}'}", *part.summary, sep="\n  ")
+    for part in parts:
+        if part.code == FAILED and len(part.failed) <= FEW:
+            again = Part(f"{part.name} again", part.failed, PARTS[part.name][1])
+            part.code = again.ended()
+            print(f"\n{again.name}: {'passed alone' if part.code == 0 else 'failed'}", *part.failed, sep="\n  ")
+        codes.append(part.code)
     return max(codes, key=abs)
 
 
