@@ -24,6 +24,7 @@ from benchmarks import (
     memory,
     messages,
     models,
+    postgres_store,
     process_agents,
     publish,
     run_memory,
@@ -46,11 +47,12 @@ MEASUREMENTS = tuple(
         tasks, latency, steps, messages, publish, process_agents, memory, growth, crash, imports, acceptance,
         boxes, buses, code_runner, locks, models, runs, run_memory, cli_view, workflow,
         workflow_text, services_requests, services_life, services_pick, services_directory,
+        postgres_store,
     )
     for measurement in module.MEASUREMENTS
 )  # fmt: skip
 
-GROUPS = {"services": "Services"}
+GROUPS = {"services": "Services", "postgres": "PostgreSQL", "bus": "Buses"}
 """By what the names of its measurements begin with: the heading of the section of a whole group."""
 
 
@@ -92,7 +94,7 @@ def main() -> None:
 
 
 def _wanted(name: str, only: Sequence[str]) -> bool:
-    return any(name == each or (each in GROUPS and name.startswith(f"{each}_")) for each in only)
+    return any(name == each or (each in GROUPS and name.startswith((f"{each}_", f"{each}-"))) for each in only)
 
 
 def _heading(only: Sequence[str]) -> str | None:
