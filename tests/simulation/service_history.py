@@ -12,6 +12,7 @@ from shoal.kernel.ports import Clock
 from shoal.services import asking, codes
 from shoal.services.info import AgentRecord
 from shoal.services.retrying import Outcome
+from tests.simulation.service_nodes import LEASE_SECONDS
 
 __all__ = ["Ask", "Begin", "History", "Sending"]
 
@@ -225,7 +226,9 @@ class History:
             sending = sent.get((begin.event, begin.attempt, begin.uuid))
             if sending is None or sending.ended_at is None:
                 continue
-            if begin.at > sending.ended_at + MOMENT:
+            # A node that the others have given up hears of it at its next heartbeat; its askers were told before.
+            died = sending.outcome is not None and getattr(sending.outcome.error, "code", "") == "AGENT_DIED"
+            if begin.at > sending.ended_at + (LEASE_SECONDS if died else MOMENT):
                 self.fault(f"{sending} began at {begin.at:.3f}, and who asked had given up at {sending.ended_at:.3f}")
             if sending.at > self.refuses.get(begin.uuid, sending.at) + REFUSAL_SECONDS:
                 self.fault(f"{sending} was taken by one that drained since {self.refuses[begin.uuid]:.3f}")
