@@ -76,7 +76,7 @@ def test_a_thousand_direct_messages(url: str, run: Run) -> None:
                 await until(ear.has(n + 1))
                 took.append(time.perf_counter() - began)
             assert [m.data for m in ear.heard] == list(range(1000))
-            assert sorted(took)[950] < 0.100, "a guard against hanging: other tests share the machine"
+            assert sorted(took)[950] < 0.010
 
     run(main)
 

@@ -21,6 +21,7 @@ from shoal.errors import (
     RequestFailedError,
     ResponseTimeoutError,
 )
+from tests.support.backend import on_cluster
 from tests.support.facts import all_events, check_story
 from tests.support.processes import gone
 from tests.support.runtimes import running, until
@@ -53,9 +54,10 @@ def test_one_of_ten_busy_process_agents_is_killed(store_url: str, run: Run) -> N
             assert time.monotonic() - began < 10  # ten times the figure of the benchmark
             done = await runtime.wait_for_tasks(ids, timeout_seconds=20)
             assert [task.result() for task in done] == [f"t{n}" for n in range(10)]
-            assert [min(task.attempt, 2) for task in done] == [1, 1, 1, 2, 1, 1, 1, 1, 1, 1], (
-                "one that had not begun may be a third"
-            )
+            attempts = [1, 1, 1, 2, 1, 1, 1, 1, 1, 1]
+            if on_cluster():  # a claim may be on its way when the agent dies: that attempt has not begun
+                attempts[3] = max(2, done[3].attempt)
+            assert [task.attempt for task in done] == attempts
             assert done[3].retry_count == 0, "a death uses no retry"
             (failed,) = runtime.query_events("agent_failed")
             assert failed.agent_id == runtime.get_agent_status("p3").agent_id
@@ -387,7 +389,6 @@ def test_cpu_time_and_cpu_share_are_held(store_url: str, run: Run) -> None:
             assert str(event.details["resource_type"]).startswith("cpu") and event.details["limit"] == 2
             assert 2 <= float(str(event.details["current"])) < 4
             used = float((await runtime.wait_for_task(half, timeout_seconds=20)).result())
-            assert used <= 0.6 * 5 + 0.3, f"{used} s of CPU in 5 s (with the start of the process)"
-            assert used >= 0.5, "it was held to less than its share; a busy machine may give it less as well"
+            assert 0.4 * 5 <= used <= 0.6 * 5 + 0.3, f"{used} s of CPU in 5 s (with the start of the process)"
 
     run(main)

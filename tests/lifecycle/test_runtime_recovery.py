@@ -24,6 +24,7 @@ from shoal.config import store_file
 from shoal.errors import AgentNameTakenError, DeadAgentError, TaskFailedError
 from shoal.kernel.ports import Child, Node
 from shoal.kernel.takeover import process_start, this_boot
+from tests.support.backend import on_cluster
 from tests.support.facts import all_events, check_story
 from tests.support.processes import gone, script
 from tests.support.runtimes import running, until
@@ -211,6 +212,7 @@ def test_a_task_that_kills_its_agent_fails_after_some_deaths_and_the_others_comp
                 poison.result()
             interrupted = runtime.query_events("task_interrupted", task_id=poison.task_id)
             assert len(interrupted) == poison.attempt - 1
+            assert poison.attempt == 3 or on_cluster(), "there a claim may be on its way when the agent dies"
             assert interrupted[0].details["deaths"] == 2, (
                 "an attempt that had not begun when its agent died is no death"
             )

@@ -227,8 +227,9 @@ class History:
             if sending is None or sending.ended_at is None:
                 continue
             # A node that the others have given up hears of it at its next heartbeat; its askers were told before.
-            died = sending.outcome is not None and getattr(sending.outcome.error, "code", "") == "AGENT_DIED"
-            if begin.at > sending.ended_at + (LEASE_SECONDS if died else MOMENT):
+            error = None if sending.outcome is None else sending.outcome.error
+            given_up = error is not None and (error.details or {}).get("reason") == "node_lost"
+            if begin.at > sending.ended_at + (LEASE_SECONDS if given_up else MOMENT):
                 self.fault(f"{sending} began at {begin.at:.3f}, and who asked had given up at {sending.ended_at:.3f}")
             if sending.at > self.refuses.get(begin.uuid, sending.at) + REFUSAL_SECONDS:
                 self.fault(f"{sending} was taken by one that drained since {self.refuses[begin.uuid]:.3f}")
