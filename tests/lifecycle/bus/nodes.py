@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 from shoal.bus import open_bus
 from shoal.bus.members import Members
 from shoal.bus.node import NodeBus
 from shoal.kernel.clock import RealClock
+from tests.support.busprocess import bus_process
 
 __all__ = ["links", "node", "process"]
 
@@ -30,21 +31,9 @@ async def node(url: str, name: str) -> AsyncIterator[NodeBus]:
         await bus.stop()
 
 
-@contextlib.asynccontextmanager
-async def process(url: str, name: str, verb: str = "serve") -> AsyncIterator[asyncio.subprocess.Process]:
+def process(url: str, name: str, verb: str = "serve") -> AbstractAsyncContextManager[asyncio.subprocess.Process]:
     """Give a node that is ready; it has ``silent-NAME``, ``echo-NAME`` and ``size-NAME``."""
-    child = await asyncio.create_subprocess_exec(
-        sys.executable, str(_NODE), url, name, verb, stdout=asyncio.subprocess.PIPE
-    )
-    try:
-        if verb == "serve":
-            assert child.stdout is not None
-            assert await child.stdout.readline() == b"ready\n"
-        yield child
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            child.kill()
-        await child.wait()
+    return bus_process(_NODE, url, name, verb, serves=verb == "serve")
 
 
 def links(bus: NodeBus) -> Members:

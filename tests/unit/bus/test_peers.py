@@ -7,10 +7,10 @@ import os
 import signal
 import socket
 import stat
-import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from shoal.bus.wire import Ask, Attach, Hello, Send, packed
 from shoal.errors import ConfigError, DeadAgentError, MailboxFullError, MessageTooLargeError, PayloadError
 from shoal.kernel.clock import RealClock
 from shoal.testing.receivers import Inbox, Replier, a_message, attached_everywhere, until
+from tests.support.busprocess import bus_process
 
 _NODE = Path(__file__).with_name("node.py")
 
@@ -44,20 +45,8 @@ async def node(folder: Path, name: str) -> AsyncIterator[LocalBus]:
         await bus.stop()
 
 
-@contextlib.asynccontextmanager
-async def process(folder: Path, name: str, verb: str = "serve") -> AsyncIterator[asyncio.subprocess.Process]:
-    child = await asyncio.create_subprocess_exec(
-        sys.executable, str(_NODE), str(folder), name, verb, stdout=asyncio.subprocess.PIPE
-    )
-    try:
-        if verb == "serve":
-            assert child.stdout is not None
-            assert await child.stdout.readline() == b"ready\n"
-        yield child
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            child.kill()
-        await child.wait()
+def process(folder: Path, name: str, verb: str = "serve") -> AbstractAsyncContextManager[asyncio.subprocess.Process]:
+    return bus_process(_NODE, str(folder), name, verb, serves=verb == "serve")
 
 
 def peers(bus: LocalBus) -> Peers:
