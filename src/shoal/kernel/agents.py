@@ -93,7 +93,7 @@ class Agents:
     async def unregister(self, address: str) -> str:
         """Forget a stopped or failed agent; its tasks are cancelled, its mail becomes dead letters. Returns its id."""
         self._env.check_running()
-        agent_id = self._env.store.agents.get(address).agent_id
+        agent_id = self._env.store.agents.resolve(address)
         if self.standbys.forget(address):
             return agent_id
         cancelled = await self._env.store.agents.unregister(agent_id, now=self._env.clock.now())

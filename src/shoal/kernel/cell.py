@@ -191,6 +191,12 @@ class Cell:
                 slots.append(Slot(agent_id=self.agent_id, targets=targets, free=lent, root_id=root))
         return slots
 
+    @property
+    def has_room(self) -> bool:
+        """Tell whether a lane is free, and none is lent."""
+        free = self.registration.options.max_concurrent_tasks - len(self.attempts)
+        return free > 0 and not any(attempt.entry.waits_for_task for attempt in self.attempts.values())
+
     def _lent(self) -> dict[str, int]:
         """Return by family how many attempts wait, less those that run in what was lent."""
         lent: dict[str, int] = {}

@@ -47,7 +47,7 @@ class Events:
             raise ValueError(f"limit must be 1 to 10000, not {limit!r:.80}")
         given = {
             "event_type": None if event_type is None else str(event_type),
-            "agent_id": None if agent_id is None else self._env.store.agents.get(agent_id).agent_id,
+            "agent_id": None if agent_id is None else self._env.store.agents.resolve(agent_id),
             "task_id": task_id,
             "severity": None if severity is None else Severity(severity),
             "since": None if since is None else as_utc(since),

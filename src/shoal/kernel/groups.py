@@ -32,7 +32,7 @@ class Groups:
         self._env.check_running()
         if not isinstance(name, str) or not 1 <= len(name) <= 100:
             raise ValueError(f"group name must be text of 1 to 100 characters, not {str(name)[:80]!r}")
-        ids = [self._env.store.agents.get(address).agent_id for address in agents]
+        ids = [self._env.store.agents.resolve(address) for address in agents]
         await self._env.store.agents.create_group(name, ids, now=self._env.clock.now())
         self._changed()
 
@@ -52,7 +52,7 @@ class Groups:
 
     async def _change(self, group: str, address: str, member: bool) -> None:
         self._env.check_running()
-        agent_id = self._env.store.agents.get(address).agent_id
+        agent_id = self._env.store.agents.resolve(address)
         await self._env.store.agents.change_group(group, agent_id, member=member, now=self._env.clock.now())
         self._changed()
 

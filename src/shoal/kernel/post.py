@@ -84,7 +84,7 @@ class Post:
         if here is not None:
             return here
         try:
-            return self.env.store.agents.get(address).agent_id
+            return self.env.store.agents.resolve(address)
         except StoreError:
             if ":" not in address and self.env.bus.has(address):  # those with a colon are the runtimes' own
                 return address

@@ -79,6 +79,11 @@ class Room:
         takers = self._takers.get(word)
         return () if takers is None else takers.slots.values()
 
+    def is_full(self, agent_id: str, taken: int) -> bool:
+        """Tell whether an agent of which *taken* lanes were given away has none left, or may have none."""
+        own = self._own.get(agent_id)
+        return own is None or taken >= own.free or agent_id in self._lent
+
     @property
     def lent(self) -> list[Slot]:
         """The lanes that are lent to families."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -39,7 +40,8 @@ class Scheduler:
         self._room = Room()  # as it was at the last claim, which may be reading it in this moment
         self._touched: dict[str, bool] = {}  # agents whose room may have changed since; True: a lane came free
         self._claiming = False
-        self._again = False  # something became ready or free while a claim was under way
+        self._again = False  # something became ready while a claim was under way
+        self._freed: set[str] = set()  # agents of which a lane came free while a claim was under way
         self._scheduled = False
         self._claims = 0
         self._waited: list[Fence] = []  # retries whose wait is over, whatever the wall clock says
@@ -126,12 +128,16 @@ class Scheduler:
             return
         except StoreError as error:
             self._waited += waited
+            self._again = True
             log.error("no tasks can be claimed: %s; tried again in %g s", error, self._env.settings.poll_seconds)
             await self._env.clock.sleep(self._env.settings.poll_seconds)
         finally:
             self._claiming = False
-            again, self._again = self._again, False
-            for agent_id in {given.agent_id for given in claims} & self._cells.keys():
+            taken = Counter(given.agent_id for given in claims)
+            again = self._again or any(self._room.is_full(agent_id, taken[agent_id]) for agent_id in self._freed)
+            self._again = False
+            self._freed.clear()
+            for agent_id in taken.keys() & self._cells.keys():
                 self._turns[agent_id] = 0 if fair else self._turns.get(agent_id, 0) + 1
             for given in claims:
                 self._begin(given)
@@ -170,13 +176,17 @@ class Scheduler:
     def attempt_left(self, attempt: Attempt) -> None:
         """Free the attempt's lane, and claim for it."""
         cell, task_id = attempt.cell, attempt.task.task_id
+        had_room = cell.has_room
         cell.leave(attempt.entry)
         if cell.attempts.get(task_id) is attempt:
             del cell.attempts[task_id]
         if self.attempts.get(task_id) is attempt:
             del self.attempts[task_id]
         self.touch(cell.agent_id, came_free=True)
-        self.kick_soon()
+        if self._claiming:
+            self._freed.add(cell.agent_id)
+        elif not had_room:  # else a claim has found nothing for it since
+            self.kick_soon()
 
     def settled(self, settled: Settled, settlement: Settlement, task: Task | None) -> None:
         """Tell the waiters, count, and wake whoever can go on."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -25,9 +25,10 @@ _NO_RETRY = RetryPolicy()
 class Submission:
     """Builds tasks out of the arguments of ``submit_task`` and the fields of ``TaskSpec``."""
 
-    def __init__(self, env: Env, registrations: Mapping[str, Registration]) -> None:
+    def __init__(self, env: Env, registrations: Mapping[str, Registration], resolve: Callable[[str], str]) -> None:
         self._env = env
         self._registrations = registrations
+        self._resolve = resolve  # an agent's id or name to its id
 
     def task(
         self, spec: Mapping[str, Any], parent: Task | None, keys: Mapping[str, str], task_id: str | None = None
@@ -82,7 +83,7 @@ class Submission:
         )
 
     def _agent(self, address: str) -> str:
-        agent_id = self._env.store.agents.get(address).agent_id
+        agent_id = self._resolve(address)
         registration = self._registrations.get(agent_id)
         if registration is not None and not takes_tasks(registration.source):
             raise AgentStateError(

@@ -17,7 +17,6 @@ from shoal.kernel.task import RetryPolicy, Task, TaskSpec, TaskStatus
 if TYPE_CHECKING:
     from shoal.kernel.entry import Entry
     from shoal.kernel.env import Env
-    from shoal.kernel.registration import Registration
     from shoal.kernel.scheduler import Scheduler
     from shoal.kernel.waiting import Waiting
 
@@ -49,13 +48,11 @@ def check_options(given: Mapping[str, object], known: type[Any], verb: str) -> N
 class Tasks:
     """Everything a caller does with tasks."""
 
-    def __init__(
-        self, env: Env, waiting: Waiting, scheduler: Scheduler, registrations: Mapping[str, Registration]
-    ) -> None:
+    def __init__(self, env: Env, waiting: Waiting, scheduler: Scheduler, submission: Submission) -> None:
         self._env = env
         self.waiting = waiting
         self._scheduler = scheduler
-        self._submission = Submission(env, registrations)
+        self._submission = submission
 
     # -- submit
 
@@ -280,7 +277,7 @@ class Tasks:
         """Return tasks, newest first."""
         if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= 10_000:
             raise ValueError(f"limit must be 1 to 10000, not {limit!r:.80}")
-        agent = None if agent_id is None else self._env.store.agents.get(agent_id).agent_id
+        agent = None if agent_id is None else self._env.store.agents.resolve(agent_id)
         wanted = None if status is None else TaskStatus(status)
         return self._env.store.tasks.search(status=wanted, limit=limit, name=name, agent_id=agent)
 

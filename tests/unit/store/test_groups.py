@@ -8,7 +8,7 @@ import pytest
 
 from shoal.kernel.ports import Fence, Outcome, Settlement, Store
 from shoal.store import open_store
-from shoal.store.sql.hot import HOT, run_beside
+from shoal.store.sql.hot import HOT, runs_beside
 from shoal.store.sql.operations import Operation
 from shoal.testing.store_queue_frame import NOW, check_counts, claim, fence, kinds, new, node, on_nodes, submit
 
@@ -65,7 +65,7 @@ def test_only_what_is_safe_runs_beside_other_nodes() -> None:
         future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
 
         def may(name: str, *args: object) -> bool:
-            return run_beside([Operation(verbs[name], args, future, None)])
+            return runs_beside(Operation(verbs[name], args, future, None))
 
         assert may("enqueue", [new()], NOW, None)
         assert not may("enqueue", [new(dependencies=("t1",))], NOW, None)
@@ -73,6 +73,6 @@ def test_only_what_is_safe_runs_beside_other_nodes() -> None:
         for outcome in Outcome:
             end = Settlement(fence=Fence("t", "n1", 1), agent_id="a1", outcome=outcome)
             assert may("settle", end, NOW) == (outcome is Outcome.COMPLETED)
-        assert not run_beside([Operation(verbs["ack"], (), future, None), Operation(node, (), future, None)])
+        assert may("ack") and not runs_beside(Operation(node, (), future, None))
 
     asyncio.run(main())

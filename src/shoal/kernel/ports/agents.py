@@ -91,6 +91,10 @@ class AgentStore(Protocol):
         ...
 
     # readers
+    def resolve(self, address: str) -> str:
+        """Return the id of the agent with this id or name. Raises AgentNotFoundError with the nearest name."""
+        ...
+
     def get(self, address: str) -> AgentInstance:
         """Return the agent with this id or name. Raises AgentNotFoundError with the nearest name."""
         ...

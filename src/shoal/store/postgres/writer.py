@@ -24,7 +24,8 @@ from shoal.store.postgres.connection import (
     said,
 )
 from shoal.store.sql.group import Group, Written, apply, write_group
-from shoal.store.sql.hot import run_beside
+from shoal.store.sql.hot import runs_beside
+from shoal.store.sql.operations import Operations, Outcome
 from shoal.store.sql.transaction import Transaction
 
 __all__ = ["Writer"]
@@ -46,13 +47,17 @@ class Writer:
         address: database and schema.
         key: the lock that all nodes on one schema take turns with.
         durability: ``full`` or ``normal``.
+        operations: what waits to be written.
         fault: called at ``before_commit`` and ``after_commit``.
     """
 
-    def __init__(self, address: Address, key: int, durability: str, fault: Callable[[str], None]) -> None:
+    def __init__(
+        self, address: Address, key: int, durability: str, operations: Operations, fault: Callable[[str], None]
+    ) -> None:
         self._address = address
         self._key = key
         self._durability = durability
+        self._operations = operations
         self._fault = fault
         self._lost = lost_errors()
         self._crossed = crossed_errors()
@@ -64,11 +69,14 @@ class Writer:
         self._ended = threading.Event()
         self._name = ""  # of this writer, given by the server
         self._groups = 0  # that it has tried to write
+        self._open = False  # others may still join the group
         self.known = 0  # the number of the newest commit that this node has heard of
         self.foreign = False  # another node has committed since somebody asked
 
     def write(self, group: Group) -> Written:
-        """Write a group; return what became of each operation, and whether somebody wants to hear of the commit."""
+        """Write a group, with what joins it meanwhile; return what became of each operation, and whether somebody wants
+        to hear of the commit."""
+        self._open = True
         return write_group(
             group,
             self._transact,
@@ -101,7 +109,7 @@ class Writer:
         return StoreError(f"the store {self._address.url} {what}: {said(reason)}", url=self._address.url)
 
     def _transact(self, group: Group) -> Written:
-        beside = run_beside(group)
+        beside = all(map(runs_beside, group))
         until = self._now() + _PATIENCE_SECONDS
         while True:
             try:
@@ -120,7 +128,10 @@ class Writer:
         cx = Transaction(driver)
         try:
             cx.begin(beside)
-            outcomes = apply(cx, group, (*self._failed, *self._lost))
+            self._join(group, beside)
+            outcomes = self._apply(cx, group)
+            outcomes += self._apply(cx, self._join(group, beside))
+            self._open = False
             announce = cx.flush()
             self._fault("before_commit")
         except self._lost as error:
@@ -139,6 +150,14 @@ class Writer:
         if announce:
             self._note(driver.number)
         return outcomes, announce
+
+    def _join(self, group: Group, beside: bool) -> Group:
+        if not self._open:
+            return []
+        return self._operations.join(group, lambda operation: not beside or runs_beside(operation))
+
+    def _apply(self, cx: Transaction, group: Group) -> list[Outcome]:
+        return apply(cx, group, (*self._failed, *self._lost))
 
     def _driver(self) -> PostgresDriver:
         if self._link is None or not self._link.alive:

@@ -13,13 +13,15 @@ from shoal.kernel.payload import decode, encode
 from shoal.kernel.ports import AgentChange, Cancelled
 from shoal.store.sql import agent_changes, groups
 from shoal.store.sql.agent_changes import AGENT_COLUMNS
+from shoal.store.sql.transaction import Reader
 
 if TYPE_CHECKING:
     from shoal.store.sql.database import Database
-    from shoal.store.sql.transaction import Reader, Transaction
+    from shoal.store.sql.transaction import Transaction
 
 __all__ = ["SqlAgents", "leave_agents", "lose_agents"]
 
+_OF_ADDRESS = "FROM agents WHERE agent_id = :address OR name = :address ORDER BY agent_id = :address DESC"
 _SEARCH = f"""SELECT {AGENT_COLUMNS} FROM agents WHERE (CAST(:status AS TEXT) IS NULL OR status = :status)
         AND (CAST(:folded AS TEXT) IS NULL OR agent_id IN (SELECT agent_id FROM agent_capabilities WHERE folded = :folded))
         AND (CAST(:group AS TEXT) IS NULL OR agent_id IN (SELECT agent_id FROM group_members WHERE name = :group))
@@ -62,6 +64,11 @@ class SqlAgents:
     def change_group(self, name: str, agent_id: str, *, member: bool, now: datetime) -> Awaitable[None]:
         """Put an agent in or out of a group; see ``AgentStore.change_group``."""
         return self._db.write(groups.change, name, agent_id, member, now)
+
+    def resolve(self, address: str) -> str:
+        """Return the id of the agent with this id or name. Raises AgentNotFoundError with the nearest name."""
+        agent_id: str | None = self._db.read(Reader.value, f"SELECT agent_id {_OF_ADDRESS}", {"address": address})
+        return self.get(address).agent_id if agent_id is None else agent_id
 
     def get(self, address: str) -> AgentInstance:
         """Return the agent with this id or name. Raises AgentNotFoundError with the nearest name."""
@@ -129,11 +136,7 @@ def leave_agents(cx: Transaction, node_id: str, now: datetime) -> None:
 
 
 def _get(cx: Reader, address: str) -> AgentInstance:
-    row = cx.one(
-        f"""SELECT {AGENT_COLUMNS} FROM agents WHERE agent_id = :address OR name = :address
-            ORDER BY agent_id = :address DESC""",
-        {"address": address},
-    )
+    row = cx.one(f"SELECT {AGENT_COLUMNS} {_OF_ADDRESS}", {"address": address})
     if row is None:
         raise agent_changes.unknown(cx, address)
     return agent_changes.agent_of(cx, row)

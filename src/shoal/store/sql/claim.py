@@ -11,7 +11,7 @@ from shoal.kernel.event import EventType, Fact
 from shoal.kernel.ports import Claim, Fence
 from shoal.kernel.room import Room, Slot
 from shoal.kernel.task import Task
-from shoal.store.sql.records import TASK_COLUMNS, task_of
+from shoal.store.sql.records import TASK_COLUMNS, claimed, task_of
 from shoal.store.sql.transaction import Transaction
 
 __all__ = ["claim"]
@@ -23,7 +23,7 @@ _MAY_CLAIM = """SELECT lost, (SELECT value FROM meta WHERE key = 'queue_paused')
 _SWEEP = "UPDATE tasks SET ready = 1, ready_at = not_before WHERE ready = 2 AND not_before <= ?"
 _WAITED = "UPDATE tasks SET ready = 1, ready_at = ? WHERE task_id = ? AND attempt = ? AND ready = 2"
 _NEXT_TARGET = "SELECT min(target) FROM tasks INDEXED BY tasks_ready WHERE ready = 1 AND target >= ?"
-_FIRST = """SELECT priority, seq FROM tasks INDEXED BY tasks_ready WHERE ready = 1 AND target = ?
+_FIRST = f"""SELECT priority, seq, ({_NEXT_TARGET}) FROM tasks INDEXED BY tasks_ready WHERE ready = 1 AND target = ?
     ORDER BY priority, seq LIMIT ? /* FOR UPDATE SKIP LOCKED */"""
 _OLDEST = """SELECT ready_at, seq, priority FROM tasks INDEXED BY tasks_oldest WHERE ready = 1 AND target = ?
     ORDER BY ready_at, seq LIMIT 1"""
@@ -31,8 +31,10 @@ _FAMILY = """SELECT priority, seq, target FROM tasks INDEXED BY tasks_family WHE
     ORDER BY priority, seq"""
 _RUN = f"""UPDATE tasks SET status = 'running', ready = NULL, ready_at = NULL, attempt = attempt + 1,
     assigned_agent_id = ?, node_id = ?, started_at = ?, progress = NULL, progress_note = NULL
-    WHERE seq = ? AND ready = 1 RETURNING {TASK_COLUMNS}"""
+    WHERE seq = ? AND (ready = 1) IS TRUE RETURNING {TASK_COLUMNS}"""
 
+_TARGET = 6  # in INSERT_TASK
+_OFFERED = 2**63  # above the places of all that is stored: from here on, tasks that this group is about to store
 # (starved tasks first, priority, seq, target, root_id if it is known)
 _Candidate = tuple[bool, int, int, str, str | None]
 
@@ -48,10 +50,10 @@ def claim(
     """Give tasks to the free lanes of *room*; see ``TaskStore.claim``."""
     moment = epoch(now)
     word = room.next_word("")
-    found = cx.one(_MAY_CLAIM, (moment, word or "", node_id))
-    if found is None or found[0]:
+    found = cx.peek(_MAY_CLAIM, (moment, word or "", node_id))
+    if not found or found[0][0]:
         raise LeaseLostError(f"node {node_id} has no lease, so it cannot claim tasks")
-    _, paused, due, first = found
+    ((_, paused, due, first),) = found
     for fence in waited:
         cx.count(ready=cx.execute(_WAITED, (moment, fence.task_id, fence.attempt)))
     if paused == "1":
@@ -76,32 +78,38 @@ def _candidates(cx: Transaction, room: Room, first: str | None, starved_before: 
     for root_id, lent in families.items():
         words = {target for slot in lent for target in slot.targets}
         places_left = sum(slot.free for slot in lent)
-        for priority, seq, target in cx.rows(_FAMILY, (root_id,)):
+        for priority, seq, target in cx.peek(_FAMILY, (root_id,)):
             if target in words and places_left > 0:
                 places_left -= 1
                 found[seq] = (False, priority, seq, target, root_id)
-    targets = _ready_targets(cx, room, first)
-    for target in targets:
-        for priority, seq in cx.rows(_FIRST, (target, room.lanes(target))):
-            found.setdefault(seq, (False, priority, seq, target, None))
+    targets = _add_first(cx, room, first, found)
     if starved_before is not None and targets:
-        oldest = [(*row, target) for target in targets for row in cx.rows(_OLDEST, (target,))]
+        oldest = [(*row, target) for target in targets for row in cx.peek(_OLDEST, (target,))]
         ready_at, seq, priority, target = min(oldest, default=(starved_before, 0, 0, ""))
         if ready_at < starved_before:
             found[seq] = (True, priority, seq, target, None)
+    for seq, (task, row) in enumerate(cx.offered, _OFFERED):
+        found[seq] = (False, task.priority, seq, row[_TARGET], task.root_id)
     return sorted(found.values(), key=lambda candidate: (not candidate[0], candidate[1], candidate[2]))
 
 
-def _ready_targets(cx: Transaction, room: Room, first: str | None) -> list[str]:
-    """Return the words of *room* for which a task is ready, leaping over what only one side has."""
+def _add_first(cx: Transaction, room: Room, first: str | None, found: dict[int, _Candidate]) -> list[str]:
+    """Add the first tasks of the words of *room*, leaping over what only one side has; return those of which there are."""
     ready = []
     word, target = room.next_word(""), first
     while word is not None and target is not None:
+        following = room.next_word(target, after=target == word)
         if target == word:
             ready.append(target)
-        word = room.next_word(target, after=target == word)
+            rows = cx.peek(_FIRST, (following or target, target, room.lanes(target)))
+            for priority, seq, _ in rows:
+                found.setdefault(seq, (False, priority, seq, target, None))
+            if rows and following is not None:
+                word, target = following, rows[0][2]
+                continue
+        word = following
         if word is not None and word > target:
-            target = cx.value(_NEXT_TARGET, (word,))
+            ((target,),) = cx.peek(_NEXT_TARGET, (word,))
     return ready
 
 
@@ -139,12 +147,17 @@ def _match(candidates: Sequence[_Candidate], room: Room) -> list[tuple[int, str]
 
 
 def _give(cx: Transaction, node_id: str, given: Sequence[tuple[int, str]], now: datetime, moment: int) -> list[Claim]:
+    stored = [(agent_id, node_id, moment, seq) for seq, agent_id in given if seq < _OFFERED]
+    rows = iter(cx.each(_RUN, stored))
     claims = []
-    rows = cx.each(_RUN, [(agent_id, node_id, moment, seq) for seq, agent_id in given])
-    for (_, agent_id), row in zip(given, rows, strict=True):
-        if row is None:  # another node was faster
+    for seq, agent_id in given:
+        if seq >= _OFFERED:
+            new, its_row = cx.offered[seq - _OFFERED]
+            task = claimed(new, its_row, agent_id, node_id, moment)
+        elif (row := next(rows)) is not None:
+            task = task_of(row)
+        else:  # another node was faster
             continue
-        task = task_of(row)
         claims.append(Claim(task, agent_id))
         _tell(cx, task, agent_id, node_id, now)
     cx.count(pending=-len(claims), ready=-len(claims), running=len(claims))

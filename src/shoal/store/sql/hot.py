@@ -27,7 +27,7 @@ from shoal.store.sql.enqueue import enqueue
 from shoal.store.sql.operations import Operation
 from shoal.store.sql.settle import settle, settle_many
 
-__all__ = ["HOT", "Hot", "run_beside"]
+__all__ = ["HOT", "Hot", "runs_beside"]
 
 
 class Hot(msgspec.Struct, frozen=True):
@@ -43,13 +43,10 @@ class Hot(msgspec.Struct, frozen=True):
     beside: Callable[..., bool] | None = None
 
 
-def run_beside(group: Sequence[Operation[Any]]) -> bool:
-    """Tell whether all of a group may run beside what other nodes write."""
-    for operation in group:
-        hot = HOT.get(operation.fn)
-        if hot is None or (hot.beside is not None and not hot.beside(*operation.args)):
-            return False
-    return True
+def runs_beside(operation: Operation[Any]) -> bool:
+    """Tell whether an operation may run beside what other nodes write."""
+    hot = HOT.get(operation.fn)
+    return hot is not None and (hot.beside is None or hot.beside(*operation.args))
 
 
 def _is_plain(new: Sequence[Task], now: datetime, max_pending: int | None) -> bool:
@@ -67,7 +64,7 @@ def _costs_nothing(hold: Hold, write: RunWrite, row: object, now: datetime) -> b
 HOT: dict[Callable[..., Any], Hot] = {
     # Ranks. What an attempt records and submits comes before its end; new rows change nothing that is there, and what
     # is settled after them finds its dependents. Ends of different attempts have in common the tasks that wait for
-    # them, which are released together.
+    # them, which are released together. A claim finds all that has become ready.
     #
     # Beside. New tasks, when they wait for nothing and have no key: else another node could end what they wait for
     # between the look and the write. The limit of the queue is held up to what other nodes submit at that moment.
@@ -76,7 +73,7 @@ HOT: dict[Callable[..., Any], Hot] = {
     # Failures run along chains, so they are alone.
     settle: Hot(rank=2, many=settle_many, beside=_ends_well),
     # Rows that another node is giving away are passed over; what is not locked is looked at again when it is written.
-    claim: Hot(),
+    claim: Hot(rank=3),
     # Rows of one attempt, which its node alone writes.
     journal.record: Hot(rank=0),
     tasks.progress: Hot(),

@@ -47,6 +47,7 @@ class Operations:
         self.loop: asyncio.AbstractEventLoop | None = None  # of the callbacks
         self._inline = inline
         self._queue: queue.SimpleQueue[Operation[Any] | None] = queue.SimpleQueue()
+        self._next: list[Operation[Any] | None] = []  # none, or the one that comes before those in the queue
         self._callbacks: dict[object, Callable[[], object]] = {}
 
     def put(self, operation: Operation[Any] | None) -> None:
@@ -55,10 +56,11 @@ class Operations:
 
     def waiting(self) -> bool:
         """Tell whether something waits to be written."""
-        return not self._queue.empty()
+        return bool(self._next) or not self._queue.empty()
 
     def drop(self) -> None:
         """Forget all that waits, and end."""
+        self._next.clear()
         with suppress(queue.Empty):
             while True:
                 self._queue.get_nowait()
@@ -67,7 +69,7 @@ class Operations:
     def group(self) -> tuple[list[Operation[Any]], bool]:
         """Wait for the next operation; return it with those behind it, and False when the end was among them."""
         group: list[Operation[Any]] = []
-        operation = self._queue.get()
+        operation = self._next.pop() if self._next else self._queue.get()
         while operation is not None:
             group.append(operation)
             if len(group) == _GROUP:
@@ -77,6 +79,21 @@ class Operations:
             except queue.Empty:
                 return group, True
         return group, False
+
+    def join(self, group: list[Operation[Any]], fits: Callable[[Operation[Any]], bool]) -> list[Operation[Any]]:
+        """Add to a group those that have come meanwhile, up to the first that does not fit; return them."""
+        late: list[Operation[Any]] = []
+        while not self._next and len(group) + len(late) < _GROUP:
+            try:
+                operation = self._queue.get_nowait()
+            except queue.Empty:
+                break
+            if operation is None or not fits(operation):
+                self._next.append(operation)
+            else:
+                late.append(operation)
+        group += late
+        return late
 
     def answer(self, outcomes: list[Outcome], announce: bool) -> None:
         """Give everyone who waits what became of his operation, and with *announce* call the callbacks."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from shoal.errors import LeaseLostError
 from shoal.kernel.clock import epoch, from_epoch
 from shoal.kernel.payload import decode, encode
@@ -14,7 +16,7 @@ from shoal.kernel.task import RetryPolicy, Task, TaskStatus
 if TYPE_CHECKING:
     from shoal.store.sql.transaction import Reader
 
-__all__ = ["INSERT_TASK", "TASK_COLUMNS", "check_not_lost", "moment", "task_of", "task_row", "text"]
+__all__ = ["INSERT_TASK", "TASK_COLUMNS", "check_not_lost", "claimed", "moment", "task_of", "task_row", "text"]
 
 TASK_COLUMNS = """task_id, name, status, priority, input_data, output_data, dependencies, parent_id, root_id, agent,
     capability, "group", assigned_agent_id, created_at, started_at, completed_at, not_before, timeout_seconds,
@@ -23,9 +25,11 @@ TASK_COLUMNS = """task_id, name, status, priority, input_data, output_data, depe
 
 INSERT_TASK = """INSERT INTO tasks (task_id, name, status, ready, ready_at, blockers, target, priority, input_data,
     dependencies, parent_id, root_id, agent, capability, "group", created_at, completed_at, not_before, timeout_seconds,
-    max_retries, retry, on_dependency_failure, idempotency_key, metadata, error_type, error_message, error_details)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+    max_retries, retry, on_dependency_failure, idempotency_key, metadata, error_type, error_message, error_details,
+    attempt, assigned_agent_id, node_id, started_at)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 
+_STATUS_AT = 2  # status, ready, ready_at: in INSERT_TASK
 _NO_RETRY = RetryPolicy()
 _STATUS = {str(status): status for status in TaskStatus}
 
@@ -46,16 +50,31 @@ def moment(time: datetime | None) -> int | None:
     return None if time is None else epoch(time)
 
 
-def task_row(task: Task, *, ready: int | None, blockers: int, now: int) -> tuple[Any, ...]:
-    """Return the parameters of ``INSERT_TASK``."""
-    return (
+def task_row(task: Task, *, ready: int | None, blockers: int, now: int) -> list[Any]:
+    """Return the parameters of ``INSERT_TASK`` for a task that nobody has claimed."""
+    return [
         task.task_id, task.name, str(task.status), ready, now if ready == 1 else None, blockers, target_of(task),
         task.priority, text(task.input_data), text(task.dependencies), task.parent_id, task.root_id, task.agent,
         task.capability, task.group, epoch(task.created_at), moment(task.completed_at), moment(task.not_before),
         task.timeout_seconds, task.max_retries, None if task.retry == _NO_RETRY else text(task.retry),
         task.on_dependency_failure, task.idempotency_key, text(task.metadata), task.error_type, task.error_message,
-        text(task.error_details),
-    )  # fmt: skip
+        text(task.error_details), 0, None, None, None,
+    ]  # fmt: skip
+
+
+def claimed(task: Task, row: list[Any], agent_id: str, node_id: str, now: int) -> Task:
+    """Make *row*, the parameters of ``INSERT_TASK`` for *task*, one of a task that is claimed; return it as it is then."""
+    row[_STATUS_AT : _STATUS_AT + 3] = (str(TaskStatus.RUNNING), None, None)
+    row[-4:] = (1, agent_id, node_id, now)
+    return msgspec.structs.replace(
+        task,
+        status=TaskStatus.RUNNING,
+        attempt=1,
+        assigned_agent_id=agent_id,
+        started_at=from_epoch(now),
+        input_data=decode(encode(task.input_data)),  # the agent's own, as if it had been read
+        metadata=decode(encode(task.metadata)),
+    )
 
 
 def _time(micros: int | None) -> datetime | None:

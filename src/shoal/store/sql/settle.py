@@ -21,7 +21,8 @@ from shoal.store.sql.transaction import Row, Transaction
 
 __all__ = ["cancel", "cancel_all", "settle", "settle_many"]
 
-_FENCED = """WHERE task_id = :task_id AND status = 'running' AND node_id = :node_id AND attempt = :attempt
+# ``IS TRUE``: PostgreSQL finds the rows by their ids, not by an index on what many have in common.
+_FENCED = """WHERE task_id = :task_id AND (status = 'running') IS TRUE AND node_id = :node_id AND attempt = :attempt
     RETURNING name, retry_count, deaths, interruptions, started_at, ready,
         EXISTS (SELECT 1 FROM task_deps WHERE dependency_id = tasks.task_id)"""
 _COMPLETE = f"""UPDATE tasks SET status = 'completed', completed_at = :now, output_data = :output, error_type = NULL,
