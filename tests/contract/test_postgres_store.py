@@ -73,3 +73,7 @@ class TestRunWriter(store_suite.RunWriterContract):
 
 class TestTasks(store_suite.TasksContract):
     pass
+
+
+class TestTogether(store_suite.TogetherContract):
+    pass

@@ -11,6 +11,7 @@ from shoal.store import open_store
 from shoal.testing.store_dependencies import DependenciesContract
 from shoal.testing.store_leases import JournalContract, LeasesContract
 from shoal.testing.store_tasks import TasksContract
+from shoal.testing.store_together import TogetherContract
 
 
 @pytest.fixture(params=["file", "memory", "inline"])
@@ -20,6 +21,10 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
 
 
 class TestTasks(TasksContract):
+    pass
+
+
+class TestTogether(TogetherContract):
     pass
 
 

@@ -24,6 +24,7 @@ your backend, new, empty and not yet opened::
     class TestRunStore(store_suite.RunStoreContract): ...
     class TestRunWriter(store_suite.RunWriterContract): ...
     class TestTasks(store_suite.TasksContract): ...
+    class TestTogether(store_suite.TogetherContract): ...
 
 The tests open and close the store themselves. A store reads no clock, so no test waits.
 """
@@ -43,6 +44,7 @@ from shoal.testing.store_run_budgets import RunBudgetsContract
 from shoal.testing.store_run_life import RunStoreContract
 from shoal.testing.store_runs import RunWriterContract
 from shoal.testing.store_tasks import TasksContract
+from shoal.testing.store_together import TogetherContract
 
 __all__ = [
     "AgentsContract",
@@ -59,4 +61,5 @@ __all__ = [
     "RunStoreContract",
     "RunWriterContract",
     "TasksContract",
+    "TogetherContract",
 ]

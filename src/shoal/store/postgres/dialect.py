@@ -11,7 +11,7 @@ import msgspec
 
 from shoal.store.sql.transaction import COUNTED, INSERT_EVENT, Params, Row
 
-__all__ = ["prepared", "prepared_each", "prepared_many", "prepared_rows", "readable", "sealing"]
+__all__ = ["prepared", "prepared_each", "prepared_many", "prepared_new", "prepared_rows", "readable", "sealing"]
 
 # What is left alone: texts, quoted names, casts. What is put in other words: parameters, hints, lists in JSON. What is
 # for this database only stands in a comment: /* FOR UPDATE */.
@@ -38,6 +38,7 @@ _NUMBER = "UPDATE commits SET number = number + 1 RETURNING number"
 _COUNT = f"UPDATE task_counts SET {', '.join(f'{name} = {name} + ${n}' for n, name in enumerate(COUNTED, 1))}"
 _COUNT_SEALED = f"{_COUNT} FROM sealed"
 _EVENTS = INSERT_EVENT.partition("VALUES")[0]
+_KEY = re.compile(r"ON CONFLICT \(([^()]+)\) DO NOTHING$")
 _INSERT = re.compile(r"(?P<head>INSERT INTO \w+ \([^()]*\))\s+VALUES \([?,\s]*\)(?P<tail>.*)", re.DOTALL)
 
 
@@ -63,6 +64,17 @@ def prepared_rows(sql: str, params: Sequence[Params]) -> tuple[str, list[str]] |
     columns, types = _columns(params)
     text = _inserting(found["head"], found["tail"], types)
     return text, _lists(columns, types)
+
+
+def prepared_new(sql: str, params: Sequence[Params]) -> tuple[str, list[str], list[Row]]:
+    """Return an INSERT of one row that passes over what is there as one of many that returns the keys of what was new; and
+    the key of each of *params*."""
+    made, found = prepared_rows(sql, params), _KEY.search(sql)
+    assert made is not None and found is not None, sql
+    columns = [name.strip() for name in sql.partition("(")[2].partition(")")[0].split(",")]
+    places = [columns.index(name.strip()) for name in found[1].split(",")]
+    rows = (tuple(each) for each in params)
+    return f"{made[0]} RETURNING {found[1]}", made[1], [tuple(row[place] for place in places) for row in rows]
 
 
 def prepared_each(sql: str, params: Sequence[Params]) -> tuple[str, list[str]]:

@@ -75,7 +75,7 @@ HOT: dict[Callable[..., Any], Hot] = {
     # Rows that another node is giving away are passed over; what is not locked is looked at again when it is written.
     claim: Hot(rank=3),
     # Rows of one attempt, which its node alone writes.
-    journal.record: Hot(rank=0),
+    journal.record: Hot(rank=0, many=journal.record_many),
     tasks.progress: Hot(),
     tasks.checkpoint: Hot(),
     # Rows of one run, which its holder alone writes; accounts belong to several, so whatever touches one is alone.

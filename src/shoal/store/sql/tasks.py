@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Sequence, Set
 from datetime import datetime
 
 from shoal.errors import LeaseLostError, TaskNotFoundError
@@ -19,10 +19,12 @@ from shoal.store.sql.records import TASK_COLUMNS, task_of
 from shoal.store.sql.settle import cancel, settle
 from shoal.store.sql.transaction import Reader, Transaction
 
-__all__ = ["SqlTasks", "check_fence", "checkpoint", "progress", "prune_tasks"]
+__all__ = ["SqlTasks", "check_fence", "check_fences", "checkpoint", "progress", "prune_tasks"]
 
 _FENCE = "task_id = :task_id AND status = 'running' AND node_id = :node_id AND attempt = :attempt"
 _HOLDS = f"SELECT assigned_agent_id FROM tasks WHERE {_FENCE}"
+_HELD = """SELECT task_id, node_id, attempt FROM tasks
+    WHERE task_id IN (SELECT value FROM json_each(?)) AND (status = 'running') IS TRUE"""
 _PROGRESS = "UPDATE tasks SET progress = ?, progress_note = ? WHERE task_id = ?"
 _CHECKPOINT = "UPDATE tasks SET checkpoint = ?, deaths = 0, interruptions = 0 WHERE task_id = ?"
 _PAUSED = "SELECT value FROM meta WHERE key = 'queue_paused'"
@@ -166,6 +168,14 @@ class SqlTasks:
     def durations(self, target: str, limit: int = 100) -> Sequence[float]:
         """Return the durations in seconds of the last *limit* completed tasks with that target word."""
         return [row[0] for row in self._db.read(Reader.rows, _DURATIONS, (target, limit))]
+
+
+def check_fences(cx: Transaction, fences: Set[Fence]) -> None:
+    """Raise LeaseLostError when one of these attempts is no longer the present one."""
+    if fences:
+        held = cx.rows(_HELD, (encode(sorted({fence.task_id for fence in fences})).decode(),))
+        for fence in fences - {Fence(*row) for row in held}:
+            check_fence(cx, fence)
 
 
 def check_fence(cx: Transaction, fence: Fence) -> str:

@@ -47,6 +47,11 @@ class Driver(Protocol):
         """Run an UPDATE of one row once for each of *params*, each of another row; return what each returned."""
         ...
 
+    def add(self, sql: str, params: Sequence[Params]) -> list[bool]:
+        """Run an INSERT of one row that passes over what is there (``ON CONFLICT (...) DO NOTHING``) once for each of
+        *params*; tell for each whether it was new."""
+        ...
+
     def begin(self, beside: bool = False) -> None:
         """Begin a transaction while no other writes; with *beside* some may, of those that begin so."""
         ...
@@ -140,6 +145,12 @@ class Transaction(Reader):
         these rows is one that is offered."""
         self._insert_new()
         return self._driver.each(sql, params)
+
+    def add(self, sql: str, params: Sequence[Params]) -> list[bool]:
+        """Run an INSERT of one row that passes over what is there once for each of *params*; tell for each whether it was
+        new."""
+        self._insert_all()
+        return self._driver.add(sql, params)
 
     def insert(self, sql: str, params: Sequence[Params]) -> None:
         """Write new rows, at the latest before the next statement of another kind."""

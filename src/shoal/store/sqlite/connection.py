@@ -72,6 +72,10 @@ class SqliteDriver:
         run = self._run
         return [found[0] if (found := run(sql, each).fetchall()) else None for each in params]
 
+    def add(self, sql: str, params: Sequence[Params]) -> list[bool]:
+        """Run an INSERT that passes over what is there once for each of *params*; tell for each whether it was new."""
+        return [self.execute(sql, each) > 0 for each in params]
+
     def begin(self, beside: bool = False) -> None:
         """Begin a transaction that writes; there is one at a time."""
         self._run("BEGIN IMMEDIATE")
