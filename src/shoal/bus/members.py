@@ -96,8 +96,8 @@ class Members:
         self._links.tell(frame)
 
     def ring(self, rings: list[Rang]) -> None:
-        """Carry bells to every node; those that cannot be carried are lost."""
-        if self._connected:
+        """Carry bells to every node that was met; those that cannot be carried are lost."""
+        if self._connected and self._links.met:
             self._outbox.ring(rings)
 
     # -- the desk of the broker

@@ -193,9 +193,8 @@ class Cell:
 
     @property
     def has_room(self) -> bool:
-        """Tell whether a lane is free, and none is lent."""
-        free = self.registration.options.max_concurrent_tasks - len(self.attempts)
-        return free > 0 and not any(attempt.entry.waits_for_task for attempt in self.attempts.values())
+        """Tell whether a lane of its own is free."""
+        return len(self.attempts) < self.registration.options.max_concurrent_tasks
 
     def _lent(self) -> dict[str, int]:
         """Return by family how many attempts wait, less those that run in what was lent."""

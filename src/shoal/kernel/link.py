@@ -44,6 +44,9 @@ class CellLink:
 
         Raises LeaseLostError for an invocation that was given up, or a node that lost its lease.
         """
+        return self._env.answered(self._carry_out(verb, invocation_id, args))
+
+    def _carry_out(self, verb: str, invocation_id: str | None, args: Mapping[str, Any]) -> Awaitable[Any]:
         cell = self.cell
         self._env.check_lease()
         if cell is None or cell.dead:
@@ -210,7 +213,7 @@ class CellLink:
         return Step(key=key, value=copy, at=now)
 
     async def _dependencies(self, cell: Cell, entry: Entry | None) -> dict[str, Task]:
-        return cell.env.store.tasks.find(self._attempt(entry, "dependencies").task.dependencies)
+        return await cell.env.store.tasks.fetch(self._attempt(entry, "dependencies").task.dependencies)
 
     # -- other tasks
 

@@ -24,6 +24,7 @@ class Waiting:
         self._env = env
         self._waiters: dict[str, list[asyncio.Future[Task]]] = {}
         self._open: set[str] = set()  # submitted here and, as far as this node knows, not ended: no need to look
+        self._heard: list[str] = []  # waited for, and ended on other nodes: they are read together
 
     def wait(self, task_id: str) -> asyncio.Future[Task]:
         """Return a future that ends with the task in its final status, or with the error of ``close``.
@@ -56,14 +57,20 @@ class Waiting:
     def ended(self, task_id: str, task: Task | None = None) -> None:
         """Tell the waiters that a task has ended; without *task* it is read when somebody waits."""
         self._open.discard(task_id)
-        waiters = self._waiters.pop(task_id, None)
-        if waiters is None:
+        if task_id not in self._waiters:
             return
-        if task is None:
-            task = self._env.store.tasks.get(task_id)
-        for future in waiters:
-            if not future.done():
-                future.set_result(task)
+        if task is not None:
+            for future in self._waiters.pop(task_id):
+                if not future.done():
+                    future.set_result(task)
+            return
+        if not self._heard:
+            self._env.spawn(self._read(), "read what has ended")
+        self._heard.append(task_id)
+
+    async def _read(self) -> None:
+        heard, self._heard = self._heard, []
+        await self._find(heard)
 
     def close(self, why: Callable[[], Exception]) -> None:
         """End all waits, each with an error that *why* makes."""
@@ -80,7 +87,7 @@ class Waiting:
 
     async def _find(self, task_ids: Sequence[str]) -> None:
         for start in range(0, len(task_ids), PAGE):
-            found = self._env.store.tasks.find(task_ids[start : start + PAGE])
+            found = await self._env.store.tasks.fetch(task_ids[start : start + PAGE])
             for task_id, task in found.items():
                 if task.done:
                     self.ended(task_id, task)

@@ -9,6 +9,7 @@ from shoal.errors import LeaseLostError
 from shoal.kernel.ports import Fence, Store
 from shoal.kernel.ports import Outcome as Ends
 from shoal.kernel.room import Room, Slot
+from shoal.testing.store_frame import events_of, message
 from shoal.testing.store_queue_frame import (
     NOW,
     after,
@@ -152,3 +153,38 @@ class TogetherContract:
         )
         assert [type(result).__name__ for result in results] == ["list", "list", "QueueFullError", "list"]
         assert check_counts(store, 2)["running"] == 1
+
+    @on_nodes
+    async def test_mail_is_put_and_acknowledged_together(self, store: Store) -> None:
+        letters = [message(n, durable=n != 2) for n in range(3)]
+        await asyncio.gather(
+            *(store.mail.put(["r"], letter, now=NOW, node_id="n1") for letter in (*letters, letters[0])),
+            store.mail.put(["s", "r", "r2"], letters[1], now=NOW),
+        )
+        assert [store.mail.waiting(each) for each in ("r", "s", "r2")] == [3, 1, 1]
+        assert [each.data for each in await store.mail.take("r", "n1", now=NOW, limit=9)] == [0, 1, 2]
+        ids = [letter.message_id for letter in letters]
+        await asyncio.gather(
+            store.mail.ack("r", ids[1:], now=NOW),
+            store.mail.ack("r", [ids[0], "nobody's"], now=NOW),
+            store.mail.ack("s", ids, now=NOW),
+        )
+        assert [store.mail.waiting(each) for each in ("r", "s", "r2")] == [0, 0, 1]
+        assert await store.mail.release("r", "n1", now=NOW) == 0, "nothing is with the node any more"
+        told = [(event.agent_id, event.details["recipients"]) for event in events_of(store, "message_sent")]
+        assert [recipients for _, recipients in told] == [["r"], ["r"], ["s", "r2"]]
+        received = [(event.agent_id, event.details["message_id"]) for event in events_of(store, "message_received")]
+        assert received == [("r", ids[1]), ("r", ids[0]), ("s", ids[1])]
+
+    @on_nodes
+    async def test_a_node_that_was_given_up_posts_nothing(self, store: Store) -> None:
+        await store.leases.rescue(["n1"], now=NOW, max_interruptions=3)
+        of_lost, of_other = message(durable=True), message(durable=True)
+        results = await asyncio.gather(
+            store.mail.put(["r"], of_other, now=NOW, node_id="n2"),
+            store.mail.put(["r"], of_lost, now=NOW, node_id="n1"),
+            return_exceptions=True,
+        )
+        assert [type(result) for result in results] == [type(None), LeaseLostError]
+        (taken,) = await store.mail.take("r", "n2", now=NOW, limit=9)
+        assert taken.message_id == of_other.message_id

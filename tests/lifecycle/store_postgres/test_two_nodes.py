@@ -128,3 +128,21 @@ def test_a_follower_misses_no_event(postgres_url: str) -> None:
             await store.close()
 
     asyncio.run(main())
+
+
+def test_a_key_of_two_nodes_is_submitted_once(postgres_url: str) -> None:
+    async def main() -> None:
+        one, two = await _two(postgres_url)
+        keys = [f"k{number}" for number in range(60)]
+        for some in (keys[:20], keys[20:40], keys[40:]):
+            of_one = (submit(one, new(idempotency_key=key)) for key in some)
+            of_two = (submit(two, new(idempotency_key=key), new()) for key in reversed(some))
+            found = await asyncio.gather(*of_one, *of_two)
+            ids = dict(zip(some, (task_id for task_id, *_ in found[: len(some)]), strict=True))
+            again = dict(zip(reversed(some), (task_id for task_id, _ in found[len(some) :]), strict=True))
+            assert ids == again
+        check_counts(one, 2 * len(keys))
+        for store in (one, two):
+            await store.close()
+
+    asyncio.run(main())

@@ -69,7 +69,7 @@ def test_only_what_is_safe_runs_beside_other_nodes() -> None:
 
         assert may("enqueue", [new()], NOW, None)
         assert not may("enqueue", [new(dependencies=("t1",))], NOW, None)
-        assert not may("enqueue", [new(), new(idempotency_key="k")], NOW, None)
+        assert may("enqueue", [new(parent_id="t1"), new(idempotency_key="k")], NOW, None)
         for outcome in Outcome:
             end = Settlement(fence=Fence("t", "n1", 1), agent_id="a1", outcome=outcome)
             assert may("settle", end, NOW) == (outcome is Outcome.COMPLETED)

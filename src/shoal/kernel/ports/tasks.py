@@ -212,6 +212,10 @@ class TaskStore(Protocol):
         """Return those of *task_ids* that exist, by id."""
         ...
 
+    def fetch(self, task_ids: Sequence[str]) -> Awaitable[dict[str, Task]]:
+        """Do what ``find`` does, and let the loop do other things meanwhile."""
+        ...
+
     def search(
         self,
         *,

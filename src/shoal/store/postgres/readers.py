@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar, TypeVarTuple
 
 from shoal.errors import StoreError
@@ -34,7 +34,11 @@ class Readers:
 
     def read(self, fn: Callable[[Reader, *Ts], T], *args: *Ts) -> T:
         """Return ``fn(reader, *args)`` over one state of what is committed. Waits for it."""
-        return self._threads.submit(lambda: self._read(fn, *args)).result()
+        return self.submit(fn, *args).result()
+
+    def submit(self, fn: Callable[[Reader, *Ts], T], *args: *Ts) -> Future[T]:
+        """Begin to read."""
+        return self._threads.submit(lambda: self._read(fn, *args))
 
     def close(self) -> None:
         """End the threads and their connections."""

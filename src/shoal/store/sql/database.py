@@ -6,18 +6,23 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol, TypeVar, TypeVarTuple
 
+from shoal.kernel.ports import Clock
 from shoal.store.sql.transaction import Reader, Refusal, Transaction
 
-__all__ = ["Database"]
+__all__ = ["Database", "Drift"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
+
+Drift = Callable[[Transaction], int]
+"""Puts this node's clock right, in a round trip; returns by how many microseconds it was behind when this was made."""
 
 
 class Database(Protocol):
     """One database: many readers, operations of many askers in one transaction."""
 
     url: str
+    clock: Clock
 
     async def open(self) -> None:
         """Open, create or migrate; see ``Store.open``."""
@@ -42,12 +47,23 @@ class Database(Protocol):
         """Return ``fn(reader, *args)``, read in one consistent view. Blocks for its queries."""
         ...
 
+    def read_soon(self, fn: Callable[[Reader, *Ts], T], *args: *Ts) -> asyncio.Future[T]:
+        """Do what ``read`` does; where that waits for a server, the loop goes on meanwhile."""
+        ...
+
     def on_commit(self, callback: Callable[[], object]) -> Callable[[], None]:
         """Call *callback* on the loop after commits that wrote events or announced themselves; returns an undo."""
         ...
 
     def changed(self) -> bool:
         """Tell whether another process has committed since the last call."""
+        ...
+
+    def drift(self) -> Drift:
+        """Return what tells an operation how wrong this node's clock is now, beside the one of all nodes.
+
+        For operations that take from others what they still have, by a time that was read a moment ago.
+        """
         ...
 
     def info(self) -> dict[str, object]:

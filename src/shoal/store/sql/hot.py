@@ -21,7 +21,7 @@ import msgspec
 
 from shoal.kernel.ports import Hold, Outcome, RunWrite, Settlement
 from shoal.kernel.task import Task
-from shoal.store.sql import events, journal, leases, mail, run_steps, tasks
+from shoal.store.sql import events, journal, leases, mail, posted, run_steps, tasks
 from shoal.store.sql.claim import claim
 from shoal.store.sql.enqueue import enqueue
 from shoal.store.sql.operations import Operation
@@ -49,8 +49,8 @@ def runs_beside(operation: Operation[Any]) -> bool:
     return hot is not None and (hot.beside is None or hot.beside(*operation.args))
 
 
-def _is_plain(new: Sequence[Task], now: datetime, max_pending: int | None) -> bool:
-    return not any(task.dependencies or task.parent_id or task.idempotency_key for task in new)
+def _waits_for_nothing(new: Sequence[Task], now: datetime, max_pending: int | None) -> bool:
+    return not any(task.dependencies for task in new)
 
 
 def _ends_well(settlement: Settlement, now: datetime) -> bool:
@@ -66,14 +66,15 @@ HOT: dict[Callable[..., Any], Hot] = {
     # is settled after them finds its dependents. Ends of different attempts have in common the tasks that wait for
     # them, which are released together. A claim finds all that has become ready.
     #
-    # Beside. New tasks, when they wait for nothing and have no key: else another node could end what they wait for
-    # between the look and the write. The limit of the queue is held up to what other nodes submit at that moment.
-    enqueue: Hot(rank=1, beside=_is_plain),
+    # Beside. New tasks, when they wait for nothing: else another node could end what they wait for between the look and
+    # the write. A parent is only looked for, and whoever cancels it is alone. The limit of the queue is held up to what
+    # other nodes submit at that moment.
+    enqueue: Hot(rank=2, beside=_waits_for_nothing),
     # Rows of attempts of this node. Dependents that two nodes release at once are counted down one after the other.
     # Failures run along chains, so they are alone.
-    settle: Hot(rank=2, many=settle_many, beside=_ends_well),
+    settle: Hot(rank=3, many=settle_many, beside=_ends_well),
     # Rows that another node is giving away are passed over; what is not locked is looked at again when it is written.
-    claim: Hot(rank=3),
+    claim: Hot(rank=4),
     # Rows of one attempt, which its node alone writes.
     journal.record: Hot(rank=0, many=journal.record_many),
     tasks.progress: Hot(),
@@ -81,10 +82,10 @@ HOT: dict[Callable[..., Any], Hot] = {
     # Rows of one run, which its holder alone writes; accounts belong to several, so whatever touches one is alone.
     run_steps.write_run: Hot(beside=_costs_nothing),
     # New rows; the same message twice is found by its key.
-    mail.put: Hot(),
+    posted.put: Hot(rank=1, many=posted.put_many),
     # Rows of one recipient; those that another transaction has taken are passed over.
     mail.take: Hot(),
-    mail.ack: Hot(),
+    mail.ack: Hot(rank=5, many=mail.ack_many),
     events.append: Hot(),
     # The row of this node; whoever gives it up is alone.
     leases.beat: Hot(),

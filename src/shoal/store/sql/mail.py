@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -20,19 +20,23 @@ from shoal.kernel.payload import encode
 from shoal.kernel.ports import Return
 from shoal.store.sql import dead_letters
 from shoal.store.sql.dead_letters import message_fact, message_of
+from shoal.store.sql.posted import PUT, put
 from shoal.store.sql.records import check_not_lost
 
 if TYPE_CHECKING:
-    from shoal.store.sql.database import Database
+    from shoal.kernel.trace import Span
+    from shoal.store.sql.database import Database, Drift
+    from shoal.store.sql.operations import Operation
     from shoal.store.sql.transaction import Reader, Transaction
 
-__all__ = [
-    "OPEN", "SqlMail", "ack", "bury_all", "keep", "nack", "prune_mail_tombstones", "put", "release_node", "take",
-]  # fmt: skip
+__all__ = ["OPEN", "SqlMail", "ack", "ack_many", "bury_all", "nack", "prune_mail_tombstones", "release_node", "take"]
 
-_PUT = """INSERT INTO mail (recipient_id, message_id, message, durable, expires_at, ttl_left) VALUES (?, ?, ?, ?, ?, ?)
-    ON CONFLICT (recipient_id, message_id) DO NOTHING"""
 OPEN = "node_id IS NULL AND done_at IS NULL"  # as the indexes have it
+_LISTED = "WHERE seq IN (SELECT CAST(value AS BIGINT) FROM json_each(?))"
+_HAND_OUT = "UPDATE mail SET node_id = ?, deliveries = deliveries + 1"
+_UNDONE = """SELECT recipient_id, message_id, seq, message, durable FROM mail WHERE done_at IS NULL
+    AND recipient_id IN (SELECT value FROM json_each(:recipient_id))
+    AND message_id IN (SELECT value FROM json_each(:message_id))"""
 _FINISH = """UPDATE mail SET message = NULL, node_id = NULL, expires_at = NULL, ttl_left = NULL, done_at = ?
     WHERE seq = ?"""
 
@@ -78,7 +82,7 @@ class SqlMail:
 
     def expire(self, *, now: datetime) -> Awaitable[int]:
         """Turn stored mail whose time is over into dead letters; returns how many."""
-        return self._db.write(_expire, now)
+        return self._db.write(_expire, self._db.drift(), now)
 
     def waiting(self, recipient_id: str) -> int:
         """Return how many messages are stored for this recipient and not handed out."""
@@ -98,16 +102,44 @@ class SqlMail:
 
 def ack(cx: Transaction, recipient_id: str, message_ids: Iterable[str], now: datetime) -> None:
     """Remove messages that were handled (``message_received``, when durable); one that is not there is passed over."""
-    for message_id in message_ids:
-        row = cx.one(
-            "SELECT seq, message, durable FROM mail WHERE recipient_id = ? AND message_id = ? AND done_at IS NULL",
-            (recipient_id, message_id),
-        )
-        if row is not None and not row[2]:
-            cx.execute("DELETE FROM mail WHERE seq = ?", (row[0],))
-        elif row is not None:
-            cx.execute(_FINISH, (epoch(now), row[0]))
-            cx.emit(message_fact(EventType.MESSAGE_RECEIVED, recipient_id, message_of(row[1])), now)
+    _ack(cx, [_Handled(recipient_id, message_id, now, cx.span) for message_id in message_ids])
+
+
+def ack_many(cx: Transaction, operations: Sequence[Operation[None]]) -> list[None]:
+    """Do what ``ack`` does, for many at once."""
+    handled = []
+    for operation in operations:
+        recipient_id, message_ids, now = operation.args
+        handled += [_Handled(recipient_id, message_id, now, operation.span) for message_id in message_ids]
+    _ack(cx, handled)
+    return [None] * len(operations)
+
+
+class _Handled(NamedTuple):
+    recipient_id: str
+    message_id: str
+    now: datetime
+    span: Span | None
+
+
+def _ack(cx: Transaction, handled: Sequence[_Handled]) -> None:
+    ids = {name: encode(sorted({getattr(each, name) for each in handled})).decode() for name in _Handled._fields[:2]}
+    open_ones = {(recipient_id, message_id): row for recipient_id, message_id, *row in cx.rows(_UNDONE, ids)}
+    gone, done = [], []
+    for each in handled:
+        row = open_ones.pop((each.recipient_id, each.message_id), None)
+        if row is None:
+            continue
+        seq, encoded, durable = row
+        if not durable:
+            gone.append(seq)
+            continue
+        done.append((epoch(each.now), seq))
+        cx.span = each.span
+        cx.emit(message_fact(EventType.MESSAGE_RECEIVED, each.recipient_id, message_of(encoded)), each.now)
+    if gone:
+        cx.execute(f"DELETE FROM mail {_LISTED}", (encode(gone).decode(),))
+    cx.executemany(_FINISH, done)
 
 
 def nack(cx: Transaction, recipient_id: str, given: Return, now: datetime) -> bool:
@@ -129,19 +161,6 @@ def nack(cx: Transaction, recipient_id: str, given: Return, now: datetime) -> bo
         (epoch(given.retry_at), failures, seq),
     )
     return False
-
-
-def keep(cx: Transaction, recipient_id: str, message: AgentMessage, encoded: str, now: datetime) -> bool:
-    """Store a message for one recipient; False when it was known."""
-    expires_at: int | None = None
-    ttl_left: int | None = None
-    if message.expires_at is not None:
-        if cx.value("SELECT status = 'paused' FROM agents WHERE agent_id = ?", (recipient_id,)):
-            ttl_left = max(epoch(message.expires_at) - epoch(now), 1)
-        else:
-            expires_at = epoch(message.expires_at)
-    row = (recipient_id, message.message_id, encoded, int(message.durable), expires_at, ttl_left)
-    return cx.execute(_PUT, row) > 0
 
 
 def release_node(cx: Transaction, node_id: str) -> None:
@@ -167,22 +186,6 @@ def prune_mail_tombstones(cx: Transaction, before: datetime, limit: int) -> int:
 # -- verbs ----------------------------------------------------------------------------------------------------------
 
 
-def put(
-    cx: Transaction,
-    recipient_ids: tuple[str, ...],
-    message: AgentMessage,
-    encoded: str,
-    now: datetime,
-    node_id: str | None,
-) -> None:
-    """Store a message for each recipient; see ``Mail.put``."""
-    check_not_lost(cx, node_id)
-    stored = [each for each in recipient_ids if keep(cx, each, message, encoded, now)]
-    if message.durable and stored:
-        fact = message_fact(EventType.MESSAGE_SENT, message.sender_id, message)
-        cx.emit(msgspec.structs.replace(fact, details={**fact.details, "recipients": stored}), now)
-
-
 def take(cx: Transaction, recipient_id: str, node_id: str, now: datetime, limit: int) -> list[AgentMessage]:
     """Hand out messages; see ``Mail.take``."""
     check_not_lost(cx, node_id)  # nobody would give back again what it takes
@@ -198,20 +201,18 @@ def take(cx: Transaction, recipient_id: str, node_id: str, now: datetime, limit:
             ORDER BY seq LIMIT :limit /* FOR UPDATE SKIP LOCKED */""",
         {"recipient": recipient_id, "now": micros, "limit": limit},
     )
-    taken = []
-    for seq, encoded, durable, expires_at, deliveries in rows:
-        if durable:
-            cx.execute("UPDATE mail SET node_id = ?, deliveries = deliveries + 1 WHERE seq = ?", (node_id, seq))
-        else:
-            cx.execute("DELETE FROM mail WHERE seq = ?", (seq,))
-        taken.append(
-            msgspec.structs.replace(
-                message_of(encoded),
-                delivery_count=deliveries + 1,
-                expires_at=None if expires_at is None else from_epoch(expires_at),
-            )
+    for statement, kept in ((_HAND_OUT, 1), ("DELETE FROM mail", 0)):
+        if seqs := [seq for seq, _, durable, *_ in rows if durable == kept]:
+            values = (node_id,) if kept else ()
+            cx.execute(f"{statement} {_LISTED}", (*values, encode(seqs).decode()))
+    return [
+        msgspec.structs.replace(
+            message_of(encoded),
+            delivery_count=deliveries + 1,
+            expires_at=None if expires_at is None else from_epoch(expires_at),
         )
-    return taken
+        for _, encoded, _, expires_at, deliveries in rows
+    ]
 
 
 def _release(cx: Transaction, recipient_id: str, node_id: str) -> int:
@@ -246,14 +247,14 @@ def _redeliver(cx: Transaction, message_id: str) -> list[str]:
         cx.execute("DELETE FROM dead_letters WHERE message_id = ? AND recipient_id = ?", (message_id, recipient_id))
         cx.execute("DELETE FROM mail WHERE recipient_id = ? AND message_id = ?", (recipient_id, message_id))
         message = msgspec.structs.replace(message_of(encoded), durable=True, expires_at=None, delivery_count=1)
-        cx.execute(_PUT, (recipient_id, message_id, encode(message).decode(), 1, None, None))
+        cx.execute(PUT, (recipient_id, message_id, encode(message).decode(), 1, None, None))
     return list(newest)
 
 
-def _expire(cx: Transaction, now: datetime) -> int:
+def _expire(cx: Transaction, drift: Drift, now: datetime) -> int:
     rows = cx.rows(
         f"SELECT seq FROM mail INDEXED BY mail_expiring WHERE expires_at <= ? AND {OPEN} ORDER BY expires_at",
-        (epoch(now),),
+        (epoch(now) + drift(cx),),
     )
     for (seq,) in rows:
         _give_up(cx, seq, "expired", None, now)

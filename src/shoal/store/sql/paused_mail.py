@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from shoal.kernel.clock import epoch
 from shoal.kernel.message import AgentMessage
-from shoal.store.sql.mail import OPEN, keep
+from shoal.store.sql.mail import OPEN
+from shoal.store.sql.posted import keep
 
 if TYPE_CHECKING:
     from shoal.store.sql.transaction import Transaction

@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import TypeVar, TypeVarTuple
 
 from shoal.errors import StoreError
+from shoal.kernel.clock import RealClock
+from shoal.kernel.ports import Clock
+from shoal.store.sql.database import Drift
 from shoal.store.sql.operations import Operation, Operations
 from shoal.store.sql.transaction import Reader, Refusal, Transaction
 from shoal.store.sqlite import schema
@@ -25,8 +28,6 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 MEMORY = ":memory:"
-_TABLES = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name"
-_SIZE = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
 _BUSY = 200  # groups after which a store is written to enough for a log of its whole length
 
 
@@ -39,11 +40,19 @@ class SqliteDatabase:
             the process loses none).
         inline: no thread; operations are written on the event loop, as one group, in its next turn. For simulations.
         read_only: nothing is created, migrated or written.
+        clock: this node's, and that of all, who are on one machine.
     """
 
     def __init__(
-        self, path: str | Path, *, durability: str = "full", inline: bool = False, read_only: bool = False
+        self,
+        path: str | Path,
+        *,
+        durability: str = "full",
+        inline: bool = False,
+        read_only: bool = False,
+        clock: Clock | None = None,
     ) -> None:
+        self.clock: Clock = clock or RealClock()
         self.memory = str(path) == MEMORY
         self.path = Path(path) if self.memory else Path(path).absolute()
         self.url = f"sqlite://{MEMORY}" if self.memory else f"sqlite:///{self.path}"
@@ -254,6 +263,12 @@ class SqliteDatabase:
                 reader.rows("COMMIT")
             self._return_reader(connection, reader)
 
+    def read_soon(self, fn: Callable[[Reader, *Ts], T], *args: *Ts) -> asyncio.Future[T]:
+        """Do what ``read`` does, at once: a file is not waited for."""
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        future.set_result(self.read(fn, *args))
+        return future
+
     def _take_reader(self) -> tuple[Connection, Reader]:
         try:
             return self._idle.pop()
@@ -271,12 +286,11 @@ class SqliteDatabase:
         """Tell whether another connection than this writer has committed since the last call."""
         return self._writer.changed(look=not self.memory)
 
+    def drift(self) -> Drift:
+        """Return what tells an operation how wrong this node's clock is: it is not."""
+        return lambda cx: 0
+
     def info(self) -> dict[str, object]:
         """Return facts for people: url, schema version, durability, size in bytes, rows by table."""
         facts = {"url": self.url, "schema_version": schema.VERSION, "durability": self.durability}
-        return {**facts, **self.read(_measure)}
-
-
-def _measure(reader: Reader) -> dict[str, object]:
-    rows = {name: reader.value(f'SELECT count(*) FROM "{name}"') for (name,) in reader.rows(_TABLES)}
-    return {"size_bytes": reader.value(_SIZE), "rows": rows}
+        return {**facts, **self.read(schema.measure)}
