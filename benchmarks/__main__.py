@@ -6,6 +6,7 @@ See README.md for how to measure a part of it.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +25,10 @@ from benchmarks import (
     memory,
     messages,
     models,
+    nodes_failover,
+    nodes_requests,
+    nodes_restarts,
+    nodes_tasks,
     postgres_store,
     process_agents,
     publish,
@@ -38,7 +43,7 @@ from benchmarks import (
     workflow,
     workflow_text,
 )
-from benchmarks.report import add_section, report, write
+from benchmarks.report import Run, add_section, report, write
 from benchmarks.runner import ROOT, measure
 
 MEASUREMENTS = tuple(
@@ -47,12 +52,12 @@ MEASUREMENTS = tuple(
         tasks, latency, steps, messages, publish, process_agents, memory, growth, crash, imports, acceptance,
         boxes, buses, code_runner, locks, models, runs, run_memory, cli_view, workflow,
         workflow_text, services_requests, services_life, services_pick, services_directory,
-        postgres_store,
+        postgres_store, nodes_tasks, nodes_requests, nodes_failover, nodes_restarts,
     )
     for measurement in module.MEASUREMENTS
 )  # fmt: skip
 
-GROUPS = {"services": "Services", "postgres": "PostgreSQL", "bus": "Buses"}
+GROUPS = {"services": "Services", "postgres": "PostgreSQL", "bus": "Buses", "nodes": "Nodes"}
 """By what the names of its measurements begin with: the heading of the section of a whole group."""
 
 
@@ -70,6 +75,7 @@ def main() -> None:
     )
     parser.add_argument("--add", action="store_true", help="with --only: a section of its own in RESULTS.md")
     given = parser.parse_args()
+    run = Run(peers=given.peers, quick=given.quick, load=os.getloadavg()[0])
     measured = []
     for measurement in MEASUREMENTS:
         if given.only is None or _wanted(measurement.name, given.only):
@@ -83,9 +89,9 @@ def main() -> None:
             measured.append((measurement, results))
     if given.add and given.only:
         path = given.out or ROOT / "benchmarks/RESULTS.md"
-        add_section(measured, peers=given.peers, quick=given.quick, path=path, heading=_heading(given.only))
+        add_section(measured, run, path=path, heading=_heading(given.only))
         return
-    text = report(measured, peers=given.peers, quick=given.quick)
+    text = report(measured, run)
     whole = given.only is None and not given.quick
     if given.out or whole:
         write(text, given.out or ROOT / "benchmarks/RESULTS.md")

@@ -152,7 +152,15 @@ MEASUREMENTS = (
         figures={
             "p50_ms": "p50 ms", "p99_ms": "p99 ms", "per_s": "requests/s", "ten_per_s": "requests/s, ten at once",
         },
-        entries=(*_ours("talk", TALK), Entry("nats", "benchmarks.peers.nats_:talk", TALK, "nats-py, request")),
+        entries=(
+            *_ours("talk", TALK),
+            Entry("nats", "benchmarks.peers.nats_:talk", TALK, "nats-py, request"),
+            Entry(
+                "autogen-core gRPC", "benchmarks.peers.autogen_grpc_bus_:talk", {**TALK, "count": 1000},
+                "one host, two workers",
+            ),
+            Entry("ray", "benchmarks.peers.ray_bus_:talk", {**TALK, "count": 2000}, "an async actor; node on loopback"),
+        ),
         bounds=(
             Bound("p50_ms", "floor", most=1.5, against="nats", of="shoal, nats"),
             Bound("p50_ms", "floor", most=3, of="shoal, postgres"),
@@ -167,6 +175,10 @@ MEASUREMENTS = (
         entries=(
             *_ours("fan", FAN),
             Entry("nats", "benchmarks.peers.nats_fan_:fan", FAN, "nats-py, a subscription each; a process answers for all"),
+            Entry(
+                "autogen-core gRPC", "benchmarks.peers.autogen_grpc_bus_:fan", {**FAN, "count": 100},
+                "a type each, one host; a worker answers for all of its own (Ray has no publish)",
+            ),
         ),
         quick={"count": 100},
         runs=3,

@@ -8,6 +8,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -63,6 +64,13 @@ async def keep_in_flight(start: Callable[[], Coroutine[Any, Any, object]], count
     begun = time.perf_counter()
     await asyncio.gather(*(lane() for _ in range(in_flight)))
     return count / (time.perf_counter() - begun)
+
+
+def keep_busy(call: Callable[[], object], count: int, threads: int) -> None:
+    """Make *count* calls, one after the other in each of so many threads. Raises what one of them raised."""
+    with ThreadPoolExecutor(threads) as pool:
+        for ended in [pool.submit(call) for _ in range(count)]:
+            ended.result()
 
 
 class Flight:

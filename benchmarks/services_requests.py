@@ -1,14 +1,10 @@
-"""A request of 1 KiB through directory, balancer and breaker: in one process, and between processes of one machine.
-
-Over NATS the same stands in ``services_nats.py`` when the bus is there: three instances on three nodes, beside
-``benchmarks.peers.nats_services_:between``, the bare request with a queue group.
-"""
+"""A request of 1 KiB through directory, balancer and breaker: in one process, and between processes of one machine."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
+from contextlib import ExitStack
 from typing import Any
 
 from benchmarks.common import folder, keep_in_flight, run, spread
@@ -82,36 +78,47 @@ async def _requests(isolation: Any, count: int, alone: int, schema: bool, agent:
             return await measured(lambda: services.request(Capability("work"), payload), count, alone)
 
 
-def nodes(count: int, alone: int) -> dict[str, float]:
-    """Ask INSTANCES instances, each inline on a node of its own, from one more node: over the sockets of the local bus."""
-    return run(_nodes(count, alone))
+def nodes(count: int, alone: int, servers: bool = False) -> dict[str, float]:
+    """Ask INSTANCES instances, each inline on a node of its own, from one more node.
+
+    Over the sockets of the local bus, on one file; with *servers* over NATS, on one PostgreSQL.
+    """
+    from benchmarks.engines import engines
+    from benchmarks.sides import Sides
+
+    with ExitStack() as ends:
+        if servers:
+            urls = ends.enter_context(engines())
+            where = {"store": urls.store, "bus": urls.bus}
+        else:
+            where = {"store": f"sqlite:///{ends.enter_context(folder())}/shoal.db", "bus": "local://"}
+        sides = ends.enter_context(Sides("benchmarks.services_requests"))
+        for _ in range(INSTANCES):
+            sides.begin("node", **where)
+        return run(_nodes(count, alone, **where))
 
 
-async def _nodes(count: int, alone: int) -> dict[str, float]:
+async def _nodes(count: int, alone: int, store: str, bus: str) -> dict[str, float]:
     import asyncio
 
-    from benchmarks.ours import runtime
-    from benchmarks.sides import Sides
+    from benchmarks.nodes_tasks import runtime_on
     from shoal.services import Capability
 
-    with folder() as path, Sides("benchmarks.services_requests") as sides:
-        for _ in range(INSTANCES):
-            sides.begin("node", path=str(path))
-        async with runtime(path) as here:
-            services = here.services
-            while len(await services.discover("work")) < INSTANCES:  # noqa: ASYNC110 - of other processes
-                await asyncio.sleep(0.02)
-            payload = {"n": 1, "text": TEXT}
-            return await measured(lambda: services.request(Capability("work"), payload), count, alone)
+    async with runtime_on(store, bus) as here:
+        services = here.services
+        while len(await services.discover("work")) < INSTANCES:  # noqa: ASYNC110 - of other processes
+            await asyncio.sleep(0.02)
+        payload = {"n": 1, "text": TEXT}
+        return await measured(lambda: services.request(Capability("work"), payload), count, alone)
 
 
-def node(path: str) -> None:
+def node(store: str, bus: str) -> None:
     """Be a node with one instance, until killed."""
-    run(_node(path))
+    run(_node(store, bus))
 
 
-async def _node(path: str) -> None:
-    from benchmarks.ours import runtime
+async def _node(store: str, bus: str) -> None:
+    from benchmarks.nodes_tasks import runtime_on
     from benchmarks.sides import until_alone
     from shoal.services import ServiceAgent
 
@@ -124,7 +131,7 @@ async def _node(path: str) -> None:
         async def process_request(self, payload: dict[str, Any]) -> dict[str, Any]:
             return payload
 
-    async with runtime(Path(path)) as here:
+    async with runtime_on(store, bus) as here:
         await here.services.start(Worker)
         await until_alone()
 
@@ -182,6 +189,12 @@ MEASUREMENTS = (
             ),
             Entry(
                 "shoal, nodes", "benchmarks.services_requests:nodes", BETWEEN, "each a runtime; one store, local bus"
+            ),
+            Entry(
+                "shoal, nodes on servers",
+                "benchmarks.services_requests:nodes",
+                {**BETWEEN, "servers": True},
+                "each a runtime; PostgreSQL and NATS",
             ),
             _peer("ray", "ray_services_:between", "actors, round robin; node on loopback", count=3_000, alone=1_000),
             _peer(

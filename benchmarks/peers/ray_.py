@@ -71,10 +71,10 @@ def alone(count: int, many: int) -> dict[str, float]:
         ray.shutdown()
 
 
-def begin(ray: Any) -> None:
-    """Start a node on loopback."""
+def begin(ray: Any, workers: int | None = None) -> None:
+    """Start a node on loopback, for so many worker processes; by default one for each processor."""
     ray.init(
-        num_cpus=os.cpu_count(), include_dashboard=False, _node_ip_address="127.0.0.1", log_to_driver=False,
+        num_cpus=workers or os.cpu_count(), include_dashboard=False, _node_ip_address="127.0.0.1", log_to_driver=False,
         configure_logging=False,
     )  # fmt: skip
 

@@ -88,7 +88,7 @@ def _candidates(cx: Transaction, room: Room, first: str | None, starved_before: 
         ready_at, seq, priority, target = min(oldest, default=(starved_before, 0, 0, ""))
         if ready_at < starved_before:
             found[seq] = (True, priority, seq, target, None)
-    for seq, (task, row) in enumerate(cx.offered, _OFFERED):
+    for seq, (task, row) in enumerate(cx.new.offered, _OFFERED):
         found[seq] = (False, task.priority, seq, row[_TARGET], task.root_id)
     return sorted(found.values(), key=lambda candidate: (not candidate[0], candidate[1], candidate[2]))
 
@@ -152,7 +152,7 @@ def _give(cx: Transaction, node_id: str, given: Sequence[tuple[int, str]], now: 
     claims = []
     for seq, agent_id in given:
         if seq >= _OFFERED:
-            new, its_row = cx.offered[seq - _OFFERED]
+            new, its_row = cx.new.offered[seq - _OFFERED]
             task = claimed(new, its_row, agent_id, node_id, moment)
         elif (row := next(rows)) is not None:
             task = task_of(row)

@@ -185,10 +185,10 @@ def _store(cx: Transaction, tasks: Sequence[Task], standing: dict[str, _Standing
         rows.append(task_row(task, ready=ready, blockers=blockers, now=moment))
         _tell(cx, task, now)
     if ready_count == len(tasks):
-        cx.offer(INSERT_TASK, rows, list(zip(tasks, rows, strict=True)))
+        cx.new.offer(INSERT_TASK, rows, list(zip(tasks, rows, strict=True)))
     else:
-        cx.insert(INSERT_TASK, rows)
-        cx.insert(_INSERT_EDGE, edges)
+        cx.new.insert(INSERT_TASK, rows)
+        cx.new.insert(_INSERT_EDGE, edges)
     cx.count(pending=len(tasks) - failed_count, ready=ready_count, failed=failed_count)
 
 

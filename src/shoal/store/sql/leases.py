@@ -11,7 +11,7 @@ from shoal.kernel.clock import epoch, from_epoch
 from shoal.kernel.event import EventType, Fact
 from shoal.kernel.ports import Child, Lease, Node, Rescue, Standing
 from shoal.store.sql.agents import leave_agents
-from shoal.store.sql.database import Database
+from shoal.store.sql.database import Database, Drift
 from shoal.store.sql.named_leases import acquire, forget, release, renew, standing, withdraw
 from shoal.store.sql.rescue import hand_back, rescue
 from shoal.store.sql.transaction import Reader, Transaction
@@ -53,7 +53,7 @@ class SqlLeases:
 
     def heartbeat(self, node_id: str, *, until: datetime, load: float = 0.0, agents: int = 0) -> bool:
         """Let a node's lease end at *until*; False when it was already lost. Blocks until it is on disk."""
-        return self._db.write_blocking(beat, node_id, epoch(until), load, agents)
+        return self._db.write_blocking(beat, self._db.drift(), node_id, epoch(until), load, agents)
 
     def drain(self, node_id: str, *, seconds: float, now: datetime) -> Awaitable[bool]:
         """Tell a node to leave in order, its work done within *seconds*; see ``Leases.drain``."""
@@ -81,21 +81,20 @@ class SqlLeases:
         self, name: str, owner: str, *, now: datetime, until: datetime, wait_until: datetime | None = None
     ) -> Awaitable[Lease | None]:
         """Take a free name, or prolong one's own; None when another holds it, or stands in line before."""
-        return self._db.write(
-            acquire, name, owner, epoch(now), until, None if wait_until is None else epoch(wait_until)
-        )
+        waits = None if wait_until is None else epoch(wait_until)
+        return self._db.write(acquire, self._db.drift(), name, owner, epoch(now), until, waits)
 
     def renew(self, lease: Lease, *, now: datetime, until: datetime) -> Awaitable[Lease]:
         """Prolong. Raises LeaseLostError when it ended or went to another."""
-        return self._db.write(renew, lease, epoch(now), until)
+        return self._db.write(renew, self._db.drift(), lease, epoch(now), until)
 
     def release(self, lease: Lease, *, now: datetime) -> Awaitable[bool]:
         """Give it up; False when it was no longer held."""
-        return self._db.write(release, lease, epoch(now))
+        return self._db.write(release, self._db.drift(), lease, epoch(now))
 
     def withdraw(self, name: str, owner: str, *, now: datetime) -> Awaitable[bool]:
         """Stand in line no more, and give the name up if *owner* holds it; False when he did not."""
-        return self._db.write(withdraw, name, owner, epoch(now))
+        return self._db.write(withdraw, self._db.drift(), name, owner, epoch(now))
 
     def forget(self, before: datetime, *, limit: int = 1000) -> Awaitable[int]:
         """Remove up to *limit* names whose last lease ended before *before*; return how many."""
@@ -147,9 +146,9 @@ def _node(row: tuple[Any, ...]) -> Node:
     )
 
 
-def beat(cx: Transaction, node_id: str, until: int, load: float, agents: int) -> bool:
-    """Let a node's lease end at *until*; False when it was already lost."""
-    return cx.execute(_BEAT, (until, load, agents, node_id)) > 0
+def beat(cx: Transaction, drift: Drift, node_id: str, until: int, load: float, agents: int) -> bool:
+    """Let a node's lease end at *until*, and put its clock right; False when it was already lost."""
+    return cx.execute(_BEAT, (until + drift(cx), load, agents, node_id)) > 0
 
 
 def _drain(cx: Transaction, node_id: str, seconds: float, now: datetime) -> bool:

@@ -1,8 +1,11 @@
-"""Leases on names, and the line of those who want one."""
+"""Leases on names, and the line of those who want one.
+
+Whoever takes, keeps or gives back has his clock put right first: what another holds is not taken by a time that was wrong.
+"""
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from shoal.errors import LeaseLostError
@@ -10,6 +13,7 @@ from shoal.kernel.clock import epoch, from_epoch
 from shoal.kernel.ports.leases import Lease, Standing
 
 if TYPE_CHECKING:
+    from shoal.store.sql.database import Drift
     from shoal.store.sql.transaction import Reader, Transaction
 
 __all__ = ["acquire", "forget", "release", "renew", "standing", "withdraw"]
@@ -34,8 +38,13 @@ _RAISE_FLOOR = """INSERT INTO meta (key, value) VALUES ('lease_token_floor', ?)
     ON CONFLICT (key) DO UPDATE SET value = excluded.value"""
 
 
-def acquire(cx: Transaction, name: str, owner: str, now: int, until: datetime, wait_until: int | None) -> Lease | None:
+def acquire(
+    cx: Transaction, drift: Drift, name: str, owner: str, now: int, until: datetime, wait_until: int | None
+) -> Lease | None:
     """Take a free name, or prolong one's own; None when another holds it, or stands in line before."""
+    late = drift(cx)
+    now += late
+    until += timedelta(microseconds=late)
     row = cx.one(_LEASE, (name,))
     if row is None:
         holder, token, ends = None, _floor(cx), 0
@@ -53,26 +62,29 @@ def acquire(cx: Transaction, name: str, owner: str, now: int, until: datetime, w
             cx.execute(_LEAVE_LINE, (name, owner, now))
     if refused:
         if wait_until is not None:
-            cx.execute(_STAND, (name, owner, wait_until))
+            cx.execute(_STAND, (name, owner, wait_until + late))
         return None
     cx.execute(_TAKE, (name, owner, token, epoch(until)))
     return Lease(name=name, owner=owner, token=token, until=until)
 
 
-def renew(cx: Transaction, lease: Lease, now: int, until: datetime) -> Lease:
+def renew(cx: Transaction, drift: Drift, lease: Lease, now: int, until: datetime) -> Lease:
     """Prolong. Raises LeaseLostError."""
-    if not cx.execute(_RENEW, (epoch(until), lease.name, lease.owner, lease.token, now)):
+    late = drift(cx)
+    until += timedelta(microseconds=late)
+    if not cx.execute(_RENEW, (epoch(until), lease.name, lease.owner, lease.token, now + late)):
         raise LeaseLostError(f"the lease of {lease.name!r:.80} by {lease.owner!r:.80} has ended")
     return Lease(name=lease.name, owner=lease.owner, token=lease.token, until=until)
 
 
-def release(cx: Transaction, lease: Lease, now: int) -> bool:
+def release(cx: Transaction, drift: Drift, lease: Lease, now: int) -> bool:
     """Give it up; False when it was no longer held."""
-    return cx.execute(_RELEASE, (lease.name, lease.owner, lease.token, now)) > 0
+    return cx.execute(_RELEASE, (lease.name, lease.owner, lease.token, now + drift(cx))) > 0
 
 
-def withdraw(cx: Transaction, name: str, owner: str, now: int) -> bool:
+def withdraw(cx: Transaction, drift: Drift, name: str, owner: str, now: int) -> bool:
     """Stand in line no more, and give the name up if *owner* holds it; False when he did not."""
+    now += drift(cx)
     cx.execute(_LEAVE_LINE, (name, owner, now))
     return cx.execute(_FREE, (name, owner, now)) > 0
 

@@ -35,6 +35,7 @@ class SqlStore:
     def __init__(self, database: Database) -> None:
         self._db = database
         self.url = database.url
+        self.clock = database.clock
         self.tasks: TaskStore = SqlTasks(database)
         self.agents: AgentStore = SqlAgents(database)
         self.mail: Mail = SqlMail(database)

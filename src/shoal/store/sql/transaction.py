@@ -12,6 +12,7 @@ from shoal.kernel.clock import epoch
 from shoal.kernel.event import SEVERITY, Fact, Severity
 from shoal.kernel.payload import encode
 from shoal.kernel.trace import Span
+from shoal.store.sql.new_rows import NewRows
 
 __all__ = ["ADD_COUNTS", "COUNTED", "INSERT_EVENT", "Driver", "Params", "Reader", "Refusal", "Row", "Transaction"]
 
@@ -111,9 +112,7 @@ class Transaction(Reader):
     def __init__(self, driver: Driver) -> None:
         super().__init__(driver)
         self._events: list[Row] = []
-        self._new: dict[str, list[Params]] = {}  # by statement: rows that are still to be written
-        self._offered: dict[str, list[Params]] = {}  # the same, of what nothing waits for: it is written before them
-        self.offered: list[Any] = []  # what stands in these rows: a claim of this group may still give it away
+        self.new = NewRows(driver)
         self._counts: dict[str, int] | None = None
         self._counted: dict[str, int] = dict.fromkeys(COUNTED, 0)
         self._announce = False
@@ -122,66 +121,35 @@ class Transaction(Reader):
 
     def rows(self, sql: str, params: Params = ()) -> list[Row]:
         """Run a statement and return all rows."""
-        self._insert_all()
+        self.new.write()
         return self._driver.rows(sql, params)
 
     def peek(self, sql: str, params: Params = ()) -> list[Row]:
         """Do what ``rows`` does, without what is offered."""
-        self._insert_new()
+        self.new.write_waited_for()
         return self._driver.rows(sql, params)
 
     def execute(self, sql: str, params: Params = ()) -> int:
         """Run a statement that writes and return how many rows it changed."""
-        self._insert_all()
+        self.new.write()
         return self._driver.execute(sql, params)
 
     def executemany(self, sql: str, params: Sequence[Params]) -> None:
         """Run a statement that writes once for each of *params*."""
-        self._insert_all()
+        self.new.write()
         self._driver.executemany(sql, params)
 
     def each(self, sql: str, params: Sequence[Params]) -> list[Row | None]:
         """Run an UPDATE of one row once for each of *params*, each of another row; return what each returned. None of
         these rows is one that is offered."""
-        self._insert_new()
+        self.new.write_waited_for()
         return self._driver.each(sql, params)
 
     def add(self, sql: str, params: Sequence[Params]) -> list[bool]:
         """Run an INSERT of one row that passes over what is there once for each of *params*; tell for each whether it was
         new."""
-        self._insert_all()
+        self.new.write()
         return self._driver.add(sql, params)
-
-    def insert(self, sql: str, params: Sequence[Params]) -> None:
-        """Write new rows, at the latest before the next statement of another kind."""
-        self._new.setdefault(sql, []).extend(params)
-
-    def offer(self, sql: str, params: Sequence[Params], what: Sequence[Any]) -> None:
-        """Write new rows that nothing waits for, at the latest before the next statement that may ask for them.
-
-        Until then *what* stands in ``offered``, and its row may be changed.
-        """
-        self._insert_new()
-        self._offered.setdefault(sql, []).extend(params)
-        self.offered += what
-
-    def _insert_new(self) -> None:
-        if self._new:
-            self._insert_offered()  # what was asked for first comes first
-            new, self._new = self._new, {}
-            for sql, params in new.items():
-                self._driver.executemany(sql, params)
-
-    def _insert_offered(self) -> None:
-        if self._offered:
-            offered, self._offered = self._offered, {}
-            self.offered = []
-            for sql, params in offered.items():
-                self._driver.executemany(sql, params)
-
-    def _insert_all(self) -> None:
-        self._insert_offered()
-        self._insert_new()
 
     def emit(self, fact: Fact, now: datetime) -> None:
         """Write an event; it gets its id at the end of the group."""
@@ -227,12 +195,11 @@ class Transaction(Reader):
 
     def mark(self) -> tuple[int, int]:
         """Return something that differs after any write."""
-        new = (*self._new.values(), *self._offered.values())
-        return self._driver.written(), len(self._events) + sum(map(len, new))
+        return self._driver.written(), len(self._events) + len(self.new)
 
     def flush(self) -> bool:
         """Write what was gathered; tell whether somebody wants to hear of this commit."""
-        self._insert_all()
+        self.new.write()
         announce = self._announce or bool(self._events)
         counted = self._counted if any(self._counted.values()) else None
         self._driver.seal(counted, self._events, announce)
@@ -249,9 +216,7 @@ class Transaction(Reader):
 
     def _forget(self) -> None:
         self._events.clear()
-        self._new.clear()
-        self._offered.clear()
-        self.offered = []
+        self.new.clear()
         self._counts = None
         self._announce = False
         for name in COUNTED:
