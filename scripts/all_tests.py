@@ -1,41 +1,41 @@
 """All tests, in several parts side by side. A line of each goes out when it is whole.
 
-Most tests wait for processes, servers and disks more than they compute, so the parts take little more than the longest.
-The exit code is 0 when all parts passed; what failed is told again at the end. A few tests that failed beside the others
+Most tests wait for processes, servers and disks now and then, so more parts run at once than there are processors. The
+exit code is 0 when all parts passed; what failed is told again at the end. A few tests that failed beside the others
 are run once more, alone: some hold times that a busy machine breaks. That they failed at first is told all the same.
 """
 
 from __future__ import annotations
 
+import compileall
 import os
+import signal
 import subprocess
 import sys
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-BOXES = ["tests/architecture", "tests/lifecycle/boxes", "tests/examples", "tests/unit/boxes", "tests/unit/kernel"]
-"""Most of what makes boxes is in one part, so that those tests have the machine to themselves."""
-SERVICES = ["tests/lifecycle/services"]
+LIFECYCLE = "tests/lifecycle"
+WALLS = [
+    *(f"{LIFECYCLE}/boxes/{name}" for name in ("attacks", "test_code_attacks.py", "test_code_runner.py")),
+    f"{LIFECYCLE}/boxes/test_microvm.py",
+]
+"""What attacks boxes, and what is inside of machines."""
+BOXES = [f"{LIFECYCLE}/boxes", "tests/unit/boxes"]
+SERVICES = [f"{LIFECYCLE}/services"]
 SERVERS = [
-    *(
-        "tests/contract/test_postgres_store.py",
-        "tests/contract/test_postgres_bus.py",
-        "tests/contract/test_nats_bus.py",
-    ),
-    *("tests/lifecycle/bus", "tests/lifecycle/store_postgres", "tests/lifecycle/nodes", "tests/lifecycle/chaos"),
+    *(f"tests/contract/test_{name}.py" for name in ("postgres_store", "postgres_bus", "nats_bus")),
+    *(f"{LIFECYCLE}/{name}" for name in ("bus", "store_postgres", "nodes", "chaos")),
 ]
-CLUSTER = [
-    *(
-        f"tests/lifecycle/services/test_{name}.py"
-        for name in ("requests", "control", "pause", "life", "balancing", "nodes")
-    ),
-    *(f"tests/contract/test_runtime_{name}.py" for name in ("messages", "mail", "work", "queue", "groups", "agents")),
-    *("tests/lifecycle/test_runtime_recovery.py", "tests/lifecycle/test_runtime_kills.py"),
-]
+CLUSTER = ["tests", "--acceptance"]
 """What runs once more on PostgreSQL and NATS, beside the suites of store and bus."""
+PROGRAMS = [
+    *("tests/examples", "tests/architecture", f"{LIFECYCLE}/runs", f"{LIFECYCLE}/workflow"),
+    *(str(path.relative_to(ROOT)) for path in sorted((ROOT / LIFECYCLE).glob("test_cli*.py"))),
+]
+"""What starts the examples and the command line."""
 UNIT = ["tests/unit", "tests/simulation"]
-REST = ["tests"]
 
 
 def without(paths: list[str], *others: list[str]) -> list[str]:
@@ -44,46 +44,42 @@ def without(paths: list[str], *others: list[str]) -> list[str]:
 
 
 PARTS: dict[str, tuple[list[str], dict[str, str]]] = {
-    "boxes": (BOXES, {}),
-    "services": (SERVICES, {}),
-    "servers": (SERVERS, {}),
+    "walls": (WALLS, {}),
     "cluster": (CLUSTER, {"SHOAL_TEST_BACKEND": "cluster"}),
+    "boxes": (without(BOXES, WALLS), {}),
+    "rest": (without(["tests"], WALLS, BOXES, SERVICES, SERVERS, PROGRAMS, UNIT), {}),
+    "programs": (PROGRAMS, {}),
+    "servers": (SERVERS, {}),
+    "services": (SERVICES, {}),
     "unit": (without(UNIT, BOXES), {}),
-    "rest": (without(REST, BOXES, SERVICES, SERVERS, UNIT), {}),
 }
-
-
+"""The longest begin first."""
+AT_ONCE = 5
+"""More of them break the times that tests hold, and end no earlier on two processors."""
 FAILED = 1
 """The exit code of pytest when tests failed; others tell of something worse."""
 FEW = 4
 
 
 class Part:
-    """One pytest process."""
+    """One pytest process that has ended."""
 
     def __init__(self, name: str, arguments: list[str], more: dict[str, str]) -> None:
         self.name = name
         command = [sys.executable, "-u", "-m", "pytest", "-p", "no:cacheprovider", *arguments]
-        self.process = subprocess.Popen(
+        self._process = subprocess.Popen(
             command, cwd=ROOT, env={**os.environ, **more}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
         self.summary: list[str] = []
-        self.code = 0
-        self._reading = threading.Thread(target=self._read)
-        self._reading.start()
+        self._read()
+        self.code = self._process.wait()
 
     def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
             print(f"{self.name:>8} | {line}", end="", flush=True)
             if line.startswith(("FAILED", "ERROR")) or " passed" in line or " failed" in line:
                 self.summary.append(line.rstrip())
-
-    def ended(self) -> int:
-        """Wait for its end and return its exit code."""
-        code = self.process.wait()
-        self._reading.join()
-        return code
 
     @property
     def failed(self) -> list[str]:
@@ -93,18 +89,24 @@ class Part:
 
 def main() -> int:
     """Run all parts, and what failed once more; returns the worst exit code."""
-    codes = []
-    parts = [Part(name, arguments, more) for name, (arguments, more) in PARTS.items()]
-    for part in parts:
-        part.code = part.ended()
+    # Tests send it to programs; those would ignore it when this one was started in the background of a shell.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Tests start Python thousands of times: without compiled files each one spends more on reading than on its work.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    for folder in ("src", "tests"):
+        compileall.compile_dir(ROOT / folder, quiet=2)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        parts = list(pool.map(lambda name: Part(name, *PARTS[name]), PARTS))
     for part in parts:
         print(f"\n{part.name}: {'passed' if part.code == 0 else f'exit code {part.code}'}", *part.summary, sep="\n  ")
+    codes = []
     for part in parts:
-        if part.code == FAILED and len(part.failed) <= FEW:
+        code = part.code
+        if code == FAILED and 0 < len(part.failed) <= FEW:
             again = Part(f"{part.name} again", part.failed, PARTS[part.name][1])
-            part.code = again.ended()
-            print(f"\n{again.name}: {'passed alone' if part.code == 0 else 'failed'}", *part.failed, sep="\n  ")
-        codes.append(part.code)
+            code = again.code
+            print(f"\n{again.name}: {'passed alone' if code == 0 else 'failed'}", *part.failed, sep="\n  ")
+        codes.append(code)
     return max(codes, key=abs)
 
 

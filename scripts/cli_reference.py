@@ -12,7 +12,7 @@ from typing import Any
 import typer
 
 from shoal.cli import main
-from shoal.cli.app import app
+from shoal.cli.app import build
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "reference" / "cli.md"
 
@@ -58,7 +58,7 @@ def help_of(words: tuple[str, ...]) -> str:
 
 def render() -> str:
     """Return the whole page."""
-    shown = commands(typer.main.get_command(app))
+    shown = commands(typer.main.get_command(build()))
     return _TOP + "".join(f"\n## `{' '.join(('shoal', *w))}`\n\n```text\n{help_of(w)}```\n" for w in shown)
 
 

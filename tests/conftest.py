@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import itertools
 import logging
 import os
 import re
@@ -17,15 +16,14 @@ from typing import Any, TypeVar
 import pytest
 
 from shoal.testing.clock import run_checked
-from tests.support.backend import on_cluster
+from tests.support.backend import MADE_A_STORE, POSTGRES, on_cluster, store_at, stores
 
-pytest_plugins = ["shoal.testing.plugin", "tests.support.engines"]
+pytest_plugins = ["shoal.testing.plugin", "tests.support.engines", "tests.support.acceptance"]
 
 T = TypeVar("T")
 HANG_SECONDS = 100
 CHILD_SECONDS = 5.0
 WHOLE_TEST_SECONDS = 300.0
-_SCHEMAS = itertools.count(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -68,12 +66,23 @@ class _Lost(logging.Handler):
 
 
 @pytest.fixture
-def store_url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The URL of a store of this test alone; with SHOAL_TEST_BACKEND=cluster it is in PostgreSQL, and the bus is NATS."""
+def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What a test that asks for it opens by ``store_at`` is on PostgreSQL with SHOAL_TEST_BACKEND=cluster, its bus NATS."""
     if not on_cluster():
-        return f"sqlite:///{tmp_path / 'shoal.db'}"
+        yield
+        return
+    server = request.getfixturevalue("postgres_server")
     monkeypatch.setenv("SHOAL_BUS", request.getfixturevalue("nats_url"))
-    return f"{request.getfixturevalue('postgres_server').url}?schema=test_{os.getpid()}_{next(_SCHEMAS)}"
+    monkeypatch.setenv(POSTGRES, server.url)
+    before = stores(server.url)
+    yield
+    request.node.stash[MADE_A_STORE] = stores(server.url) > before
+
+
+@pytest.fixture
+def store_url(backend: None, tmp_path: Path) -> str:
+    """The URL of a store of this test alone; with SHOAL_TEST_BACKEND=cluster it is in PostgreSQL, and the bus is NATS."""
+    return store_at(tmp_path / "shoal.db")
 
 
 @pytest.fixture(autouse=True, scope="module")

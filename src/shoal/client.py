@@ -20,6 +20,7 @@ from shoal.errors import ConfigError, RuntimeNotStartedError
 from shoal.kernel.clock import RealClock
 from shoal.kernel.env import Env
 from shoal.kernel.limits import ResourceLimit
+from shoal.kernel.maintenance import LOOK_ALL_THE_SAME
 from shoal.kernel.node import Node
 from shoal.kernel.ports import Clock, Store
 from shoal.kernel.ports import Node as NodeRecord
@@ -75,14 +76,15 @@ class Client(Verbs):
         build_store(self.url)
         self._rooms: Node | None = None
         self._undo: list[Callable[[], object]] = []
+        self._polls = 0
 
     async def open(self) -> None:
         """Open the store, and the bus unless it only reads. Raises StoreError, ConfigError (no such store)."""
         _check_there(self.url)
-        store = build_store(self.url, durability=self._settings.durability, read_only=self.read_only)
+        store = build_store(self.url, durability=self._settings.durability, read_only=self.read_only, clock=self._clock)
         folder = None if self.read_only else meeting_place(self.url)
-        bus = open_bus(self._bus_url, clock=self._clock, folder=folder)
-        env = Env(clock=self._clock, store=store, bus=bus, settings=self._settings, limits=self._limits)
+        bus = open_bus(self._bus_url, clock=store.clock, folder=folder)
+        env = Env(clock=store.clock, store=store, bus=bus, settings=self._settings, limits=self._limits)
         env.node_id = env.runtime_id = f"client-{self._clock.new_id()}"
         env.loop = asyncio.get_running_loop()
         env.export_run = export_steps
@@ -102,9 +104,10 @@ class Client(Verbs):
         env.every(READER_POLL_SECONDS if self.read_only else self._settings.poll_seconds, self._poll, "poll")
 
     async def _poll(self) -> None:
-        """Hear of what others committed without a bell."""
+        """Hear of what others committed without a bell, or with one that was lost."""
         rooms = self._here
-        if rooms.env.store.changed():
+        self._polls += 1
+        if rooms.env.store.changed() or self._polls % LOOK_ALL_THE_SAME == 0:
             rooms.events.wake()
             rooms.runs.running.wake()
             await rooms.tasks.waiting.look()
@@ -158,7 +161,7 @@ class Client(Verbs):
         """
         if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds < float("inf"):
             raise ValueError(f"seconds must be a number from 0, not {seconds!r:.80}")
-        told = await self.store.leases.drain(node_id, seconds=float(seconds), now=self._clock.now())
+        told = await self.store.leases.drain(node_id, seconds=float(seconds), now=self.store.clock.now())
         self._here.env.bus.ring("drain", node_id)
         return told
 

@@ -160,13 +160,13 @@ class AgentRuntime(Verbs, Leaving):
         self._set(RuntimeStatus.RUNNING)
 
     def _build(self) -> Node:
-        store = open_store(self.url, durability=self.settings.durability, inline=self._clock.virtual)
+        store = open_store(self.url, durability=self.settings.durability, inline=self._clock.virtual, clock=self._clock)
         folder = None if self._clock.virtual else meeting_place(self.url)
-        bus = open_bus(self._bus_url, clock=self._clock, folder=folder)
+        bus = open_bus(self._bus_url, clock=store.clock, folder=folder)
         return self._assemble(store, bus)
 
     def _assemble(self, store: Store, bus: Bus) -> Node:
-        env = Env(clock=self._clock, store=store, bus=bus, settings=self.settings, limits=self._limits)
+        env = Env(clock=store.clock, store=store, bus=bus, settings=self.settings, limits=self._limits)
         env.node_id, env.runtime_id = self.node_id, self.runtime_id
         env.loop = asyncio.get_running_loop()
         logger = logging.getLogger("shoal")
@@ -174,7 +174,7 @@ class AgentRuntime(Verbs, Leaving):
             logger.setLevel(self.settings.log_level)
         self._env = env
         pool = DaemonPool(self.settings.threads)
-        hosts: dict[str, Host] = {"inline": InlineHost(self._clock, pool), "thread": ThreadHost(self._clock, pool)}
+        hosts: dict[str, Host] = {"inline": InlineHost(env.clock, pool), "thread": ThreadHost(env.clock, pool)}
         hosts |= self._child_hosts(env)
         from shoal.boxes.reaper import kill_orphan
         from shoal.boxes.toolrunner import ToolRunner

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
+from tests.support.backend import on_cluster
 
-@pytest.fixture(params=["file", "memory"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of a new store: a real file, then one in memory."""
-    return f"sqlite:///{tmp_path / 'shoal.db'}" if request.param == "file" else "sqlite://:memory:"
+
+@pytest.fixture(params=["cluster"] if on_cluster() else ["file", "memory"])
+def url(request: pytest.FixtureRequest, store_url: str) -> str:
+    """The URL of a new store: a real file, then one in memory; or one in PostgreSQL."""
+    return "sqlite://:memory:" if request.param == "memory" else store_url

@@ -20,6 +20,7 @@ from shoal.errors import StoreError
 from shoal.kernel.event import Fact
 from shoal.testing.clock import VirtualClock, run_virtual
 from shoal.testing.faults import Faults
+from tests.support.backend import store_at
 from tests.support.facts import all_events, check_story
 from tests.support.runtimes import UNLIMITED, running
 
@@ -65,6 +66,7 @@ async def many_things(runtime: AgentRuntime) -> None:
     assert [task.status for task in done] == ["completed", "completed", "failed", "completed", "failed"]
 
 
+@pytest.mark.sqlite
 @pytest.mark.spec("R44")
 def test_a_refused_commit_leaves_neither_fact_nor_event(tmp_path: Path, url: str) -> None:
     commits = 0
@@ -81,7 +83,7 @@ def test_a_refused_commit_leaves_neither_fact_nor_event(tmp_path: Path, url: str
             check_story(tasks, all_events(runtime))
 
     def place(number: int) -> str:
-        return url if ":memory:" in url else f"sqlite:///{tmp_path / f'{number}.db'}"
+        return url if ":memory:" in url else store_at(tmp_path / f"{number}.db")
 
     run_virtual(lambda clock: main(clock, Faults(), place(0)))
     assert commits > 20

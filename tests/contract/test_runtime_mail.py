@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Callable
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -87,10 +86,10 @@ def test_nothing_is_lost_when_the_mailbox_fills_while_stored_mail_is_on_its_way(
     run(main)
 
 
-def test_what_was_parked_in_a_pause_comes_first_after_a_new_start_and_none_is_lost(tmp_path: Path, run: Run) -> None:
+def test_what_was_parked_in_a_pause_comes_first_after_a_new_start_and_none_is_lost(store_url: str, run: Run) -> None:
     async def main() -> None:
         ear = Ear(0.001)
-        runtime = AgentRuntime(tmp_path / "shoal.db", TEN)
+        runtime = AgentRuntime(store_url, TEN)
         await runtime.start()
         await runtime.register_agent("ear", ear)
         await runtime.start_agent("ear")
@@ -139,7 +138,7 @@ def test_mail_that_is_being_fetched_when_a_pause_begins_is_kept(url: str, run: R
 @pytest.mark.parametrize("nodes", [1, 2])
 @pytest.mark.parametrize("pauses", [False, True])
 def test_durable_and_plain_mail_of_one_sender_keep_their_order(
-    tmp_path: Path, run: Run, nodes: int, pauses: bool
+    store_url: str, run: Run, nodes: int, pauses: bool
 ) -> None:
     class Sender(BaseAgent):
         async def execute_task(self, task: Task) -> None:
@@ -152,11 +151,12 @@ def test_durable_and_plain_mail_of_one_sender_keep_their_order(
                         await asyncio.sleep(0.001)
 
     async def main() -> None:
-        url = f"sqlite:///{tmp_path / 'shoal.db'}"
         ear = Ear()
         async with (
-            running(url, {"ear": ear}, durability="normal", limits=ResourceLimit(message_queue_max_size=20)) as there,
-            AgentRuntime(store=url, config={"durability": "normal"}) as second,
+            running(
+                store_url, {"ear": ear}, durability="normal", limits=ResourceLimit(message_queue_max_size=20)
+            ) as there,
+            AgentRuntime(store=store_url, config={"durability": "normal"}) as second,
         ):
             here = there if nodes == 1 else second
             await here.register_agent("sender", Sender)
@@ -177,7 +177,7 @@ def test_durable_and_plain_mail_of_one_sender_keep_their_order(
 
 
 @pytest.mark.parametrize("nodes", [1, 2])
-def test_a_stream_of_plain_mail_keeps_its_order_over_pauses(tmp_path: Path, run: Run, nodes: int) -> None:
+def test_a_stream_of_plain_mail_keeps_its_order_over_pauses(store_url: str, run: Run, nodes: int) -> None:
     class Sender(BaseAgent):
         async def execute_task(self, task: Task) -> int:
             number = 0
@@ -189,13 +189,12 @@ def test_a_stream_of_plain_mail_keeps_its_order_over_pauses(tmp_path: Path, run:
             return number
 
     async def main() -> None:
-        url = f"sqlite:///{tmp_path / 'shoal.db'}"
         ear = Ear()
         limits = ResourceLimit(message_queue_max_size=None)
         config = {"durability": "normal"}
         async with (
-            running(url, {"ear": ear}, limits=limits, durability="normal") as there,
-            AgentRuntime(store=url, resource_limits=limits, config=config) as second,
+            running(store_url, {"ear": ear}, limits=limits, durability="normal") as there,
+            AgentRuntime(store=store_url, resource_limits=limits, config=config) as second,
         ):
             here = there if nodes == 1 else second
             await here.register_agent("sender", Sender)
@@ -363,10 +362,9 @@ def test_thousands_of_expired_messages_do_not_stop_an_agent(
 # -- who has lost the right to write, and who else is to hear -----------------------------------------------------------
 
 
-def test_a_node_that_others_have_given_up_writes_neither_mail_nor_values(tmp_path: Path, run: Run) -> None:
+def test_a_node_that_others_have_given_up_writes_neither_mail_nor_values(store_url: str, run: Run) -> None:
     async def main() -> None:
-        url = f"sqlite:///{tmp_path / 'shoal.db'}"
-        async with running(url, {"ear": Ear()}, lease_seconds=60) as runtime:
+        async with running(store_url, {"ear": Ear()}, lease_seconds=60) as runtime:
             await runtime.store.leases.rescue([runtime.node_id], now=runtime._clock.now(), max_interruptions=9)
             with pytest.raises(LeaseLostError):
                 await runtime.send_message(["ear"], "note", 1, durable=True)
@@ -378,14 +376,13 @@ def test_a_node_that_others_have_given_up_writes_neither_mail_nor_values(tmp_pat
     run(main)
 
 
-def test_a_group_joined_on_another_node_gets_its_tasks_at_once(tmp_path: Path, run: Run) -> None:
+def test_a_group_joined_on_another_node_gets_its_tasks_at_once(store_url: str, run: Run) -> None:
     class Works(BaseAgent):
         async def execute_task(self, task: Task) -> str:
             return self.name
 
     async def main() -> None:
-        url = f"sqlite:///{tmp_path / 'shoal.db'}"
-        async with running(url, {"worker": Works}, poll_seconds=60) as there, running(url) as here:
+        async with running(store_url, {"worker": Works}, poll_seconds=60) as there, running(store_url) as here:
             await here.create_group("g")
             await here.add_to_group("g", "worker")
             task_id = await here.submit_task("work", group="g")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -153,7 +152,8 @@ def test_dead_letters_that_the_store_refused_are_kept_later() -> None:
 # -- the agent ends ----------------------------------------------------------------------------------------------------
 
 
-def test_mail_that_an_agent_took_before_its_start_failed_is_not_lost(tmp_path: Path) -> None:
+@pytest.mark.sqlite
+def test_mail_that_an_agent_took_before_its_start_failed_is_not_lost(store_url: str) -> None:
     bad = [False]
     heard = []
 
@@ -167,7 +167,7 @@ def test_mail_that_an_agent_took_before_its_start_failed_is_not_lost(tmp_path: P
             heard.append(message.data)
 
     async def main(clock: VirtualClock) -> None:
-        runtime = AgentRuntime(tmp_path / "shoal.db", clock=clock)
+        runtime = AgentRuntime(store_url, clock=clock)
         await runtime.start()
         await runtime.register_agent("a", Odd)
         await runtime.start_agent("a")
@@ -311,16 +311,14 @@ def test_nobody_gets_what_one_of_several_refuses_whatever_is_on_its_way_to_the_d
     run_virtual(main)
 
 
-def test_a_full_mailbox_on_another_node_is_told_there_as_here(tmp_path: Path, run: Run) -> None:
+def test_a_full_mailbox_on_another_node_is_told_there_as_here(store_url: str, run: Run) -> None:
     async def main() -> None:
-        url = f"sqlite:///{tmp_path / 'shoal.db'}"
-
         class Busy(BaseAgent):
             async def on_message(self, message: Any) -> None:
                 await asyncio.sleep(60)
 
         limits = ResourceLimit(message_queue_max_size=2)
-        async with running(url, {"a": Busy}, limits=limits) as there, running(url) as here:
+        async with running(store_url, {"a": Busy}, limits=limits) as there, running(store_url) as here:
             await until(lambda: here._here.env.bus.has(there.get_agent_status("a").agent_id))
             with pytest.raises(MailboxFullError):
                 for number in range(9):

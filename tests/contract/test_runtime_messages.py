@@ -490,7 +490,7 @@ def test_the_handler_that_closes_the_circle_can_catch_the_error(url: str, run: R
 
 
 @pytest.mark.spec("R37")
-def test_a_circle_over_two_nodes_is_found_within_two_seconds(tmp_path: Any, run: Run) -> None:
+def test_a_circle_over_two_nodes_is_found_within_two_seconds(store_url: str, run: Run) -> None:
     caught: list[DeadlockError] = []
 
     class Careful(Node):
@@ -502,8 +502,7 @@ def test_a_circle_over_two_nodes_is_found_within_two_seconds(tmp_path: Any, run:
                 raise
 
     async def main() -> None:
-        url = f"sqlite:///{tmp_path}/shoal.db"
-        async with running(url, {"a": Careful}) as first, running(url, {"b": Careful}) as second:
+        async with running(store_url, {"a": Careful}) as first, running(store_url, {"b": Careful}) as second:
             answer = await first.request("a", "go", {"path": ["b", "a"]}, timeout_seconds=5)
             assert answer.data == ["a", "b", "a"]
             await until(lambda: second.list_agents("running"))

@@ -161,6 +161,7 @@ def test_not_before_is_never_early_and_at_most_one_poll_late(url: str, run: Run)
     run(main)
 
 
+@pytest.mark.sqlite
 def test_not_before_to_the_tick(url: str) -> None:
     """The same in virtual time, where a busy machine takes no time."""
 
@@ -218,6 +219,7 @@ def test_the_position_is_exact_and_names_what_a_task_waits_for(url: str, run: Ru
     run(main)
 
 
+@pytest.mark.sqlite
 @pytest.mark.spec("R22")
 def test_ahead_of_a_task_for_one_agent_is_only_what_that_agent_may_take(url: str) -> None:
     async def main(clock: VirtualClock) -> None:
@@ -269,6 +271,7 @@ def test_progress_is_stored_while_a_task_runs(url: str, run: Run) -> None:
     run(main)
 
 
+@pytest.mark.sqlite
 @pytest.mark.spec("R22")
 def test_the_eta_after_five_completions_is_right(url: str) -> None:
     """Twenty tasks of two seconds on five agents, in virtual time."""

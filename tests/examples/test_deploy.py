@@ -11,7 +11,7 @@ import typer
 import yaml
 
 from shoal.bus import open_bus
-from shoal.cli.app import app
+from shoal.cli.app import build
 from shoal.config import load_config
 from shoal.kernel.clock import RealClock
 from shoal.servicefile import load_services
@@ -52,7 +52,7 @@ def check_urls(store: str, bus: str, hosts: set[str]) -> None:
 
 def check_command(words: list[str]) -> None:
     """Check that the program knows these words of a command line."""
-    group: Any = typer.main.get_command(app)
+    group: Any = typer.main.get_command(build())
     command = group.commands[words[1]]
     command.make_context("up", [str(DEPLOY / word) if word.endswith(".toml") else word for word in words[2:]])
 
@@ -105,6 +105,67 @@ def test_kubernetes(grace: float) -> None:
         check_probe(container[probe]["exec"]["command"])
     budget = found["PodDisruptionBudget", "shoal-nodes"]["spec"]
     assert budget["selector"]["matchLabels"] == nodes["template"]["metadata"]["labels"]
+
+
+KNOWN = {
+    "compose": {
+        "image", "build", "command", "environment", "volumes", "healthcheck", "stop_signal", "stop_grace_period", "restart",
+        "mem_limit", "shm_size", "depends_on", "deploy",
+    },
+    "healthcheck": {"test", "interval", "timeout", "retries", "start_period"},
+    "pod": {
+        "terminationGracePeriodSeconds", "automountServiceAccountToken", "securityContext", "topologySpreadConstraints",
+        "containers", "volumes",
+    },
+    "container": {
+        "name", "image", "args", "env", "ports", "resources", "volumeMounts",
+        "startupProbe", "readinessProbe", "livenessProbe",
+    },
+    "probe": {"exec", "httpGet", "timeoutSeconds", "periodSeconds", "failureThreshold"},
+}  # fmt: skip
+"""The words that the files use, as Compose and Kubernetes spell them: another one is a slip of the pen."""
+
+
+def test_no_word_is_misspelt() -> None:
+    for service in compose()["services"].values():
+        assert service.keys() <= KNOWN["compose"]
+        assert service.get("healthcheck", {}).keys() <= KNOWN["healthcheck"]
+    for (kind, _), each in documents().items():
+        if kind not in ("Deployment", "StatefulSet"):
+            continue
+        pod = each["spec"]["template"]["spec"]
+        assert pod.keys() <= KNOWN["pod"]
+        (container,) = pod["containers"]
+        assert container.keys() <= KNOWN["container"]
+        for name, probe in container.items():
+            assert not name.endswith("Probe") or probe.keys() <= KNOWN["probe"]
+        volumes = {volume["name"] for volume in [*pod.get("volumes", ()), *_claimed(each)]}
+        assert {mount["name"] for mount in container.get("volumeMounts", ())} <= volumes
+
+
+def _claimed(workload: Any) -> list[Any]:
+    return [claim["metadata"] for claim in workload["spec"].get("volumeClaimTemplates", ())]
+
+
+def test_only_the_nodes_reach_the_servers() -> None:
+    found = documents()
+    nodes = found["Deployment", "shoal-nodes"]["spec"]["template"]["metadata"]["labels"]
+    for name in ("postgres", "nats"):
+        policy = found["NetworkPolicy", name]["spec"]
+        assert policy["podSelector"]["matchLabels"] == found["Service", name]["spec"]["selector"]
+        (rule,) = policy["ingress"]
+        assert [each["podSelector"]["matchLabels"] for each in rule["from"]] == [nodes]
+        assert [each["port"] for each in rule["ports"]] == [
+            port["port"] for port in found["Service", name]["spec"]["ports"]
+        ]
+        assert "ports" not in compose()["services"][name], "it is not published on the machine"
+
+
+def test_a_node_that_is_cut_off_is_not_killed_for_it() -> None:
+    (container,) = documents()["Deployment", "shoal-nodes"]["spec"]["template"]["spec"]["containers"]
+    alive = container["livenessProbe"]
+    assert alive["periodSeconds"] * alive["failureThreshold"] >= 60
+    assert alive["timeoutSeconds"] > 3, "longer than the probe itself waits"
 
 
 def test_every_port_and_secret_is_there() -> None:

@@ -14,6 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from shoal import AgentRuntime, DeadLetter, Event, EventFilter, Task
 from tests.examples.programs import ROOT, SECOND, look, play
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 EXAMPLES = ROOT / "examples" / "runtime"
 TEN_METRICS = {
     "uptime_seconds",

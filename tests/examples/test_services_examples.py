@@ -29,6 +29,8 @@ from tests.support.levels import need
 from tests.support.runtimes import running, until
 from tests.support.upping import up
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 FOLDER = ROOT / "examples/services"
 LEVELS = ("inline", "thread", "process", "bubblewrap", "gvisor")
 AT_ALL_LEVELS = ("producer_consumer", "load_balancer")
@@ -210,6 +212,7 @@ def test_database_cache_and_log(store_url: str, tmp_path: Path, run: Any) -> Non
     run(main)
 
 
+@pytest.mark.sqlite
 @pytest.mark.spec("S12")
 def test_producer_and_consumer_in_virtual_time(caplog: pytest.LogCaptureFixture) -> None:
     module = example("producer_consumer")

@@ -1,4 +1,4 @@
-"""A node that is killed while its agent is paused: ``python paused_node.py ROLE FILE``. It says what it does."""
+"""A node that is killed while its agent is paused: ``python paused_node.py ROLE URL``. It says what it does."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class Keeper(BaseAgent):
         return [m.data for m in await self.context.receive_messages()]
 
 
-async def paused(file: str) -> None:
+async def paused(url: str) -> None:
     """Pause an agent with a task and a message in hand, then wait to be killed."""
-    async with AgentRuntime(file) as runtime:
+    async with AgentRuntime(url) as runtime:
         await runtime.register_agent("keeper", Keeper)
         await runtime.start_agent("keeper")
         task_id = await runtime.submit_task("hold")
@@ -50,9 +50,9 @@ async def paused(file: str) -> None:
         await asyncio.sleep(600)
 
 
-async def mail(file: str) -> None:
+async def mail(url: str) -> None:
     """500 messages, some before and some during the pause; their time to live is one second."""
-    async with AgentRuntime(file, config={"message_ttl_seconds": 1}) as runtime:
+    async with AgentRuntime(url, config={"message_ttl_seconds": 1}) as runtime:
         await runtime.register_agent("keeper", Keeper)
         await runtime.start_agent("keeper")
         for number in range(200):

@@ -897,7 +897,8 @@ def facts() -> tuple[int, int, int]:
     return len(os.listdir("/proc/self/fd")), threading.active_count(), children
 
 
-def test_two_hundred_cycles_leak_nothing() -> None:
+@pytest.mark.long
+def test_two_hundred_cycles_leak_nothing(rounds: Callable[[int, int], int]) -> None:
     async def main() -> None:
         async with hosted(warm_processes=1) as host:
 
@@ -908,7 +909,7 @@ def test_two_hundred_cycles_leak_nothing() -> None:
 
             await cycle()
             before = None
-            for _ in range(50):
+            for _ in range(rounds(50, 15)):
                 await asyncio.gather(*(cycle() for _ in range(4)))
                 if before is None:
                     await asyncio.sleep(0.2)

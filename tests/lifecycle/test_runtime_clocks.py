@@ -31,6 +31,9 @@ class SetClock(RealClock):
     def now(self) -> datetime:
         return super().now() + self.ahead
 
+    def micros(self) -> int:
+        return super().micros() + self.ahead // timedelta(microseconds=1)
+
 
 @pytest.mark.parametrize("hours", [1, -1])
 @pytest.mark.parametrize("phase", [0.0, 0.1, 0.2])

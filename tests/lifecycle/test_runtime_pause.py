@@ -252,9 +252,9 @@ def test_a_paused_agent_can_be_stopped_and_its_task_goes_back(store_url: str, ru
 # -- across kill -9 -----------------------------------------------------------------------------------------------------
 
 
-def killed(role: str, file: Path, wait: float = 0.0) -> Any:
+def killed(role: str, url: str, wait: float = 0.0) -> Any:
     """Run the script until it says that it is ready, kill it *wait* seconds later, and return what it said."""
-    with script(SCRIPT, role, str(file)) as node:
+    with script(SCRIPT, role, url) as node:
         said = node.hear()
         time.sleep(wait)
         node.signal(signal.SIGKILL)
@@ -264,12 +264,11 @@ def killed(role: str, file: Path, wait: float = 0.0) -> Any:
 
 @pytest.mark.spec("R26")
 @pytest.mark.parametrize("verb", ["start_agent", "resume_agent"])
-def test_a_runtime_killed_while_paused_resumes_with_the_same_state(tmp_path: Path, run: Run, verb: str) -> None:
-    file = tmp_path / "shoal.db"
-    said = killed("paused", file)
+def test_a_runtime_killed_while_paused_resumes_with_the_same_state(store_url: str, run: Run, verb: str) -> None:
+    said = killed("paused", store_url)
 
     async def main() -> None:
-        async with AgentRuntime(file) as runtime:
+        async with AgentRuntime(store_url) as runtime:
             await runtime.register_agent("keeper", Keeper)
             assert runtime.get_agent_status("keeper").status is AgentStatus.PAUSED
             task = runtime.get_task_status(said["task"])
@@ -284,12 +283,11 @@ def test_a_runtime_killed_while_paused_resumes_with_the_same_state(tmp_path: Pat
 
 
 @pytest.mark.spec("R38")
-def test_mail_of_a_paused_agent_outlives_its_time_and_a_crash(tmp_path: Path, run: Run) -> None:
-    file = tmp_path / "shoal.db"
-    killed("mail", file, wait=1.2)
+def test_mail_of_a_paused_agent_outlives_its_time_and_a_crash(store_url: str, run: Run) -> None:
+    killed("mail", store_url, wait=1.2)
 
     async def main() -> None:
-        async with running(f"sqlite:///{file}", message_ttl_seconds=1) as runtime:
+        async with running(store_url, message_ttl_seconds=1) as runtime:
             await runtime.register_agent("keeper", Keeper)
             await asyncio.sleep(1.2)  # with the time before the kill: more than twice the time to live
             await runtime._here.maintenance._expire()

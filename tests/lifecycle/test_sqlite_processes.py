@@ -55,7 +55,7 @@ def test_two_processes_write_at_once_and_nothing_is_lost(tmp_path: Path) -> None
     async def main() -> None:
         store = open_store(url)
         await store.open()
-        assert set(store.tasks.find([*told[0], *told[1]])) == {*told[0], *told[1]}
+        assert set(await store.tasks.find([*told[0], *told[1]])) == {*told[0], *told[1]}
         assert store.tasks.counts()["pending"] == 640
         ids = [event.event_id for event in store.events.scan(EventFilter(event_type="task_enqueued"))]
         assert ids == sorted(set(ids)) and len(ids) == 640
@@ -81,7 +81,7 @@ def test_what_was_acknowledged_survives_a_kill(tmp_path: Path, acknowledged: int
     async def main() -> None:
         store = open_store(url)
         await store.open()
-        assert set(store.tasks.find(kept)) == set(kept)
+        assert set(await store.tasks.find(kept)) == set(kept)
         counts = store.tasks.counts()
         enqueued = sum(1 for _ in store.events.scan(EventFilter(event_type="task_enqueued")))
         assert len(kept) <= counts["pending"] == counts["ready"] == enqueued

@@ -121,7 +121,7 @@ class SimulatedNode(AgentRuntime):
         self.simulated_store: SqliteStore
 
     def _build(self) -> Node:
-        store = open_store(self.url, durability="normal", inline=True)
+        store = open_store(self.url, durability="normal", inline=True, clock=self._clock)
         assert isinstance(store, SqliteStore)
         self.simulated_store = store
         self.simulated_bus = StormyBus(self._clock, self.folder / "bus")

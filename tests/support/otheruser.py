@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import importlib.util
 import os
 import shutil
@@ -85,5 +86,7 @@ def _copy(directory: Path) -> None:
     for name in ("support", "lifecycle"):
         shutil.copytree(_REPOSITORY / "tests" / name, directory / "tests" / name, ignore=leave)
     (directory / "tests" / "__init__.py").touch()
+    # Hundreds of processes import it, and none of them may write beside it.
+    compileall.compile_dir(directory, quiet=1)
     for path in directory.rglob("*"):
         path.chmod(path.stat().st_mode | (0o555 if path.is_dir() else 0o444))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,12 @@ __all__ = ["Script", "gone", "script"]
 
 
 class Script:
-    """A script that runs, and what it says."""
+    """A script that runs, or a module by its name, and what it says. *before* is what its command begins with."""
 
-    def __init__(self, path: Path, *args: str) -> None:
+    def __init__(self, program: Path | str, *args: str, before: Sequence[str] = ()) -> None:
+        what = [str(program)] if isinstance(program, Path) else ["-m", program]
         self.process = subprocess.Popen(
-            [sys.executable, "-W", "error", str(path), *args],
+            [*before, sys.executable, "-W", "error", *what, *args],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={key: value for key, value in os.environ.items() if not key.startswith("SHOAL_")},
@@ -45,9 +46,9 @@ class Script:
 
 
 @contextmanager
-def script(path: Path, *args: str) -> Iterator[Script]:
-    """Run a script; what is left of it at the end is killed and reaped."""
-    running = Script(path, *args)
+def script(program: Path | str, *args: str, before: Sequence[str] = ()) -> Iterator[Script]:
+    """Run a script, or a module; what is left of it at the end is killed and reaped."""
+    running = Script(program, *args, before=before)
     try:
         yield running
     finally:

@@ -53,7 +53,7 @@ class ChildHandle:
         self._clock = settings.clock
         self.limited = limited
         self._ready: asyncio.Future[Abilities] = loop.create_future()
-        self._invocations = Invocations(child.channel.send)
+        self._invocations = Invocations(child.channel.send, settings.clock)
         self._holds: dict[int, asyncio.Future[wire.Held]] = {}
         self._numbers = itertools.count(1)
         self._calls = Calls(link, child.channel, self._invocations.open, settings)

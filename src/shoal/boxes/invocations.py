@@ -11,24 +11,33 @@ import msgspec
 from shoal.boxes import wire
 from shoal.boxes.faults import rebuild_error, remote_error, to_record
 from shoal.errors import ProtocolError
-from shoal.kernel.ports import Invocation
+from shoal.kernel.adjusted import CLOSE_MICROS
+from shoal.kernel.clock import RealClock
+from shoal.kernel.ports import Clock, Invocation
 
 __all__ = ["Invocations"]
+
+_machine = RealClock()  # which the child has, too
 
 
 class Invocations:
     """The open invocations of one child, by id."""
 
-    def __init__(self, send: Callable[[bytes], None]) -> None:
-        """Write frames with *send*. Their size is not judged here: the values in them were when they came in."""
+    def __init__(self, send: Callable[[bytes], None], clock: Clock) -> None:
+        """Write frames with *send*. Their size is not judged here: the values in them were when they came in.
+
+        With each the child is told the time of *clock*: how far it is ahead of the machine's.
+        """
         self._send = send
+        self._clock = clock
+        self._ahead = 0
         self._answers: dict[str, asyncio.Future[Any]] = {}
         self.open: dict[str, Invocation] = {}
 
     async def run(self, invocation: Invocation) -> Any:
         """Send it to the child and return the hook's value, or raise what it raised there."""
         key = invocation.invocation_id
-        frame = wire.encode_record(_as_frame(invocation))
+        frame = wire.encode_record(_as_frame(invocation, self._microseconds_ahead()))
         self._answers[key] = asyncio.get_running_loop().create_future()
         self.open[key] = invocation
         self._send(frame)
@@ -36,6 +45,13 @@ class Invocations:
             return await self._ended(key)
         finally:
             del self._answers[key], self.open[key]
+
+    def _microseconds_ahead(self) -> int:
+        if not self._clock.virtual:  # then a child has a time of its own
+            ahead = self._clock.micros() - _machine.micros()
+            if abs(ahead - self._ahead) > CLOSE_MICROS:
+                self._ahead = ahead
+        return self._ahead
 
     async def _ended(self, key: str) -> Any:
         """Wait for the hook's end, whoever cancels meanwhile: each cancellation is passed on to it."""
@@ -91,7 +107,7 @@ class _HookCancelled(Exception):
         super().__init__(record.text)
 
 
-def _as_frame(invocation: Invocation) -> wire.Invoke:
+def _as_frame(invocation: Invocation, ahead: int) -> wire.Invoke:
     argument = invocation.argument
     task = invocation.task
     if invocation.hook == "execute_task":
@@ -99,5 +115,10 @@ def _as_frame(invocation: Invocation) -> wire.Invoke:
     elif isinstance(argument, BaseException):
         argument = to_record(argument)
     return wire.Invoke(
-        id=invocation.invocation_id, hook=invocation.hook, argument=argument, task=task, chain=invocation.chain
+        id=invocation.invocation_id,
+        hook=invocation.hook,
+        argument=argument,
+        task=task,
+        chain=invocation.chain,
+        ahead=ahead,
     )

@@ -187,13 +187,15 @@ class Program(WireRecord, frozen=True, kw_only=True):
 
 
 class Invoke(WireRecord, frozen=True, kw_only=True):
-    """Enter the agent's code. For ``execute_task`` the argument is the task."""
+    """Enter the agent's code. For ``execute_task`` the argument is the task. ``ahead``: by how many microseconds the
+    runtime's clock is ahead of the machine's."""
 
     id: str
     hook: str
     argument: Any = None
     task: Task | None = None
     chain: tuple[str, ...] = ()
+    ahead: int = 0
 
 
 class Cancel(WireRecord, frozen=True, kw_only=True):

@@ -17,7 +17,7 @@ def open_bus(url: str, *, clock: Clock, folder: Path | None = None) -> Bus:
 
     Args:
         url: ``local://``; ``nats://[user:password@|token@]host:port/NAMESPACE``, or ``tls://`` for the same over TLS, with
-            the options ``namespace``, ``creds``, ``ca``, ``cert`` and ``key``; or
+            the options ``namespace``, ``creds``, ``nkey``, ``ca``, ``cert`` and ``key``; or
             ``postgresql://user:password@host:port/database?schema=NAME`` with the options of PostgreSQL. Several hosts
             stand side by side, by commas.
         clock: the time source of the runtime.

@@ -32,6 +32,7 @@ _PING_SECONDS = 1.0  # two of them unanswered: the connection is lost
 _PACKET_BYTES = 256 * 1024  # larger ones would hold up heartbeats
 _PENDING_BYTES = 512 * 1024 * 1024  # of one subscription; the windows of the links hold less
 _PENDING_MESSAGES = 1_000_000
+_HUNG_UP = ("reset by peer", "broken pipe", "unexpected eof", "eof occurred", "_alert_")
 _PROMPT_BYTES = 1024 * 1024  # half of what the client holds before it waits
 
 
@@ -57,9 +58,23 @@ class NatsBroker:
         return self._client is not None and self._client.is_connected and self._client.pending_data_size < _PROMPT_BYTES
 
     async def connect(self, session: str, desk: BrokerDesk) -> None:
-        """Connect, and listen to what is sent to *session* and to all."""
+        """Connect to one of the servers, and listen to what is sent to *session* and to all.
+
+        Each has its share of the time: one that is silent keeps nobody from the others.
+        """
+        servers = list(self._place.servers)
+        self._clock.random.shuffle(servers)
+        self._desk, self._session = desk, session
+        for number, server in enumerate(servers, 1):
+            try:
+                return await self._connect(server, _CONNECT_SECONDS / len(servers), desk)
+            except BusError:
+                if number == len(servers):
+                    raise
+
+    async def _connect(self, server: str, seconds: float, desk: BrokerDesk) -> None:
         client = Client()
-        self._desk, self._session, self._last_error = desk, session, ""
+        self._last_error = ""
 
         async def failed(error: Exception) -> None:
             self._failed(error)
@@ -69,10 +84,11 @@ class NatsBroker:
                 desk.down(self._last_error or "it was closed")
 
         try:
-            async with self._clock.timeout(_CONNECT_SECONDS):
+            async with self._clock.timeout(seconds):
                 await client.connect(
+                    server,
                     **self._place.options(),
-                    name=f"shoal {session}",
+                    name=f"shoal {self._session}",
                     error_cb=failed,
                     closed_cb=closed,
                     allow_reconnect=False,  # a new connection is a new session: what was on the way is known to be lost
@@ -85,7 +101,7 @@ class NatsBroker:
                     skip_subject_validation=True,
                 )
                 self._check_tls(client)
-                self._last_error = ""  # of servers that were tried before
+                self._last_error = ""
                 await self._listen(client)
         except BaseException as error:
             await self._end(client)
@@ -196,12 +212,14 @@ class NatsBroker:
 
     def _refused(self, error: BaseException) -> BusError:
         text = self._last_error or str(error) or type(error).__name__
+        credentials = (
+            "Give user and password, a token, a creds or an nkey file, or a certificate in the URL of the bus, as the "
+            f"server knows them; they must be allowed all subjects that begin with {self._place.namespace}."
+        )
         if any(word in text.lower() for word in ("authorization", "authentication", "permissions")):
-            return BusError(
-                f"{self.where} refused this node: {text}",
-                note="Give user and password, a token or a creds file in the URL of the bus, as the server knows them; they "
-                f"must be allowed all subjects that begin with {self._place.namespace}.",
-            )
+            return BusError(f"{self.where} refused this node: {text}", note=credentials)
+        if any(word in text.lower() for word in _HUNG_UP):  # its last word can get lost with the connection
+            return BusError(f"{self.where} refused this node without a word: {text}", note=credentials)
         return BusError(
             f"{self.where} cannot be reached: {text}",
             note="Start the server, or correct host, port and TLS in the URL.",

@@ -63,6 +63,7 @@ WHERE datname = current_database() AND locktype = 'advisory' AND objsubid = 2 AN
 """
 # The internal error comes when the server has just closed the connection.
 _ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
+_AWAY = (asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError, asyncpg.InternalClientError, OSError)
 
 
 class _Word(NamedTuple):
@@ -172,13 +173,7 @@ class PostgresBroker:
     # -- inside
 
     async def _open(self, desk: BrokerDesk) -> Any:
-        connection = await asyncpg.connect(
-            self._place.dsn,
-            timeout=_CONNECT_SECONDS,
-            command_timeout=_COMMAND_SECONDS,
-            target_session_attrs="primary",
-            server_settings=_SETTINGS,
-        )
+        connection = await self._place.hosts.first(_open, _CONNECT_SECONDS - 1, _AWAY)
 
         def lost(_: object) -> None:
             if connection in (self._sender, self._listener):
@@ -280,6 +275,11 @@ class PostgresBus(NodeBus):
             return Members(PostgresBroker(place, clock), seats, bells, clock)
 
         super().__init__(clock, others)
+
+
+async def _open(url: str, seconds: float) -> Any:
+    how: dict[str, Any] = {"command_timeout": _COMMAND_SECONDS, "server_settings": _SETTINGS, "timeout": seconds}
+    return await asyncpg.connect(url, target_session_attrs="primary", **how)
 
 
 def _channel(session: str) -> str:

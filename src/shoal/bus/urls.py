@@ -41,7 +41,11 @@ def read_url(url: str, port: int, options: tuple[str, ...] | None, faults: list[
     authority, _, path = rest.partition("/")
     credentials, at, places = authority.rpartition("@")
     user, colon, password = credentials.partition(":")
-    hosts = tuple(_host(each, port, faults) for each in places.split(",")) if places else ()
+    wrong: list[str] = []
+    hosts = tuple(_host(each, port, wrong) for each in places.split(",")) if places else ()
+    if wrong and not at and "@" in url:  # what looks like a port is a part of a password
+        wrong = ["bus: / and ? within user or password must be written as %2F and %3F"]
+    faults += wrong
     found = dict(parse_qsl(query, keep_blank_values=True))
     if not hosts and "host" not in (found if options is None else ()):
         faults.append(f"bus: {scheme}:// names no host")

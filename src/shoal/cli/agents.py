@@ -13,7 +13,6 @@ from shoal.cli.options import Json, Store, url_of
 from shoal.cli.show import clip, document, table
 from shoal.client import Client
 from shoal.kernel.agent import AgentInstance, AgentStatus
-from shoal.kernel.clock import RealClock
 
 __all__ = ["agents"]
 
@@ -61,6 +60,6 @@ async def _search(
 ) -> tuple[list[AgentInstance], set[str | None]]:
     async with Client(store=url, read_only=True) as client:
         found = client.list_agents(status, capability, group)
-        now = RealClock().now()
+        now = client.store.clock.now()
         alive = {node.node_id for node in client.list_nodes() if is_alive(node, now)}
     return found, {agent.node_id for agent in found if agent.node_id not in alive}

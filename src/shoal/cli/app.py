@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
+import importlib
 import os
 import sys
 import traceback
@@ -11,61 +14,37 @@ from typing import Annotated, Any
 import typer
 
 import shoal
-from shoal.cli import (
-    agents,
-    boxes,
-    call,
-    chat,
-    control,
-    db,
-    discover,
-    doctor,
-    drain,
-    events,
-    export,
-    init,
-    metrics,
-    nodes,
-    registry,
-    run,
-    runs,
-    tasks,
-    up,
-)
 from shoal.cli.ending import INTERRUPTED
 from shoal.cli.options import EPILOG, SETTINGS
 from shoal.errors import MissingExtraError, RunActiveError, RunConflictError, ShoalError, StoreError
 
-__all__ = ["app", "carry_out", "shoal_command", "version"]
+__all__ = ["build", "carry_out", "shoal_command", "version"]
 
 WORK_FAILED, BAD_USAGE, STORE_TROUBLE = 1, 2, 3
-
-app = typer.Typer(
-    name="shoal", rich_markup_mode=None, add_completion=False, no_args_is_help=True, context_settings=SETTINGS,
-    pretty_exceptions_enable=False,
-)  # fmt: skip
-app.command("init", epilog=EPILOG)(init.init)
-app.command("run", epilog=EPILOG)(run.run)
-app.command("chat", epilog=EPILOG)(chat.chat)
-app.command("up", epilog=EPILOG)(up.up)
-app.command("discover", epilog=EPILOG)(discover.discover)
-app.command("call", epilog=EPILOG)(call.call)
-app.command("control", epilog=EPILOG)(control.control)
-app.command("nodes", epilog=EPILOG)(nodes.nodes)
-app.command("drain", epilog=EPILOG)(drain.drain)
-app.command("agents", epilog=EPILOG)(agents.agents)
-app.add_typer(tasks.app, name="tasks", epilog=EPILOG)
-app.add_typer(runs.app, name="runs", epilog=EPILOG)
-app.command("events", epilog=EPILOG)(events.events)
-app.command("metrics", epilog=EPILOG)(metrics.metrics)
-app.command("export", epilog=EPILOG)(export.export)
-app.add_typer(registry.app, name="registry", epilog=EPILOG)
-app.add_typer(boxes.app, name="boxes", epilog=EPILOG)
-app.add_typer(db.app, name="db", epilog=EPILOG)
-app.command("doctor", epilog=EPILOG)(doctor.doctor)
+COMMANDS = (
+    *("init", "run", "chat", "up", "discover", "call", "control", "nodes", "drain", "agents", "tasks", "runs"),
+    *("events", "metrics", "export", "registry", "boxes", "db", "doctor"),
+)
+"""The files of the commands, in the order of the help; one with an ``app`` is a group."""
 
 
-@app.command("version", epilog=EPILOG)
+def build(command: str | None = None) -> typer.Typer:
+    """Return all commands; or, for one of COMMANDS, this one alone, so that no other file is loaded."""
+    app = typer.Typer(
+        name="shoal", rich_markup_mode=None, add_completion=False, no_args_is_help=True, context_settings=SETTINGS,
+        pretty_exceptions_enable=False,
+    )  # fmt: skip
+    app.callback(epilog=EPILOG)(shoal_command)
+    for name in [command] if command in COMMANDS else COMMANDS:
+        module: Any = importlib.import_module(f"shoal.cli.{name}")
+        if hasattr(module, "app"):
+            app.add_typer(module.app, name=name, epilog=EPILOG)
+        else:
+            app.command(name, epilog=EPILOG)(getattr(module, name))
+    app.command("version", epilog=EPILOG)(version)
+    return app
+
+
 def version() -> None:
     """Print the version of Shoal.
 
@@ -82,7 +61,6 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit()
 
 
-@app.callback(epilog=EPILOG)
 def shoal_command(
     show_version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
@@ -104,8 +82,12 @@ def carry_out(arguments: Sequence[str] | None = None) -> int:
     """Carry out one command line and return its exit code; nothing is raised."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = _take_debug(words)
+    if arguments is None:
+        atexit.register(gc.freeze)  # the ending process would look for circles in all that is loaded: 0.1 s
     try:
-        code = typer.main.get_command(app).main(words, prog_name="shoal", standalone_mode=False)
+        code = typer.main.get_command(build(words[0] if words else None)).main(
+            words, prog_name="shoal", standalone_mode=False
+        )
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except (KeyboardInterrupt, typer.Abort):

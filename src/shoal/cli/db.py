@@ -14,6 +14,7 @@ from shoal.client import Client
 from shoal.config import load_config, store_file
 from shoal.errors import ConfigError
 from shoal.kernel.clock import RealClock
+from shoal.store import settle
 
 __all__ = ["app", "info", "migrate", "prune"]
 
@@ -53,7 +54,10 @@ async def _info(url: str) -> dict[str, object]:
 
 @app.command("migrate", epilog=EPILOG)
 def migrate(store: Store = None, json: Json = False) -> None:
-    """Bring a store to the schema of this version of Shoal. A runtime does the same at its start.
+    """Bring a store to the schema of this version of Shoal.
+
+    A runtime does so at its start. In PostgreSQL it leaves there what older nodes need, so that they go on; this takes
+    it away, when none of them is connected any more.
 
     \b
     Example:
@@ -68,7 +72,9 @@ def migrate(store: Store = None, json: Json = False) -> None:
 
 async def _migrate(url: str) -> object:
     async with Client(store=url) as client:
-        return client.store.info()["schema_version"]
+        found = client.store.info()["schema_version"]
+    await settle(url)
+    return found
 
 
 @app.command("prune", epilog=EPILOG)

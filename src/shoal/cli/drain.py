@@ -11,7 +11,6 @@ import typer
 from shoal.cli.nodes import find, is_alive
 from shoal.cli.options import Store, seconds, url_of
 from shoal.client import Client
-from shoal.kernel.clock import RealClock
 from shoal.kernel.ports import Node
 
 __all__ = ["drain"]
@@ -48,7 +47,7 @@ async def _drain(url: str, word: str, grace: float, *, wait: bool) -> int:
             print(f"{found.name} drains already", file=sys.stderr)
         if not wait:
             return 0
-        clock = RealClock()
+        clock = client.store.clock
         limit = clock.monotonic() + grace + LATE_SECONDS
         while (now := _record(client, found)) is not None:
             if now.lost or not is_alive(now, clock.now()):

@@ -10,7 +10,6 @@ from shoal.cli.nodes import is_alive, usage
 from shoal.cli.options import Json, Store, url_of
 from shoal.cli.show import document, facts, table
 from shoal.client import Client
-from shoal.kernel.clock import RealClock
 from shoal.kernel.task import TaskStatus
 
 __all__ = ["metrics"]
@@ -44,7 +43,7 @@ def metrics(store: Store = None, json: Json = False) -> None:
 
 async def _read(url: str) -> dict[str, Any]:
     async with Client(store=url, read_only=True) as client:
-        now = RealClock().now()
+        now = client.store.clock.now()
         agents = client.list_agents()
         held = Counter(agent.node_id for agent in agents if agent.status.live)
         nodes = [

@@ -17,7 +17,6 @@ from shoal.cli.show import document, table
 from shoal.client import Client
 from shoal.errors import ConfigError, nearest
 from shoal.kernel.agent import AgentInstance
-from shoal.kernel.clock import RealClock
 from shoal.kernel.ports import Node
 from shoal.kernel.takeover import process_start, this_boot
 
@@ -45,7 +44,7 @@ def nodes(store: Store = None, json: Json = False) -> None:
 
 async def _read(url: str) -> list[dict[str, Any]]:
     async with Client(store=url, read_only=True) as client:
-        now = RealClock().now()
+        now = client.store.clock.now()
         held = Counter(agent.node_id for agent in client.list_agents() if agent.status.live)
         return [_shown(node, held[node.node_id], now) for node in client.list_nodes()]
 

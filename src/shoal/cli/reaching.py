@@ -18,7 +18,6 @@ from shoal.cli.nodes import is_alive
 from shoal.cli.options import url_of
 from shoal.client import Client
 from shoal.errors import ConfigError, NotFound, RequestError
-from shoal.kernel.clock import RealClock
 from shoal.services.codes import NO_WORKERS, NOT_FOUND, TIMEOUT, UNAUTHORIZED
 from shoal.services.info import AgentRecord, AgentType
 from shoal.services.strategies import ConsistentHash, Wish
@@ -111,7 +110,7 @@ class _Beside:
         return [record for record in await services.control_of.current_records() if record.uuid in there]
 
     async def known(self) -> list[AgentRecord]:
-        now = RealClock().now()
+        now = self._client.store.clock.now()
         alive = {node.node_id for node in self._client.list_nodes() if is_alive(node, now)}
         return [
             record if record.node is None or record.node in alive else msgspec.structs.replace(record, state=_NODE_GONE)

@@ -13,7 +13,6 @@ from shoal.cli.nodes import is_gone
 from shoal.cli.options import EPILOG, SETTINGS, Json, Store, input_of, seconds, url_of
 from shoal.cli.show import clip, document, facts, local, table, text_of
 from shoal.client import Client
-from shoal.kernel.clock import RealClock
 from shoal.kernel.task import Task, TaskStatus
 from shoal.kernel.tasks import TaskOptions
 
@@ -145,7 +144,7 @@ async def _read(url: str, task_id: str) -> dict[str, Any]:
         shown["agent_name"], shown["node_gone"] = None, False
         if agent := known.get(task.assigned_agent_id or task.agent or ""):
             shown["agent_name"] = agent.name
-            gone = is_gone(agent, client.list_nodes(), RealClock().now())
+            gone = is_gone(agent, client.list_nodes(), client.store.clock.now())
             shown["node_gone"] = gone and task.status is TaskStatus.RUNNING
         steps = client.store.journal.load(f"task:{task_id}").values()
         shown["steps"] = [{"key": step.key, "value": step.value, "at": step.at} for step in steps]

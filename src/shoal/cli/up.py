@@ -52,7 +52,8 @@ def up(
 
     With --nodes each of N processes has a part of the services; one that dies is started again. They need a store that
     they share: the one that the file, --store or SHOAL_STORE names, else a PostgreSQL with a NATS beside it, started here
-    from the extra `cluster`, with its data kept in --data for the next time.
+    from the extra `cluster`, with its data kept in --data for the next time. Of these two, one that dies is started again
+    on its data and port; all ends when it has died six times in a minute.
 
     The first signal lets requests under way end, within the grace of the file; the second ends all at once. When this
     process is killed, its services end within a second, and the next `shoal up` takes up their names and states. Ends

@@ -11,7 +11,7 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -22,6 +22,9 @@ from shoal.kernel.agent import RestartPolicy
 from shoal.kernel.clock import RealClock
 from shoal.kernel.supervision import RestartWindow
 from shoal.servicefile import ServiceFile, ServiceTable
+
+if TYPE_CHECKING:
+    from shoal.cluster import LocalServers
 
 __all__ = ["Nodes", "check_number", "part_of", "up_nodes"]
 
@@ -107,6 +110,13 @@ class Nodes:
             keeping.cancel()
             await asyncio.wait(both)
 
+    def kill(self) -> None:
+        """End them at once."""
+        self._ending.set()
+        for process in self._living.values():
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+
     async def _keep(self, place: int) -> int:
         name = f"{self._stem}-{place}"
         window = RestartWindow(RestartPolicy())
@@ -172,7 +182,27 @@ async def up_nodes(
         _print(f"PostgreSQL  port {servers.postgres.port}  pid {servers.postgres.process.pid}")
         _print(f"NATS  port {servers.nats.port}  pid {servers.nats.process.pid}")
         _print(f"other commands reach them after: . {servers.folder / 'env'}")
-        return await Nodes(words, number, {"SHOAL_STORE": servers.store, "SHOAL_BUS": servers.bus}, _print).run(asked)
+        nodes = Nodes(words, number, {"SHOAL_STORE": servers.store, "SHOAL_BUS": servers.bus}, _print)
+        keeping = asyncio.create_task(_keep(servers, nodes, asked), name="servers")
+        try:
+            code = await nodes.run(asked)
+            if keeping.done():
+                keeping.result()
+                return 1
+            return code
+        finally:
+            keeping.cancel()
+            await asyncio.wait([keeping])
+
+
+async def _keep(servers: LocalServers, nodes: Nodes, asked: asyncio.Event) -> None:
+    """Start servers again that have died; end the nodes when one is given up."""
+    try:
+        await servers.keep(_print)
+    finally:
+        asked.set()
+        if not servers.postgres.process.lives:
+            nodes.kill()  # there is nobody to whom they could hand over anything
 
 
 def _print(text: str) -> None:

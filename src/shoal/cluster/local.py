@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from shoal.cluster.keeping import keep
 from shoal.cluster.nats import NatsServer
 from shoal.cluster.postgres import PostgresServer
+from shoal.kernel.agent import RestartPolicy
+from shoal.kernel.clock import RealClock
 from shoal.kernel.ports import Clock
 
 __all__ = ["LocalServers"]
+
+_POLICY = RestartPolicy()
 
 
 class LocalServers:
     """Both servers in one folder. What PostgreSQL holds is kept there from one start to the next; NATS holds nothing.
 
-    ``async with`` starts and ends them; they end with the process that started them, too.
+    ``async with`` starts and ends them; they end with the process that started them, too. While :meth:`keep` runs, one
+    that dies is started again.
 
     Args:
         folder: made when it is not there, for its owner alone.
@@ -25,8 +33,9 @@ class LocalServers:
 
     def __init__(self, folder: Path, *, clock: Clock | None = None) -> None:
         self.folder = Path(folder).resolve()
-        self.postgres = PostgresServer(self.folder / "postgres", clock=clock)
-        self.nats = NatsServer(self.folder / "nats", clock=clock)
+        self._clock = clock or RealClock()
+        self.postgres = PostgresServer(self.folder / "postgres", clock=self._clock)
+        self.nats = NatsServer(self.folder / "nats", clock=self._clock)
 
     @property
     def store(self) -> str:
@@ -37,6 +46,26 @@ class LocalServers:
     def bus(self) -> str:
         """The URL of the bus, with its token."""
         return self.nats.url
+
+    async def keep(self, say: Callable[[str], object], policy: RestartPolicy = _POLICY) -> None:
+        """Start a server again that has died, on its port and data; return when one died more often than *policy* allows.
+
+        Args:
+            say: hears each death and each start, a line each.
+            policy: for each of them.
+        """
+        keeping = [
+            asyncio.ensure_future(keep("PostgreSQL", self.postgres, self._clock, say, policy)),
+            asyncio.ensure_future(keep("NATS", self.nats, self._clock, say, policy)),
+        ]
+        try:
+            done, _ = await asyncio.wait(keeping, return_when=asyncio.FIRST_COMPLETED)
+            for each in done:
+                each.result()
+        finally:
+            for each in keeping:
+                each.cancel()
+            await asyncio.wait(keeping)
 
     async def __aenter__(self) -> Self:
         """Start them. Raises MissingExtraError, ConfigError, ServerError; nothing is left then."""

@@ -18,7 +18,7 @@ from shoal.cluster.process import (
     new_password,
     run_to_end,
 )
-from shoal.errors import ConfigError, MissingExtraError
+from shoal.errors import ConfigError, MissingExtraError, ServerError
 from shoal.kernel.clock import RealClock
 from shoal.kernel.ports import Clock
 
@@ -27,6 +27,8 @@ __all__ = ["PostgresServer"]
 _ROLE = "shoal"
 _NOBODY = "nobody"
 _START_SECONDS = 30.0
+_LEFT_SECONDS, _AGAIN_SECONDS = 5.0, 0.05
+_STILL_THERE = ("shared memory block", "lock file")
 _SETTINGS = {"listen_addresses": HOST, "unix_socket_directories": "", "max_connections": "200", "log_timezone": "UTC"}
 
 
@@ -40,6 +42,7 @@ class PostgresServer:
         clock: Clock | None = None,
         port: int | None = None,
         settings: Mapping[str, str] | None = None,
+        programs: Path | None = None,
     ) -> None:
         """Choose where it runs.
 
@@ -48,12 +51,14 @@ class PostgresServer:
             clock: the time source of its starter.
             port: None takes a free one, and keeps it as long as this object lives.
             settings: of PostgreSQL, as in ``postgresql.conf``.
+            programs: the folder with ``postgres`` and ``initdb``; None takes those of the wheel.
         """
         self.folder = Path(folder).resolve()
         self.port = port
         self._clock = clock or RealClock()
         self._settings = {**_SETTINGS, **(settings or {})}
         self._user = _user()
+        self._programs = programs
         self._password = ""
         self.process = ServerProcess(
             "PostgreSQL", self.folder / "server.log", self._clock, stop_signal=signal.SIGINT, user=self._user
@@ -76,7 +81,7 @@ class PostgresServer:
             ConfigError: another user, as which PostgreSQL must run under root, cannot reach the folder.
             ServerError: it does not start; the text has the end of its log.
         """
-        programs = _programs()
+        programs = self._programs or _programs()
         self._prepare_folder()
         programs = self._reachable(programs)
         data = self.folder / "data"
@@ -85,12 +90,18 @@ class PostgresServer:
         self._password = (self.folder / "password").read_text().strip()
         self.port = self.port or free_port()
         given = [f"--{key}={value}" for key, value in {**self._settings, "port": str(self.port)}.items()]
-        state = data / "postmaster.pid"
-        await self.process.start(
-            [str(programs / "postgres"), "-D", str(data), *given],
-            lambda: _is_ready(state, self.process.pid),
-            _START_SECONDS,
-        )
+        await self._run([str(programs / "postgres"), "-D", str(data), *given], data / "postmaster.pid")
+
+    async def _run(self, command: list[str], state: Path) -> None:
+        """Start the server, as soon as what is left of one that was killed has ended, too."""
+        until = self._clock.monotonic() + _LEFT_SECONDS
+        while True:
+            try:
+                return await self.process.start(command, lambda: _is_ready(state, self.process.pid), _START_SECONDS)
+            except ServerError as error:
+                if self._clock.monotonic() > until or not any(word in str(error) for word in _STILL_THERE):
+                    raise
+            await self._clock.sleep(_AGAIN_SECONDS)
 
     async def stop(self) -> None:
         """End it in order: open transactions are rolled back, its data are on disk."""

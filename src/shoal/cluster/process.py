@@ -18,6 +18,7 @@ __all__ = ["HOST", "ServerProcess", "User", "free_port", "guarded", "new_passwor
 
 _GUARD = str(Path(__file__).with_name("guard.py"))
 _POLL_SECONDS = 0.01
+_LOOK_SECONDS = 0.05
 _TAIL = 2000
 HOST = "127.0.0.1"
 
@@ -50,10 +51,16 @@ class ServerProcess:
         """The process, None while there is none."""
         return self._child.pid if self._child is not None else None
 
+    @property
+    def lives(self) -> bool:
+        """Tell whether it runs."""
+        return self._child is not None and self._child.poll() is None
+
     async def start(self, command: Sequence[str], ready: Callable[[], bool], seconds: float) -> None:
         """Start *command* and wait up to *seconds* until *ready* says so. Raises ServerError, and nothing is left then."""
         await self.stop()
-        self._log.unlink(missing_ok=True)
+        if self._log.exists():
+            self._log.replace(self._log.with_name(f"{self._log.name}.1"))  # so that what a crashed one said can be read
         self._child = _popen(command, self._log, self._stop_signal, self._user)
         try:
             async with self._clock.timeout(seconds):
@@ -84,6 +91,12 @@ class ServerProcess:
         """End it by SIGKILL."""
         self.signal(signal.SIGKILL)
         await self._ended()
+
+    async def died(self) -> str:
+        """Wait until it ends by itself, and return how: ``signal 9``, or ``exit code 1``."""
+        while (child := self._child) is None or child.poll() is None:
+            await self._clock.sleep(_LOOK_SECONDS)
+        return f"signal {-child.returncode}" if child.returncode < 0 else f"exit code {child.returncode}"
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to it, if it runs."""

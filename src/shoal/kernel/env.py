@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,7 +25,7 @@ from shoal.kernel.run import RunStep
 from shoal.kernel.settings import Settings
 from shoal.kernel.trace import current_span, without_span
 
-__all__ = ["Env", "RuntimeStatus"]
+__all__ = ["Env", "RuntimeStatus", "renew_lease"]
 
 log = logging.getLogger("shoal")
 
@@ -33,6 +33,9 @@ T = TypeVar("T")
 
 LEAST_SECONDS = 0.05
 """What anything of an agent's has when the time of the node is over."""
+
+LOOKS = 100
+"""So often in the time of its lease a node looks whether it has it again."""
 
 SETTLE_SECONDS = 0.5
 """What cancelled work of the node has at the very end; code that swallows its cancellation must not hold up a stop."""
@@ -56,7 +59,7 @@ class Env:
         self.bus = bus
         self.settings = settings
         self.limits = limits
-        self.leasing = leasing_of(store, clock)
+        self.leasing = leasing_of(store)
         self.numbers = Numbers()
         self.node_id = ""
         self.runtime_id = ""
@@ -192,6 +195,39 @@ class Env:
         if self.lost if known else self.lease_over():
             raise self.lost_error()
 
+    async def sure_of_lease(self) -> None:
+        """Return when this node's lease is known to hold: at once, or when a heartbeat has said so.
+
+        What a node hears of the store when it is no longer cut off may be old: others may have gone on by then. Raises
+        LeaseLostError when the lease was lost.
+        """
+        while self.lease_over():
+            self.check_lease(known=True)
+            await self.clock.sleep(self.settings.lease_seconds / LOOKS)
+
+    async def answered(self, work: Awaitable[T]) -> T:
+        """Return the answer of *work* when this node's lease is known to hold; see ``sure_of_lease``."""
+        answer = await work
+        await self.sure_of_lease()
+        return answer
+
     def lost_error(self) -> LeaseLostError:
         """Return the error for what this node may not do any more."""
         return LeaseLostError(f"Node {self.node_id} lost its lease: others may be doing its work now")
+
+
+def renew_lease(env: Env, load: float, agents: int) -> bool:
+    """Prolong the lease of a node and tell how busy it is; False when it was lost. Blocks; not on the loop.
+
+    A heartbeat puts the clock right. When it was wrong, the lease's end is said once more, by the right one.
+    """
+    clock, leases, lease = env.clock, env.store.leases, timedelta(seconds=env.settings.lease_seconds)
+    for _ in range(2):
+        steady, now = clock.monotonic(), clock.now()
+        alive = leases.heartbeat(env.node_id, until=now + lease, load=load, agents=agents)
+        moved = clock.now() - now - timedelta(seconds=clock.monotonic() - steady)
+        if not alive or abs(moved) <= lease / 100:
+            break
+    if alive:
+        env.lease_until = now + lease + min(moved, timedelta())
+    return alive

@@ -19,7 +19,6 @@ from datetime import timedelta
 import msgspec
 
 from shoal.errors import StoreError
-from shoal.kernel.clock import RealClock
 from shoal.kernel.lines import Lines
 from shoal.kernel.ports import Bus, Clock, Lease, Leases, Store
 
@@ -208,10 +207,10 @@ _leasing: weakref.WeakKeyDictionary[Store, Leasing] = weakref.WeakKeyDictionary(
 _guard = threading.Lock()
 
 
-def leasing_of(store: Store, clock: Clock | None = None) -> Leasing:
-    """Return the leasing of an open store: one for each, since those who wait stand in its lines. *clock* is its first."""
+def leasing_of(store: Store) -> Leasing:
+    """Return the leasing of an open store: one for each, since those who wait stand in its lines."""
     with _guard:
         found = _leasing.get(store)
         if found is None:
-            found = _leasing[store] = Leasing(store.leases, clock or RealClock())
+            found = _leasing[store] = Leasing(store.leases, store.clock)
         return found

@@ -213,7 +213,7 @@ class CellLink:
         return Step(key=key, value=copy, at=now)
 
     async def _dependencies(self, cell: Cell, entry: Entry | None) -> dict[str, Task]:
-        return await cell.env.store.tasks.fetch(self._attempt(entry, "dependencies").task.dependencies)
+        return await cell.env.store.tasks.find(self._attempt(entry, "dependencies").task.dependencies)
 
     # -- other tasks
 

@@ -102,18 +102,18 @@ class LiveRun:
         self._ahead.discard(key)
         if known is not None and known.finished_at is not None:
             return self._replay(scope, known)
-        await self.boundary.pass_by()
         self.check(scope)
         if scope.account is not None:
             await self.spending.ask_for_time(scope)
+        await self.boundary.pass_by()
         ticket = await self._ticket(scope, order, key, repeated=known is not None)
-        blank = order.begun(key, self.clock.now())
-        if order.effect != "repeat" and known is None:
-            await self.write(RunWrite(step=blank))
-            self.recorded[key] = blank
         reserved = key if scope.account is not None and order.need is not None else None
-        self.feed.tell(key, RunEventType.STEP_STARTED, order.agent_name, {"kind": order.kind, **order.note})
         with self.boundary.step():
+            blank = order.begun(key, self.clock.now())
+            if order.effect != "repeat" and known is None:
+                await self.write(RunWrite(step=blank))
+                self.recorded[key] = blank
+            self.feed.tell(key, RunEventType.STEP_STARTED, order.agent_name, {"kind": order.kind, **order.note})
             return await self._do(scope, order, do, ticket, blank, reserved)
 
     async def _ticket(self, scope: Scope, order: StepOrder, key: str, *, repeated: bool) -> Ticket:
@@ -124,6 +124,7 @@ class LiveRun:
         try:
             await self.spending.free_above(scope)
             grant = await self.spending.reserve(scope.account, key, need, model)
+            await self.boundary.pass_by()  # it may have been closed meanwhile
         except asyncio.CancelledError:  # it may have been made: the call is not
             self._let_go(key, _NOTHING)
             raise

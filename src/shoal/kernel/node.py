@@ -15,7 +15,7 @@ from shoal.kernel.agents import Agents
 from shoal.kernel.cell import Cell
 from shoal.kernel.cells import Cells
 from shoal.kernel.draining import Draining
-from shoal.kernel.env import Env
+from shoal.kernel.env import Env, renew_lease
 from shoal.kernel.event import EventType, Fact
 from shoal.kernel.events import Events
 from shoal.kernel.groups import Groups
@@ -33,6 +33,7 @@ from shoal.kernel.running import NodeAmbient
 from shoal.kernel.runs import Runs
 from shoal.kernel.scheduler import Scheduler
 from shoal.kernel.shared import Shared
+from shoal.kernel.submission import Submission
 from shoal.kernel.takeover import Takeover, process_start, this_boot
 from shoal.kernel.tasks import Tasks
 from shoal.kernel.waiting import Waiting
@@ -68,7 +69,7 @@ class Node:
         self.scheduler = Scheduler(env, waiting)
         self.post = Post(env)
         self.shared = Shared(env)
-        self.tasks = Tasks(env, waiting, self.scheduler, self.registrations)
+        self.tasks = Tasks(env, waiting, self.scheduler, Submission(env, self.registrations, self.post.resolve))
         link, gate = partial(CellLink, env, self.tasks, self.shared), LaunchGate(env, self.load)
         self.cells = Cells(env, self.post, self.scheduler, hosts, link, gate)
         self.agents = Agents(env, self.cells, self.registrations, self.tasks)
@@ -169,16 +170,13 @@ class Node:
     def _heartbeat(self) -> None:
         """Prolong the lease. Runs outside the event loop, so that a blocked loop loses no lease."""
         env = self.env
-        until = env.clock.now() + timedelta(seconds=env.settings.lease_seconds)
         try:
             load, agents = self.agents.standbys.busy()
-            alive = env.store.leases.heartbeat(env.node_id, until=until, load=load, agents=agents)
+            alive = renew_lease(env, load, agents)
         except Exception:
             log.exception("the heartbeat of node %s failed", env.node_id)
             return
-        if alive:
-            env.lease_until = until
-        elif not env.lost and env.loop is not None:
+        if not alive and not env.lost and env.loop is not None:
             env.loop.call_soon_threadsafe(self._lose)
 
     def _lose(self) -> None:

@@ -107,6 +107,7 @@ class Running:
             handle.was_finished(begun.record)
             return result_from(runnable, begun.result)
         live = LiveRun(env.store.runs, begun, env.clock, options=options, durable=True)
+        live.boundary.sure = env.sure_of_lease
         handle.began(live)
         if cut_short:
             await let_go(live)
@@ -168,12 +169,12 @@ class Running:
     async def hand_over(self, seconds: float, grace: float) -> None:
         """Interrupt every run at the end of the steps that it is at, and after *seconds* in any case; *grace* is for
         letting go. Another node goes on with it."""
-        lives = [handle.live for _, handle in self._handles.values() if handle.live is not None]
+        handles = [handle for _, handle in self._handles.values()]
         try:
             async with self._env.clock.timeout(seconds):
-                await asyncio.gather(*(live.boundary.reach() for live in lives))
+                await asyncio.gather(*map(_reach_boundary, handles))
         except TimeoutError:
-            log.warning("some of %d runs are interrupted within a step: their time is over", len(lives))
+            log.warning("some of %d runs are interrupted within a step: their time is over", len(handles))
         await self.shut(grace)
         self._env.bus.ring("runs")
 
@@ -205,6 +206,12 @@ def _same(here: tuple[RunRecord, RunHandle[Any]], record: RunRecord) -> RunHandl
             f"run {record.run_id!r:.200} is under way with another pattern or input", run_id=record.run_id
         )
     return handle
+
+
+async def _reach_boundary(handle: RunHandle[Any]) -> None:
+    await handle.begun()  # one that is just being taken up would else be at a step when the others have ended theirs
+    if handle.live is not None:
+        await handle.live.boundary.reach()
 
 
 async def _alone(handle: RunHandle[Any]) -> None:

@@ -244,7 +244,7 @@ class Scheduler:
     async def look(self) -> None:
         """Look in the store whether running tasks of this node were cancelled from elsewhere."""
         if self.attempts:
-            found = await self._env.store.tasks.fetch(list(self.attempts))
+            found = await self._env.store.tasks.find(list(self.attempts))
             for task_id, task in found.items():
                 if task.status is TaskStatus.CANCELLED:
                     self.cancelled(task_id)

@@ -208,7 +208,7 @@ class Tasks:
         on another one of them before that one. Raises TaskNotFoundError before any is cancelled.
         """
         self._env.check_running()
-        ordered = self._dependents_first(task_ids) if len(task_ids) > 1 else task_ids
+        ordered = await self._dependents_first(task_ids) if len(task_ids) > 1 else task_ids
         with contextlib.ExitStack() as deciding:
             for task_id in ordered:
                 deciding.enter_context(self._scheduler.cancelling(task_id))
@@ -227,8 +227,8 @@ class Tasks:
         gone = {end.task_id for end in ended if end.status is TaskStatus.CANCELLED}
         return [task_id in gone for task_id in task_ids]
 
-    def _dependents_first(self, task_ids: Sequence[str]) -> list[str]:
-        found = self._env.store.tasks.find(list(task_ids))
+    async def _dependents_first(self, task_ids: Sequence[str]) -> list[str]:
+        found = await self._env.store.tasks.find(list(task_ids))
         for task_id in task_ids:
             if task_id not in found:
                 raise TaskNotFoundError(task_id)

@@ -87,7 +87,7 @@ class Waiting:
 
     async def _find(self, task_ids: Sequence[str]) -> None:
         for start in range(0, len(task_ids), PAGE):
-            found = await self._env.store.tasks.fetch(task_ids[start : start + PAGE])
+            found = await self._env.store.tasks.find(task_ids[start : start + PAGE])
             for task_id, task in found.items():
                 if task.done:
                     self.ended(task_id, task)

@@ -153,7 +153,7 @@ class DependenciesContract:
             await settle(store, given)
         await settle(store, (await claim(store))[0], now=after(100))
         assert (await store.prune(after(50)))["tasks"] == 1
-        kept = store.tasks.find([done.task_id, needed.task_id, fresh.task_id])
+        kept = await store.tasks.find([done.task_id, needed.task_id, fresh.task_id])
         assert set(kept) == {needed.task_id, fresh.task_id}
         assert store.journal.load(f"task:{done.task_id}") == {}
         assert store.journal.load(f"task:{needed.task_id}") != {}

@@ -56,7 +56,7 @@ class TasksContract:
         assert await submit(store, first, full) == [first.task_id, full.task_id]
         assert store.tasks.get(first.task_id) == first
         assert store.tasks.get(full.task_id) == full
-        assert store.tasks.find([full.task_id, "nobody"]) == {full.task_id: full}
+        assert await store.tasks.find([full.task_id, "nobody"]) == {full.task_id: full}
         with pytest.raises(TaskNotFoundError):
             store.tasks.get("nobody")
 

@@ -13,7 +13,10 @@ import pytest
 from shoal import AgentRuntime, AgentStatus, BaseAgent, BoxLimits, BoxSpec, ResourceLimit, Task, TaskStatus
 from shoal.boxes.procfs import all_stats, descendants
 from shoal.errors import BoxSpecError, ConfigError, DeadAgentError, IsolationUnavailableError
+from tests.support.backend import fresh_store
 from tests.support.levels import need
+
+pytestmark = pytest.mark.usefixtures("backend")
 
 LEVELS = ("inline", "process", "bubblewrap", "gvisor", "microvm")
 WALLS = ("bubblewrap", "gvisor", "microvm")
@@ -81,7 +84,7 @@ class Patient(Busy):
 
 @asynccontextmanager
 async def runtime_with(source: Any, level: Any, **options: Any) -> AsyncIterator[AgentRuntime]:
-    async with AgentRuntime(store="sqlite://:memory:") as runtime:
+    async with AgentRuntime(store=fresh_store()) as runtime:
         await runtime.register_agent("agent", source, isolation=level, **options)
         await runtime.start_agent("agent")
         yield runtime
@@ -229,7 +232,7 @@ def test_a_box_spec_says_more_about_the_walls(level: Any, run: Run) -> None:
 
 def test_auto_is_the_strongest_that_works_and_never_a_plain_process(run: Run) -> None:
     async def main() -> None:
-        async with AgentRuntime(store="sqlite://:memory:") as runtime:
+        async with AgentRuntime(store=fresh_store()) as runtime:
             try:
                 await runtime.register_agent("agent", Counter, isolation="auto")
             except IsolationUnavailableError as error:

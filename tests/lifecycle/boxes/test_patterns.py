@@ -12,7 +12,10 @@ import pytest
 from shoal import AgentRuntime
 from shoal.boxes import Box, BoxRuntime
 from shoal.orchestration import Debate, ParallelAgents, Pipeline
+from tests.support.backend import store_at
 from tests.support.levels import chosen, need
+
+pytestmark = pytest.mark.usefixtures("backend")
 
 LEVELS = chosen("process", "bubblewrap", "gvisor", long=("microvm",))
 
@@ -118,7 +121,7 @@ def test_boxes_debate(level: str, run: Callable[..., Any]) -> None:
 @pytest.mark.spec("B48")
 def test_a_run_in_a_store_asks_a_box_once(tmp_path: Path, run: Callable[..., Any]) -> None:
     async def main() -> None:
-        async with boxes("process", Counter=count) as there, AgentRuntime(tmp_path / "runs.db") as runtime:
+        async with boxes("process", Counter=count) as there, AgentRuntime(store_at(tmp_path / "runs.db")) as runtime:
             line = Pipeline([ParallelAgents([there["Counter"]], name="panel")], name="line")
             first = await runtime.run(line, "hello", run_id="r")
             assert first.success and first.content == "1. [Counter]: 1: hello"

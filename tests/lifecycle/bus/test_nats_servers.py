@@ -1,20 +1,12 @@
-"""What NATS servers can want: TLS, certificates, passwords, small payloads; and what strangers can send there."""
+"""What NATS servers can want: permissions, small payloads; several of them; and what strangers can send there."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import datetime
-import ipaddress
-import shutil
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
+from collections.abc import Callable
 
 import nats
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from nats.aio.msg import Msg
 
 from shoal.bus import open_bus
@@ -24,74 +16,7 @@ from shoal.errors import BusError, DeadAgentError
 from shoal.kernel.clock import RealClock
 from shoal.testing.receivers import Inbox, Replier, a_message, attached_everywhere, until
 from tests.lifecycle.bus.nodes import links, node
-from tests.support.engines import fresh_folder
-
-
-@contextlib.asynccontextmanager
-async def served(config: str, folder: Path) -> AsyncIterator[str]:
-    """Give the host and port of a server with *config*."""
-    server = NatsServer(folder, config=config)
-    try:
-        await server.start()
-        yield server.url.partition("://")[2]
-    finally:
-        await server.stop()
-        shutil.rmtree(folder)
-
-
-async def answered(url: str) -> None:
-    """Check that two nodes reach each other."""
-    async with node(url, "one") as one, node(url, "two") as two:
-        two.attach("echo", Replier(lambda asked: asked.data))
-        await attached_everywhere([one], "echo")
-        assert (await one.request("echo", a_message(1), 5.0)).data == 1
-
-
-def make_certificates(folder: Path) -> None:
-    """Write ``ca.pem``, ``cert.pem`` and ``key.pem`` for 127.0.0.1."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "shoal test")])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.IPv4Address("127.0.0.1"))]), critical=False
-        )
-        .sign(key, hashes.SHA256())
-    )
-    pem = made.public_bytes(serialization.Encoding.PEM)
-    (folder / "ca.pem").write_bytes(pem)
-    (folder / "cert.pem").write_bytes(pem)
-    how = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    (folder / "key.pem").write_bytes(key.private_bytes(*how))
-
-
-def test_tls_with_certificates_of_both_sides(run: Callable[..., None]) -> None:
-    folder = fresh_folder()
-    make_certificates(folder)
-    files = {name: folder / f"{name}.pem" for name in ("ca", "cert", "key")}
-    config = (
-        f'tls {{ cert_file: "{files["cert"]}", key_file: "{files["key"]}", ca_file: "{files["ca"]}", verify: true }}\n'
-        'authorization { user: "me", password: "p@ss" }'
-    )
-
-    async def main() -> None:
-        async with served(config, folder) as address:
-            options = "&".join(f"{name}={file}" for name, file in files.items())
-            await answered(f"tls://me:p%40ss@{address}?{options}")
-            for url in (f"tls://me:p%40ss@{address}", f"nats://me:p%40ss@{address}"):  # they know no authority for it
-                with pytest.raises(BusError, match="cannot be reached"):
-                    await open_bus(url, clock=RealClock()).start("here")
-
-    run(main)
+from tests.lifecycle.bus.servers import answered, served
 
 
 def test_a_server_without_tls_is_refused_when_it_is_wanted(nats_server: NatsServer, run: Callable[..., None]) -> None:
@@ -107,7 +32,7 @@ def test_a_user_who_must_not_hear_the_namespace_is_refused(run: Callable[..., No
     config = f'authorization {{ users: [{{ user: "me", password: "pw", permissions: {permissions} }}] }}'
 
     async def main() -> None:
-        async with served(config, fresh_folder()) as address:
+        async with served(config) as address:
             await answered(f"nats://me:pw@{address}/mine")
             with pytest.raises(BusError, match=r"refused this node: .*(?i:permissions violation)") as caught:
                 await open_bus(f"nats://me:pw@{address}/yours", clock=RealClock()).start("here")
@@ -125,7 +50,7 @@ def test_the_first_of_several_servers_that_is_there_is_taken(nats_server: NatsSe
 def test_a_small_payload_limit_is_kept_and_hinders_nothing(run: Callable[..., None]) -> None:
     async def main() -> None:
         async with (
-            served("max_payload: 4096", fresh_folder()) as address,
+            served("max_payload: 4096") as address,
             node(f"nats://{address}", "one") as one,
             node(f"nats://{address}", "two") as two,
         ):

@@ -1,63 +1,73 @@
-"""Three nodes on real servers, work for them, and the bad things that can be done to them."""
+"""Nodes on real servers, work for them, and what is known of them."""
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
 import random
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from shoal import RetryPolicy
 from shoal.client import Client
-from shoal.errors import BusError, ServerError, StoreError
+from shoal.errors import StoreError
 from shoal.kernel.event import EventFilter
-from tests.lifecycle.chaos.member import Member, Servers, Way
+from shoal.kernel.run import ENDED, RunRecord, RunStatus
+from tests.lifecycle.chaos.diary import TALLY, Diary
+from tests.lifecycle.chaos.loads import Follower, Submitter
+from tests.lifecycle.chaos.member import Member, Servers
+from tests.lifecycle.chaos.wires import Link, Proxied, Straight, Wires
 from tests.support.history import History, Line, read_diary
 
-__all__ = ["LONG_LEASE_SECONDS", "Cluster", "chaos"]
+__all__ = ["LONG_LEASE_SECONDS", "SEED", "SOAK_SECONDS", "Cluster", "chaos"]
 
-SHORT_LEASE_SECONDS = 2.0
+SEED = int(os.environ.get("CHAOS_SEED", "47"))
+SOAK_SECONDS = 3600.0
+
+SHORT_LEASE_SECONDS = 4.0
 LONG_LEASE_SECONDS = 8.0
 """For nodes that may fall silent in a transaction: the server ends that after 5 s, and till then nobody writes."""
 GUARD_SECONDS = 60.0
-WORKS = ("plain", "plain", "steps", "steps", "guarded", "locked")
-LONGEST_SECONDS = 0.3
-RETRY = RetryPolicy(max_retries=100, initial_seconds=0.1, factor=1.0)
+WIRES: dict[str, Callable[[dict[Any, str], int], Wires]] = {
+    "straight": lambda urls, number: Straight(urls),
+    "proxied": lambda urls, number: Proxied(urls),
+    "linked": Link,
+}
 
 
 class Cluster:
-    """Open it with ``chaos``. What is done to it is done one after the other, by its own ``chance``."""
+    """Open it with ``chaos``. What is done to it (``harm``) is done one after the other, by its own ``chance``."""
 
     def __init__(self, servers: Servers, folder: Path, chance: random.Random, lease: float) -> None:
         self.servers = servers
         self.chance = chance
         self.lease = lease
-        self._diary = folder / "diary"
+        self._file = folder / "diary"
         self._quiet = folder / "quiet"
-        self._file = os.open(self._diary, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        self._diary = Diary(str(self._file))
         self.nodes: list[Member] = []
         self.client = Client(store=servers.store, bus=servers.bus)
-        self._acknowledged: list[str] = []
-        self._followed: list[int] = []
+        self.submitter = Submitter(self.client, self._quiet)
+        self._follower = Follower(self.client)
         self._loads: list[asyncio.Task[None]] = []
 
     # -- life
 
-    async def open(self, skews: dict[str, float], *, proxied: bool) -> None:
-        """Start a node for each name, with its skew, and give them work."""
-        self.nodes = [Member(name, skew, self.servers, proxied=proxied) for name, skew in skews.items()]
+    async def open(self, skews: Sequence[float], wires: str) -> None:
+        """Start a node for each skew, and give them work."""
+        urls = {"store": self.servers.store, "bus": self.servers.bus}
+        for number, skew in enumerate(skews):
+            self.nodes.append(Member(f"n{number}", skew, WIRES[wires](dict(urls), number)))
         await self.start(self.nodes[0])  # alone: the tables are made once
         await asyncio.gather(*map(self.start, self.nodes[1:]))
         await self.client.open()
-        self._loads = [asyncio.create_task(self._submit()), asyncio.create_task(self._follow())]
+        self._loads = [asyncio.create_task(self.submitter.submit()), asyncio.create_task(self._follower.follow())]
 
     async def close(self) -> None:
         """End whatever is left."""
@@ -68,189 +78,136 @@ class Cluster:
         await self.client.close()
         for node in self.nodes:
             node.close()
-        os.close(self._file)
+        self._diary.close()
 
     async def start(self, node: Member) -> None:
         """Begin a life of a node, and wait until it works."""
         listeners = [f"listener-{each.name}" for each in self.nodes]
-        await node.start(diary=str(self._diary), quiet=str(self._quiet), listeners=listeners, lease=self.lease)
+        await node.start(diary=str(self._file), quiet=str(self._quiet), listeners=listeners, lease=self.lease)
 
-    # -- bad things
+    def strike(self, node: Member, kind: str = "killed") -> None:
+        """End a life by SIGKILL."""
+        self.note(kind, node.life)
+        node.kill()
 
-    async def kill(self) -> None:
-        """End a node by SIGKILL, and start it again: at once, or when the others know."""
-        node = self.chance.choice(self.nodes)
-        await self._moment()
-        self._strike(node)
-        if self.chance.random() < 0.5:
-            await self._until(lambda: self._is_lost(node.life), "the others know that a node is dead")
-        await self.start(node)
-
-    async def freeze(self) -> None:
-        """Stop a node until others have its work, as a rule, and let it go on."""
-        node = self.chance.choice(self.nodes)
-        await self._moment()
-        self._note("frozen", node.life)
-        node.process.signal(signal.SIGSTOP)
-        if self.chance.random() < 0.75:
-            await self._until(lambda: self._is_lost(node.life), "the others know that a node is silent")
-            await self._others_work(node)
-        else:
-            await asyncio.sleep(self.chance.uniform(0, self.lease / 2))
-        self._note("thawed", node.life)
-        node.process.signal(signal.SIGCONT)
-        await self._all_work()
-
-    async def cut(self, what: Way) -> None:
-        """Cut a node off from a server for a while."""
-        node = self.chance.choice(self.nodes)
-        await self._moment()
-        self._note("cut", node.life)
-        node.proxies[what].cut()
-        await asyncio.sleep(self.chance.uniform(0.2, 1.5 * self.lease))
-        node.proxies[what].heal(broken=self.chance.random() < 0.5)
-        self._note("healed", node.life)
-        await self._all_work()
-
-    async def restart_postgres(self) -> None:
-        """End the server by SIGKILL, and start it again on its port."""
-        await self._moment()
-        self._note("server")
-        await self.servers.postgres.process.kill()
-        await asyncio.sleep(self.chance.uniform(0, 1))
-        while True:
-            try:
-                await self.servers.postgres.start()
-                break
-            except ServerError as error:
-                if "shared memory block" not in str(error) and "lock file" not in str(error):
-                    raise
-        await self._all_work()
-
-    async def restart_nats(self) -> None:
-        """End the server by SIGKILL, and start it again on its port."""
-        await self._moment()
-        self._note("server")
-        await self.servers.nats.process.kill()
-        await asyncio.sleep(self.chance.uniform(0, 1))
-        await self.servers.nats.start()
-        await self._all_work()
+    async def leave(self, node: Member) -> None:
+        """End a life in order, and hold it to that."""
+        self.note("drained", node.life)
+        node.process.signal(signal.SIGTERM)
+        code = await asyncio.to_thread(node.process.process.wait, GUARD_SECONDS)
+        assert code == 0, f"node {node.life} ended with {code}"
+        node.kill()  # what is left of it is reaped
 
     # -- the end
 
     async def finish(self) -> History:
         """Let all be done and heard, end the nodes in order, and return what happened."""
+        await self.revive()
         self._quiet.touch()
         await asyncio.wait(self._loads[:1])
         self._loads[0].result()
-        await self._within(lambda: not any(map(self._counts().get, ("pending", "running"))))
-        await self._within(self._all_heard)
-        for node in self.nodes:
-            node.process.signal(signal.SIGTERM)
-        codes = [await asyncio.to_thread(node.process.process.wait, GUARD_SECONDS) for node in self.nodes]
-        assert codes == [0] * len(self.nodes), f"the nodes ended with {codes}"
+        for fact in (self._no_task_is_left, self._no_run_is_left, self._all_heard):
+            await self.within(fact)  # what does not come true is found in the history
+        await asyncio.gather(*map(self.leave, self.nodes))
         store = self.client.store
-        await self._within(lambda: self._followed[-1] >= store.events.last_id())
+        await self.within(lambda: self._follower.last >= store.events.last_id())
+        runs = store.runs.search(pattern="errand", limit=1_000_000)
         return History(
-            diary=read_diary(self._diary),
+            diary=read_diary(self._file),
             tasks=store.tasks.search(limit=1_000_000),
             events=list(store.events.scan(EventFilter())),
-            acknowledged=self._acknowledged,
-            followed=self._followed[1:],
+            acknowledged=self.submitter.acknowledged,
+            followed=self._follower.seen,
+            runs=runs,
+            results={run.run_id: self.client.runs.result(run.run_id) for run in runs if run.status in ENDED},
+            tallies=self._tallies(),
             lease=self.lease,
-            skewed=any(node.skew for node in self.nodes),
         )
 
-    # -- load
+    def _tallies(self) -> dict[str, list[str]]:
+        kv, now = self.client.store.kv, datetime.now(UTC)
+        found = (kv.get(key, now=now) for key in kv.keys(TALLY, now=now))
+        return {entry.key: entry.value for entry in found if entry is not None}
 
-    async def _submit(self) -> None:
-        chance = random.Random(0)  # of its own: how much is submitted must not change what is done
-        for number in itertools.count():
-            if self._quiet.exists():
-                return
-            work = chance.choice(WORKS)
-            given = {"work": work, "pause": chance.uniform(0, LONGEST_SECONDS)}
-            try:
-                options: Any = {"idempotency_key": str(number), "retry": RETRY}
-                self._acknowledged.append(await self.client.submit_task(work, given, **options))
-            except (StoreError, BusError):
-                await asyncio.sleep(0.05)  # it may be there or not
-            await asyncio.sleep(0.02)
+    def _no_task_is_left(self) -> bool:
+        counts = self.client.store.tasks.counts()
+        return not any(map(counts.get, ("pending", "running")))
 
-    async def _follow(self) -> None:
-        self._followed.append(0)  # before all ids
-        while True:
-            try:
-                async for event in self.client.follow_events(self._followed[-1]):
-                    self._followed.append(event.event_id)
-            except StoreError:
-                await asyncio.sleep(0.05)
+    def _no_run_is_left(self) -> bool:
+        def left(status: RunStatus) -> Sequence[RunRecord]:
+            return self.client.store.runs.search(status=status, pattern="errand", limit=100_000)
 
-    # -- facts
-
-    def _note(self, kind: str, life: str = "") -> None:
-        line = {"at": time.monotonic(), "kind": kind, "life": life}
-        os.write(self._file, msgspec.json.encode(line) + b"\n")
-
-    def _lines(self, offset: int) -> list[Line]:
-        with self._diary.open("rb") as file:
-            file.seek(offset)
-            return [msgspec.json.decode(line, type=Line) for line in file.read().splitlines()]
-
-    def _size(self) -> int:
-        return self._diary.stat().st_size
-
-    async def _moment(self) -> None:
-        """Wait for a moment that nobody knows before: a few tasks later, somewhere in the midst of what comes then."""
-        here, tasks = self._size(), self.chance.randint(5, 25)
-        await self._until(lambda: sum(line.kind == "begin" for line in self._lines(here)) >= tasks, "work goes on")
-        await asyncio.sleep(self.chance.uniform(0, 0.05))
-
-    async def _others_work(self, node: Member) -> None:
-        here = self._size()
-        await self._until(
-            lambda: any(line.kind == "begin" and line.life != node.life for line in self._lines(here)),
-            "the others work",
-        )
-
-    async def _all_work(self) -> None:
-        """Wait until each node begins something, or start it again when it has lost its lease."""
-        await asyncio.gather(*map(self._recover, self.nodes))
-
-    async def _recover(self, node: Member) -> None:
-        """Wait until a node works again. One that was given up must know it; as its supervisor would, start it anew."""
-        here, life = self._size(), node.life
-
-        def works() -> bool:
-            return any(line.kind == "begin" and line.life == life for line in self._lines(here))
-
-        await self._until(lambda: self._is_lost(life) or works(), f"node {life} works again")
-        if not self._is_lost(life):
-            return
-        told = EventFilter(node_id=life, event_type="lease_lost")
-        await self._until(lambda: self.client.store.events.query(told, 1), f"node {life} knows that it is lost")
-        self._strike(node, "ended")
-        await self.start(node)
-
-    def _strike(self, node: Member, kind: str = "killed") -> None:
-        self._note(kind, node.life)
-        node.kill()
-
-    def _is_lost(self, life: str) -> bool:
-        return all(node.node_id != life or node.lost for node in self.client.list_nodes())
-
-    def _counts(self) -> dict[str, Any]:
-        return dict(self.client.store.tasks.counts())
+        return not left(RunStatus.RUNNING) and all(run.stopped for run in left(RunStatus.INTERRUPTED))
 
     def _all_heard(self) -> bool:
-        lines = self._lines(0)
+        lines = self.lines(0)
         heard = {(line.message, line.to) for line in lines if line.kind == "heard"}
         return all((line.message, line.to) in heard for line in lines if line.kind == "said" and line.durable)
 
-    async def _until(self, fact: Callable[[], object], what: str) -> None:
-        assert await self._within(fact), f"in {GUARD_SECONDS:g} s it did not become true that {what}"
+    # -- facts
 
-    async def _within(self, fact: Callable[[], object]) -> bool:
+    def note(self, kind: str, life: str = "", key: str = "") -> None:
+        """Add a line about what was done to a life, or to all."""
+        self._diary.life = life
+        self._diary.note(kind, key=key)
+
+    def lines(self, offset: int) -> list[Line]:
+        """Return what was added to the diary since it had so many bytes."""
+        with self._file.open("rb") as file:
+            file.seek(offset)
+            return [msgspec.json.decode(line, type=Line) for line in file.read().splitlines()]
+
+    @property
+    def size(self) -> int:
+        """How many bytes the diary has."""
+        return self._file.stat().st_size
+
+    async def moment(self) -> None:
+        """Wait for a moment that nobody knows before: a few tasks later, somewhere in the midst of what comes then."""
+        await self.revive()
+        here, tasks = self.size, self.chance.randint(5, 25)
+        await self.until(lambda: sum(line.kind == "begin" for line in self.lines(here)) >= tasks, "work goes on")
+        await asyncio.sleep(self.chance.uniform(0, 0.05))
+
+    async def others_work(self, node: Member) -> None:
+        """Wait until another node begins something."""
+        here = self.size
+        await self.until(
+            lambda: any(line.kind == "begin" and line.life != node.life for line in self.lines(here)), "the others work"
+        )
+
+    async def all_work(self) -> None:
+        """Wait until each node begins something, or start it again when it has lost its lease."""
+        await asyncio.gather(*map(self._recover, self.nodes))
+
+    async def revive(self) -> None:
+        """Start what was given up for whatever reason; that it was is found in the history."""
+        await asyncio.gather(*(self._recover(node) for node in self.nodes if self.is_lost(node.life)))
+
+    async def _recover(self, node: Member) -> None:
+        """Wait until a node works again. One that was given up must know it; as its supervisor would, start it anew."""
+        here, life = self.size, node.life
+
+        def works() -> bool:
+            return any(line.kind == "begin" and line.life == life for line in self.lines(here))
+
+        await self.until(lambda: self.is_lost(life) or works(), f"node {life} works again")
+        if not self.is_lost(life):
+            return
+        told = EventFilter(node_id=life, event_type="lease_lost")
+        await self.until(lambda: self.client.store.events.query(told, 1), f"node {life} knows that it is lost")
+        self.strike(node, "ended")
+        await self.start(node)
+
+    def is_lost(self, life: str) -> bool:
+        """Tell whether a life was given up. Raises StoreError."""
+        return all(node.node_id != life or node.lost for node in self.client.list_nodes())
+
+    async def until(self, fact: Callable[[], object], what: str) -> None:
+        """Wait for a fact that must come true."""
+        assert await self.within(fact), f"in {GUARD_SECONDS:g} s it did not become true that {what}"
+
+    async def within(self, fact: Callable[[], object]) -> bool:
         """Wait for a fact, and tell whether it came; a store that does not answer says nothing."""
         deadline = time.monotonic() + GUARD_SECONDS
         while time.monotonic() < deadline:
@@ -270,14 +227,14 @@ async def chaos(
     seed: int,
     *,
     lease: float = SHORT_LEASE_SECONDS,
-    skews: tuple[float, ...] = (0.0, 0.0, 0.0),
-    proxied: bool = False,
+    skews: Sequence[float] = (0.0, 0.0, 0.0),
+    wires: str = "straight",
 ) -> AsyncIterator[Cluster]:
-    """Run nodes under load on *servers*, one for each of *skews* (seconds); with *proxied* they can be cut off."""
+    """Run nodes under load on *servers*, one for each of *skews* (seconds), joined to them by *wires* (see ``WIRES``)."""
     print(f"seed {seed}")
     cluster = Cluster(servers, folder, random.Random(seed), lease)
     try:
-        await cluster.open({f"n{number}": skew for number, skew in enumerate(skews)}, proxied=proxied)
+        await cluster.open(skews, wires)
         yield cluster
     finally:
         await cluster.close()

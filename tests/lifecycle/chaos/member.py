@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import ExitStack
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from shoal.cluster import NatsServer, PostgresServer
-from tests.lifecycle.chaos.proxy import Proxy
+from tests.lifecycle.chaos.wires import Wires
 from tests.support.processes import Script, script
 
-__all__ = ["Member", "Servers", "Way"]
+__all__ = ["Member", "Servers"]
 
-Way = Literal["store", "bus"]
-_NODE = Path(__file__).with_name("chaos_node.py")
+_NODE = "tests.lifecycle.chaos.chaos_node"
 
 
 class Servers(msgspec.Struct, frozen=True):
@@ -29,19 +27,16 @@ class Servers(msgspec.Struct, frozen=True):
 
 
 class Member:
-    """One node. ``skew``: seconds; *proxied*: what it says to the servers can be cut off."""
+    """One node. ``skew``: seconds; ``wires``: what is between it and the servers."""
 
-    def __init__(self, name: str, skew: float, servers: Servers, *, proxied: bool) -> None:
+    def __init__(self, name: str, skew: float, wires: Wires) -> None:
         self.name = name
         self.skew = skew
+        self.wires = wires
         self.life = ""
         self._process: Script | None = None
         self._ends = ExitStack()
-        self.urls: dict[Way, str] = {"store": servers.store, "bus": servers.bus}
-        self.proxies: dict[Way, Proxy] = {way: Proxy(url) for way, url in self.urls.items()} if proxied else {}
-        for way, proxy in self.proxies.items():
-            proxy.open()
-            self.urls[way] = proxy.url
+        wires.open()
 
     @property
     def process(self) -> Script:
@@ -51,9 +46,10 @@ class Member:
 
     async def start(self, **plan: Any) -> None:
         """Begin a life, and wait until it works."""
-        where = {"store": self.urls["store"], "bus": self.urls["bus"]}
-        given = {**where, "name": self.name, "skew": self.skew, **plan}
-        self._process = self._ends.enter_context(script(_NODE, msgspec.json.encode(given).decode()))
+        given: dict[str, Any] = {"name": self.name, "skew": self.skew, **plan}
+        given |= dict(self.wires.urls.items())
+        words = msgspec.json.encode(given).decode()
+        self._process = self._ends.enter_context(script(_NODE, words, before=self.wires.before))
         self.life = str(await asyncio.to_thread(self._process.hear))
 
     def kill(self) -> None:
@@ -63,5 +59,4 @@ class Member:
     def close(self) -> None:
         """End all."""
         self.kill()
-        for proxy in self.proxies.values():
-            proxy.close()
+        self.wires.close()

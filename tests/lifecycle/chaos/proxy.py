@@ -1,4 +1,7 @@
-"""A TCP proxy on loopback which can be cut: what comes is held up, unheard, until it is healed, as by a broken network."""
+"""A TCP proxy on loopback which can be cut: what comes is held up, unheard, until it is healed, as by a broken network.
+
+Or as by a firewall that refuses: connections are reset, and so is whoever connects.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ class Proxy:
         self._parts = urlsplit(url)
         self._loop = asyncio.new_event_loop()
         self._flows = asyncio.Event()
+        self._refuses = False
         self._server: asyncio.Server | None = None
         self._carried: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy")
@@ -34,9 +38,9 @@ class Proxy:
         self._thread.start()
         asyncio.run_coroutine_threadsafe(self._open(), self._loop).result()
 
-    def cut(self) -> None:
-        """Carry nothing in either way: both sides believe that the other is silent."""
-        self._loop.call_soon_threadsafe(self._flows.clear)
+    def cut(self, *, refused: bool = False) -> None:
+        """Carry nothing in either way: both sides believe that the other is silent, or, when *refused*, gone."""
+        asyncio.run_coroutine_threadsafe(self._cut(refused), self._loop).result()
 
     def heal(self, *, broken: bool) -> None:
         """Carry again, what was held up first; *broken*: drop that with its connections, as a router that forgot them."""
@@ -53,7 +57,14 @@ class Proxy:
         self._flows.set()
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
 
+    async def _cut(self, refused: bool) -> None:
+        self._flows.clear()
+        self._refuses = refused
+        if refused:
+            await self._drop()
+
     async def _heal(self, broken: bool) -> None:
+        self._refuses = False
         if broken:
             await self._drop()
         self._flows.set()
@@ -71,6 +82,9 @@ class Proxy:
             await asyncio.wait(carried)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._refuses:
+            writer.transport.abort()
+            return
         carrying = asyncio.create_task(self._carry(reader, writer))
         self._carried.add(carrying)
         carrying.add_done_callback(self._carried.discard)

@@ -15,15 +15,18 @@ from shoal import AgentRuntime
 from shoal.errors import RunError
 from shoal.llm import StreamEvent
 from tests.lifecycle.llm.stream_node import WORDS
+from tests.support.backend import store_at
+
+pytestmark = pytest.mark.usefixtures("backend")
 
 ROOT = Path(__file__).parents[3]
 WHOLE = "I look. " + "".join(WORDS)
 Run = Callable[..., Any]
 
 
-def live(store: Path, *words: str) -> int:
+def live(store: str, *words: str) -> int:
     """Carry the run out, or go on with it; return how the process ended."""
-    command = [sys.executable, "-m", "tests.lifecycle.llm.stream_node", str(store), "r1", *words]
+    command = [sys.executable, "-m", "tests.lifecycle.llm.stream_node", store, "r1", *words]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60, check=False)
     assert done.returncode in (0, -signal.SIGKILL), done.stderr
     return done.returncode
@@ -37,7 +40,7 @@ async def read(runtime: AgentRuntime, after: int = 0) -> list[StreamEvent]:
 @pytest.mark.spec("O38")
 @pytest.mark.parametrize("words", [5, 30])
 def test_one_restart_tells_readers_and_the_final_text_is_equal(words: int, tmp_path: Path, run: Run) -> None:
-    store = tmp_path / "runs.db"
+    store = store_at(tmp_path / "runs.db")
     assert live(store, str(words)) == -signal.SIGKILL
     assert live(store) == 0
 

@@ -9,14 +9,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.backend import store_at
 from tests.support.processes import Script, script
+
+pytestmark = pytest.mark.usefixtures("backend")
 
 NODE = Path(__file__).with_name("tool_node.py")
 
 
 @contextmanager
 def life(folder: Path, effect: str, place: str) -> Iterator[Script]:
-    with script(NODE, str(folder), effect, place) as node:
+    with script(NODE, str(folder), effect, place, store_at(folder / "shoal.db")) as node:
         yield node
 
 

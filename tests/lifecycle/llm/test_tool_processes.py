@@ -16,9 +16,12 @@ from shoal.kernel.ambient import current_ambient
 from shoal.kernel.running import NodeAmbient
 from shoal.llm.locks import get_lock
 from shoal.llm.tools import Tool, ToolContext, tool
+from tests.support.backend import store_at
 from tests.support.levels import chosen, need
 from tests.support.processes import gone
 from tests.support.toolruns import Life, asked
+
+pytestmark = pytest.mark.usefixtures("backend")
 
 Run = Callable[..., Any]
 
@@ -26,7 +29,7 @@ Run = Callable[..., Any]
 @asynccontextmanager
 async def in_a_runtime(tmp_path: Path, *tools: object) -> AsyncIterator[Life]:
     """A life of a run as ``runtime.run`` carries it out."""
-    async with AgentRuntime(f"sqlite:///{tmp_path}/shoal.db") as runtime:
+    async with AgentRuntime(store_at(tmp_path / "shoal.db")) as runtime:
         assert runtime._env is not None
         current_ambient.set(NodeAmbient(runtime._env))
         yield Life(tools)
@@ -75,12 +78,12 @@ def test_code_runs_in_a_process_and_its_result_comes_back(run: Run, tmp_path: Pa
 @pytest.mark.spec("O34")
 def test_a_sync_tool_in_a_process_is_dead_at_its_time_out(run: Run, tmp_path: Path) -> None:
     async def main() -> None:
-        async with in_a_runtime(tmp_path, Tool(spin, isolation="process", timeout=0.5)) as life:
+        async with in_a_runtime(tmp_path, Tool(spin, isolation="process", timeout=1.5)) as life:
             record = await life.call(asked("spin", path=str(tmp_path / "pid")))
             pid = int((tmp_path / "pid").read_text())
             assert gone(pid)
-            assert record.error == "ToolTimeoutError: tool 'spin' did not end within 0.5 s; its process was killed"
-            assert record.duration_ms >= 500
+            assert record.error == "ToolTimeoutError: tool 'spin' did not end within 1.5 s; its process was killed"
+            assert record.duration_ms >= 1500
 
     run(main)
 
@@ -161,7 +164,7 @@ def test_an_agent_in_a_process_may_start_one_and_one_behind_walls_may_not(run: R
         need(level)
 
     async def main() -> None:
-        async with AgentRuntime(f"sqlite:///{tmp_path}/shoal.db") as runtime:
+        async with AgentRuntime(store_at(tmp_path / "shoal.db")) as runtime:
             await runtime.register_agent("agent", agent, isolation=level)
             await runtime.start_agent("agent")
             done = await runtime.wait_for_task(await runtime.submit_task("work", {}, agent="agent"))

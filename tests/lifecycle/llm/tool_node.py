@@ -1,4 +1,4 @@
-"""An agent that pays once, in a durable run: ``python tool_node.py FOLDER EFFECT PLACE``.
+"""An agent that pays once, in a durable run: ``python tool_node.py FOLDER EFFECT PLACE STORE``.
 
 PLACE ``inside``: the first life stops in the middle of the tool, to be killed there; ``waiting``: the tool needs an
 approval. It says what it asks a person, reads ``approve NOTE`` or ``deny REASON``, and says the result.
@@ -15,7 +15,7 @@ from shoal import Agent, AgentRuntime, Tool, ToolContext
 from shoal.llm import ToolCall
 from shoal.testing import scripted
 
-FOLDER, EFFECT, PLACE = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+FOLDER, EFFECT, PLACE, STORE = Path(sys.argv[1]), *sys.argv[2:5]
 PAID = FOLDER / "paid.log"
 
 
@@ -52,7 +52,7 @@ async def main() -> None:
     call = ToolCall(call_id="c1", name="pay", arguments='{"to": "bob"}')
     model = scripted([call, lambda request: f"told: {request.messages[-1].content}"], log=FOLDER / "model.log")
     agent: Agent[str] = Agent(name="Payer", model=model, tools=[tool])
-    async with AgentRuntime(f"sqlite:///{FOLDER}/shoal.db") as runtime:
+    async with AgentRuntime(STORE) as runtime:
         deciding = asyncio.create_task(decide(runtime))
         result = await runtime.run(agent, "Pay bob.", run_id="pay-bob")
         deciding.cancel()

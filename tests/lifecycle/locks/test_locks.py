@@ -21,7 +21,10 @@ import pytest
 from shoal import AgentRuntime, BaseAgent, LockTimeoutError, Task, UserContextStore, get_lock, open_store
 from tests.lifecycle.locks import taker
 from tests.lifecycle.locks.taker import TTL_SECONDS, inside, managed, take
+from tests.support.backend import store_at
 from tests.support.runtimes import until
+
+pytestmark = pytest.mark.usefixtures("backend")
 
 PROGRAM = taker.__file__
 GUARD_SECONDS = 90
@@ -38,7 +41,7 @@ def lock_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(params=["files", "store"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """``files``, or the URL of a store."""
-    return "files" if request.param == "files" else f"sqlite:///{tmp_path}/shoal.db"
+    return "files" if request.param == "files" else store_at(tmp_path / "shoal.db")
 
 
 @contextmanager
@@ -145,7 +148,7 @@ def test_a_killed_holder_has_it_no_longer_than_its_lease(place: str, tmp_path: P
 
 @pytest.mark.spec("O22")
 def test_holder_and_first_waiter_killed(tmp_path: Path, run: Run) -> None:
-    place = f"sqlite:///{tmp_path}/shoal.db"
+    place = store_at(tmp_path / "shoal.db")
 
     async def main() -> None:
         async with managed(place) as manager, open_store(place) as store:
@@ -217,7 +220,7 @@ def test_a_forked_child_does_not_hold_what_its_parent_does(run: Run) -> None:
 
 @pytest.mark.spec("O20")
 def test_two_processes_update_one_user_at_once(tmp_path: Path, run: Run) -> None:
-    place = f"sqlite:///{tmp_path}/shoal.db"
+    place = store_at(tmp_path / "shoal.db")
 
     async def main() -> None:
         async with open_store(place) as store:
@@ -253,7 +256,7 @@ class Taker(BaseAgent):
 @pytest.mark.spec("O22")
 def test_agents_of_two_runtimes_in_loop_thread_and_process(tmp_path: Path, rounds: Rounds, run: Run) -> None:
     each = rounds(300, 15)
-    url = f"sqlite:///{tmp_path}/shoal.db"
+    url = store_at(tmp_path / "shoal.db")
 
     async def main() -> None:
         async with AgentRuntime(store=url) as one, AgentRuntime(store=url) as two:
@@ -285,7 +288,7 @@ class Holder(BaseAgent):
 
 @pytest.mark.spec("O22")
 def test_a_lock_of_an_agent_whose_process_is_killed(tmp_path: Path, run: Run) -> None:
-    url = f"sqlite:///{tmp_path}/shoal.db"
+    url = store_at(tmp_path / "shoal.db")
 
     async def main() -> None:
         async with AgentRuntime(store=url, config={"max_agent_deaths": 1}) as runtime, managed(url) as manager:

@@ -11,6 +11,8 @@ from typing import Any
 
 import msgspec
 
+from tests.support.backend import store_at
+
 ROOT = Path(__file__).parents[3]
 
 
@@ -22,7 +24,7 @@ def carry_out(
         sys.executable,
         "-m",
         "tests.lifecycle.runs.run_node",
-        str(folder / "runs.db"),
+        store_at(folder / "runs.db"),
         str(folder / "calls.log"),
         composition,
         run_id,

@@ -22,6 +22,7 @@ from shoal.kernel.budget import Account
 from shoal.kernel.run import RunRecord
 from shoal.store import open_store
 from shoal.testing import kill_at_nth
+from tests.support.backend import store_at
 
 ROOT = Path(__file__).parents[3]
 
@@ -45,7 +46,7 @@ class Lives:
     ) -> dict[str, Any] | None:
         """Carry the run out, or go on with it; None when it was killed, as asked."""
         out = folder / "out.txt"
-        arguments = [str(folder / "runs.db"), str(folder / "calls.log"), composition, run_id, budget]
+        arguments = [store_at(folder / "runs.db"), str(folder / "calls.log"), composition, run_id, budget]
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write(msgspec.json.encode(Life(arguments=arguments, out=str(out), kill=kill)) + b"\n")
         self._process.stdin.flush()
@@ -84,7 +85,7 @@ def recorded(folder: Path, run_id: str) -> set[str]:
     """Return the keys of the model calls that are on record, as the log tells them; none before the run was begun."""
 
     async def read() -> set[str]:
-        async with Client(folder / "runs.db", read_only=True) as client:
+        async with Client(store_at(folder / "runs.db"), read_only=True) as client:
             if run_id not in [run.run_id for run in client.runs.list()]:
                 return set()
             steps = client.runs.steps(run_id)
@@ -97,7 +98,7 @@ def journals(folder: Path) -> Sequence[RunRecord]:
     """Return all runs of the store."""
 
     async def read() -> Sequence[RunRecord]:
-        async with Client(folder / "runs.db", read_only=True) as client:
+        async with Client(store_at(folder / "runs.db"), read_only=True) as client:
             return client.runs.list()
 
     return asyncio.run(read())
@@ -107,7 +108,7 @@ def account(folder: Path, account_id: str) -> Account:
     """Return the account of a budget."""
 
     async def read() -> Account:
-        store = open_store(f"sqlite:///{folder / 'runs.db'}", read_only=True)
+        store = open_store(store_at(folder / "runs.db"), read_only=True)
         await store.open()
         try:
             return await store.runs.account(account_id)

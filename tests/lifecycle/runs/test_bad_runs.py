@@ -24,6 +24,7 @@ from shoal.errors import (
 from shoal.kernel.run import RunOptions
 from shoal.orchestration import Pipeline
 from tests.lifecycle.runs.compositions import Logged, gated
+from tests.support.backend import store_at
 
 pytestmark = pytest.mark.spec("O50")
 
@@ -38,7 +39,7 @@ def told(error: BaseException) -> str:
 
 def test_an_unknown_run_is_named_by_every_verb(tmp_path: Path, run: Callable[..., Any]) -> None:
     async def main() -> None:
-        async with AgentRuntime(tmp_path / "runs.db") as runtime:
+        async with AgentRuntime(store_at(tmp_path / "runs.db")) as runtime:
             runs = runtime.runs
 
             async def follow() -> None:
@@ -69,7 +70,7 @@ def test_an_unknown_run_is_named_by_every_verb(tmp_path: Path, run: Callable[...
 
 def test_an_unknown_question_and_one_that_is_decided(tmp_path: Path, run: Callable[..., Any]) -> None:
     async def main() -> None:
-        async with AgentRuntime(tmp_path / "runs.db") as runtime:
+        async with AgentRuntime(store_at(tmp_path / "runs.db")) as runtime:
             for verb in (runtime.runs.approve, runtime.runs.deny):
                 with pytest.raises(ApprovalNotFoundError, match=r"^there is no approval 'nope'$"):
                     await verb("nope", "ada")
@@ -109,7 +110,7 @@ def test_what_a_run_cannot_be_started_with(
     tmp_path: Path, run: Callable[..., Any], given: dict[str, Any], kind: type[Exception], text: str
 ) -> None:
     async def main() -> None:
-        async with AgentRuntime(tmp_path / "runs.db") as runtime:
+        async with AgentRuntime(store_at(tmp_path / "runs.db")) as runtime:
             options = {"input": "x"} | given
             with pytest.raises(kind) as refused:
                 runtime.run(line(tmp_path), options.pop("input"), **options)
@@ -157,7 +158,7 @@ def test_budgets_are_checked_when_they_are_made(given: dict[str, Any], text: str
 
 def test_another_input_or_pattern_under_a_known_id(tmp_path: Path, run: Callable[..., Any]) -> None:
     async def main() -> None:
-        async with AgentRuntime(tmp_path / "runs.db") as runtime:
+        async with AgentRuntime(store_at(tmp_path / "runs.db")) as runtime:
             await runtime.run(line(tmp_path), "x", run_id="r")
             with pytest.raises(RunConflictError, match=r"^run 'r' was begun with another input$"):
                 await runtime.run(line(tmp_path), "y", run_id="r")
@@ -176,7 +177,7 @@ def test_another_input_or_pattern_under_a_known_id(tmp_path: Path, run: Callable
 
 def test_a_run_that_is_alive_is_not_deleted(tmp_path: Path, run: Callable[..., Any]) -> None:
     async def main() -> None:
-        async with AgentRuntime(tmp_path / "runs.db") as runtime:
+        async with AgentRuntime(store_at(tmp_path / "runs.db")) as runtime:
             handle = runtime.run(gated(tmp_path / "calls.log"), "x", run_id="r")
             while not runtime.runs.list():
                 await asyncio.sleep(0.01)
@@ -196,7 +197,7 @@ def test_a_pattern_is_registered_with_a_name_and_a_function(
     tmp_path: Path, run: Callable[..., Any], bad: tuple[Any, Any]
 ) -> None:
     async def main() -> None:
-        async with AgentRuntime(tmp_path / "runs.db") as runtime:
+        async with AgentRuntime(store_at(tmp_path / "runs.db")) as runtime:
             with pytest.raises((ValueError, TypeError), match=r"the name of a pattern must be text|must be a function"):
                 runtime.runs.register(*bad)
 

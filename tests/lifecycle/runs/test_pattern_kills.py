@@ -16,6 +16,7 @@ from shoal.kernel.usage import Usage
 from tests.lifecycle.runs.killing import without_times
 from tests.lifecycle.runs.lives import Lives, account, journals, lives, model_calls, recorded
 from tests.lifecycle.runs.thinking import COST_PICO, THINKING
+from tests.support.backend import is_there
 
 MOMENTS = ("before", "called", "recorded")
 STEPS = {"debate": 10, "supervisor": 7, "team": 6, "nested": 20}
@@ -35,7 +36,7 @@ def live(
     start: Lives, folder: Path, name: str, kill: tuple[int, str] | None = None, budget: str = ""
 ) -> dict[str, Any] | None:
     """Live once, and check that nothing that was recorded is asked again, and nothing twice."""
-    before, lines = recorded(folder, "r") if (folder / "runs.db").exists() else set(), sum(model_calls(folder).values())
+    before, lines = recorded(folder, "r") if is_there(folder / "runs.db") else set(), sum(model_calls(folder).values())
     found = start.live(folder, name, "r", kill=kill, budget=budget)
     made = model_calls(folder, lines)
     assert not before & set(made), "a recorded call was made again"

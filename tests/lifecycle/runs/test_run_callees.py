@@ -14,6 +14,7 @@ from shoal.kernel.run import RunOptions
 from shoal.llm import scripted
 from shoal.llm.model import ToolCall
 from shoal.orchestration import Pipeline
+from tests.support.backend import store_at
 
 
 class Callee:
@@ -29,7 +30,7 @@ def test_what_a_callee_uses_is_counted_once_and_in_its_own_run(
     isolation: Any, tmp_path: Path, run: Callable[..., Any]
 ) -> None:
     async def main() -> None:
-        async with AgentRuntime(tmp_path / "runs.db") as runtime:
+        async with AgentRuntime(store_at(tmp_path / "runs.db")) as runtime:
             await runtime.start_agent(await runtime.register_agent("callee", Callee, isolation=isolation))
             line = Pipeline([runtime.agent("callee"), Agent(name="Ann", model=scripted({"": "a"}, cost=1.0))])
             first = await runtime.run(line, "x", run_id="r", budget=Budget(max_calls=1))
@@ -44,7 +45,7 @@ def test_what_a_callee_uses_is_counted_once_and_in_its_own_run(
 
 def test_a_task_that_a_tool_submits_goes_on_after_the_run(tmp_path: Path, run: Callable[..., Any]) -> None:
     async def main() -> None:
-        async with AgentRuntime(tmp_path / "runs.db") as runtime:
+        async with AgentRuntime(store_at(tmp_path / "runs.db")) as runtime:
             await runtime.start_agent(await runtime.register_agent("callee", Callee))
             submitted: list[str] = []
 

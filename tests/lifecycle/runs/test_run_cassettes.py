@@ -14,6 +14,7 @@ from shoal import Agent, AgentRuntime
 from shoal.errors import CassetteMissError
 from shoal.llm import recorded, scripted
 from shoal.orchestration import ParallelAgents, Pipeline
+from tests.support.backend import store_at
 
 
 def composed(model: Any, role: str = "You write.") -> Any:
@@ -27,7 +28,7 @@ def test_an_exported_run_replays_elsewhere_and_a_changed_prompt_misses(tmp_path:
 
     async def main() -> None:
         script = scripted({"A": ["from A"], "B": ["from B"], "C": ["from C"]}, cost=0.25)
-        async with AgentRuntime(tmp_path / "runs.db") as runtime:
+        async with AgentRuntime(store_at(tmp_path / "runs.db")) as runtime:
             done = await runtime.run(composed(script), "the question", run_id="r")
             command = [
                 sys.executable,
@@ -39,7 +40,7 @@ def test_an_exported_run_replays_elsewhere_and_a_changed_prompt_misses(tmp_path:
                 str(cassette),
             ]
             told = subprocess.run(
-                [*command, "--store", str(tmp_path / "runs.db")], capture_output=True, text=True, check=True
+                [*command, "--store", store_at(tmp_path / "runs.db")], capture_output=True, text=True, check=True
             )
             assert told.stdout == f"3 replies in {cassette}\n"
         tape = recorded(cassette, mode="replay")

@@ -15,6 +15,7 @@ from shoal.kernel.run import RunOptions, RunStatus
 from shoal.orchestration import Pipeline
 from tests.lifecycle.runs.compositions import Logged
 from tests.lifecycle.runs.killing import calls
+from tests.support.backend import store_at
 
 
 def pipeline(log: Path, middle: str = "") -> Any:
@@ -37,7 +38,7 @@ def test_a_changed_step_is_named_and_done_anew_when_asked_to(tmp_path: Path, run
     log = tmp_path / "calls.log"
 
     async def main() -> None:
-        async with AgentRuntime(tmp_path / "runs.db") as runtime:
+        async with AgentRuntime(store_at(tmp_path / "runs.db")) as runtime:
             await runtime.run(Pipeline(pipeline(log).agents[:2], name="p"), "x", run_id="first")
             whole = pipeline(log)
             whole.name = "p"
@@ -62,7 +63,7 @@ def test_a_recorded_step_with_another_input_is_named(tmp_path: Path, run: Callab
     log = tmp_path / "calls.log"
 
     async def main() -> None:
-        async with AgentRuntime(tmp_path / "runs.db") as runtime:
+        async with AgentRuntime(store_at(tmp_path / "runs.db")) as runtime:
             await _interrupted(runtime, log)
             recorded = len(runtime.runs.steps("r"))
             agents = [Logged(name, log, lambda message, name=name: f"{message}{name}") for name in "abc"]  # type: ignore[misc]
@@ -84,7 +85,7 @@ def test_a_recorded_step_with_another_input_is_named(tmp_path: Path, run: Callab
 @pytest.mark.spec("O39")
 def test_news_read_again_after_every_offset_are_the_same(tmp_path: Path, run: Callable[..., Any]) -> None:
     async def main() -> None:
-        async with AgentRuntime(tmp_path / "runs.db") as runtime:
+        async with AgentRuntime(store_at(tmp_path / "runs.db")) as runtime:
             handle = runtime.run(pipeline(tmp_path / "calls.log"), "x", run_id="r")
             live = [event async for event in handle.events()]
             await handle
@@ -99,7 +100,7 @@ def test_news_read_again_after_every_offset_are_the_same(tmp_path: Path, run: Ca
 @pytest.mark.spec("O39")
 def test_a_reader_who_never_reads_on_does_not_delay_the_run(tmp_path: Path, run: Callable[..., Any]) -> None:
     async def main() -> None:
-        async with AgentRuntime(tmp_path / "runs.db", config={"durability": "normal"}) as runtime:
+        async with AgentRuntime(store_at(tmp_path / "runs.db"), config={"durability": "normal"}) as runtime:
             many = Pipeline([Logged(f"agent{number}", tmp_path / "log") for number in range(700)])
             handle = runtime.run(many, "x", run_id="r")
             reader = handle.events()
@@ -115,7 +116,7 @@ def test_an_agent_alone_whose_budget_is_spent_goes_on_with_a_larger_one(
     tmp_path: Path, run: Callable[..., Any]
 ) -> None:
     async def main() -> None:
-        async with AgentRuntime(tmp_path / "runs.db") as runtime:
+        async with AgentRuntime(store_at(tmp_path / "runs.db")) as runtime:
             alone = Logged("alone", tmp_path / "calls.log")
             with pytest.raises(BudgetExceededError, match="max_calls"):
                 await runtime.run(alone, "x", run_id="r", budget=Budget(max_calls=0))

@@ -14,6 +14,7 @@ from shoal.errors import RunConflictError, RunNotFoundError
 from shoal.kernel.run import ENDED, RunStatus
 from shoal.llm import echo
 from shoal.orchestration import Pipeline
+from tests.support.backend import store_at
 
 MOMENTS = 60
 
@@ -43,7 +44,7 @@ def test_a_run_that_is_cancelled_at_any_moment_is_held_by_nobody(
         await asyncio.wait([work])
 
     async def main() -> None:
-        async with AgentRuntime(tmp_path / "runs.db") as runtime:
+        async with AgentRuntime(store_at(tmp_path / "runs.db")) as runtime:
             for moment in range(MOMENTS):
                 await cancelled_at(runtime, moment)
             left = runtime.runs.list(limit=MOMENTS)
@@ -60,7 +61,7 @@ def test_news_of_a_run_that_was_started_this_moment_come_when_it_has_begun(
     tmp_path: Path, run: Callable[..., Any]
 ) -> None:
     async def main() -> None:
-        async with AgentRuntime(tmp_path / "runs.db") as runtime:
+        async with AgentRuntime(store_at(tmp_path / "runs.db")) as runtime:
             handle = runtime.run(_pipeline(), "x", run_id="r")
             told = [event async for event in runtime.runs.events("r")]  # it is not in the store yet
             assert (await handle).content == "x"

@@ -20,13 +20,14 @@ from shoal.errors import RunActiveError
 from shoal.kernel.run import RunStatus
 from tests.lifecycle.runs.compositions import gated
 from tests.lifecycle.runs.killing import ROOT, calls
+from tests.support.backend import store_at
 
 SHORT = {"lease_seconds": 2, "durability": "normal", "poll_seconds": 0.1}
 
 
 def start_holder(folder: Path) -> subprocess.Popen[str]:
     """Start a process that carries out the run ``r``, and wait until its second agent is asked."""
-    names = [str(folder / "runs.db"), str(folder / "calls.log"), "gated", "r", ""]
+    names = [store_at(folder / "runs.db"), str(folder / "calls.log"), "gated", "r", ""]
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.lifecycle.runs.run_node", *names],
         stdout=subprocess.PIPE,
@@ -53,7 +54,7 @@ def test_a_run_that_another_process_carries_out_is_refused_with_its_node(
     process = start_holder(tmp_path)
 
     async def main() -> None:
-        async with AgentRuntime(tmp_path / "runs.db", config=SHORT) as runtime:
+        async with AgentRuntime(store_at(tmp_path / "runs.db"), config=SHORT) as runtime:
             with pytest.raises(RunActiveError) as refused:
                 await runtime.run(gated(tmp_path / "calls.log"), "the task", run_id="r")
             assert refused.value.node == runtime.runs.get("r").node_id
@@ -76,7 +77,7 @@ def test_a_holder_that_was_stopped_past_its_lease_writes_nothing_more(tmp_path: 
     os.kill(process.pid, signal.SIGSTOP)
 
     async def main() -> None:
-        async with AgentRuntime(tmp_path / "runs.db", config=SHORT) as runtime:
+        async with AgentRuntime(store_at(tmp_path / "runs.db"), config=SHORT) as runtime:
             while runtime.runs.get("r").node_id is not None:  # until its lease has ended
                 await asyncio.sleep(0.05)
             assert runtime.runs.get("r").status is RunStatus.INTERRUPTED
@@ -112,7 +113,7 @@ def test_a_registered_pattern_goes_on_without_a_caller(tmp_path: Path, run: Call
     (tmp_path / "go").touch()
 
     async def main() -> None:
-        async with AgentRuntime(tmp_path / "runs.db", config=SHORT) as runtime:
+        async with AgentRuntime(store_at(tmp_path / "runs.db"), config=SHORT) as runtime:
             runtime.runs.register("gated", lambda: gated(tmp_path / "calls.log"))
             while runtime.runs.get("r").status is not RunStatus.COMPLETED:
                 await asyncio.sleep(0.02)
@@ -126,13 +127,13 @@ def test_a_runtime_that_stops_lets_its_runs_go_and_the_next_one_goes_on(
     tmp_path: Path, run: Callable[..., Any]
 ) -> None:
     async def main() -> None:
-        async with AgentRuntime(tmp_path / "runs.db", config=SHORT) as runtime:
+        async with AgentRuntime(store_at(tmp_path / "runs.db"), config=SHORT) as runtime:
             handle = runtime.run(gated(tmp_path / "calls.log"), "the task", run_id="r")
             while calls(tmp_path) != Counter("ab"):
                 await asyncio.sleep(0.01)
         assert handle.done and handle.status is RunStatus.INTERRUPTED
         (tmp_path / "go").touch()
-        async with AgentRuntime(tmp_path / "runs.db", config=SHORT) as runtime:
+        async with AgentRuntime(store_at(tmp_path / "runs.db"), config=SHORT) as runtime:
             assert runtime.runs.get("r").status is RunStatus.INTERRUPTED
             assert (await runtime.run(gated(tmp_path / "calls.log"), "the task", run_id="r")).success
 

@@ -16,6 +16,7 @@ from shoal.kernel.usage import Usage
 from shoal.llm import echo, scripted
 from shoal.llm.model import ModelDelta, ModelReply, ModelRequest, ToolCall
 from shoal.orchestration import Pipeline, as_agent
+from tests.support.backend import store_at
 from tests.support.runtimes import until
 
 
@@ -24,7 +25,7 @@ def test_a_run_that_the_store_cut_short_is_let_go_and_goes_on(
     registered: bool, tmp_path: Path, run: Callable[..., Any]
 ) -> None:
     async def main() -> None:
-        async with AgentRuntime(tmp_path / "runs.db", config={"poll_seconds": 0.1}) as runtime:
+        async with AgentRuntime(store_at(tmp_path / "runs.db"), config={"poll_seconds": 0.1}) as runtime:
             database: Any = next(part for part in vars(runtime.store).values() if hasattr(part, "faults"))
 
             def refuse(point: str) -> None:
@@ -84,7 +85,7 @@ def test_a_price_that_was_not_known_to_an_agent_within_a_tool_is_no_outcome(
         return (await Agent(name="Inner", model=Unpriced()).chat("hi")).content
 
     async def main() -> None:
-        async with AgentRuntime(tmp_path / "runs.db") as runtime:
+        async with AgentRuntime(store_at(tmp_path / "runs.db")) as runtime:
             agent = Agent(name="Ann", model=scripted([ToolCall(call_id="1", name="ask"), "done"]), tools=[ask])
             with pytest.raises(UnpricedModelError):
                 await runtime.run(agent, "x", run_id="r", budget=Budget(max_cost=1.0))

@@ -16,6 +16,7 @@ from shoal import AgentRuntime, Budget, TaskStatus
 from shoal.orchestration import Pipeline
 from tests.lifecycle.runs.compositions import Handler, Logged, Upper
 from tests.lifecycle.runs.killing import ROOT, calls
+from tests.support.backend import store_at
 
 SHORT = {"lease_seconds": 2, "durability": "normal", "poll_seconds": 0.1}
 
@@ -27,7 +28,7 @@ def node(folder: Path, *role: str) -> Iterator[subprocess.Popen[str]]:
         sys.executable,
         "-m",
         "tests.lifecycle.runs.remote_node",
-        str(folder / "runs.db"),
+        store_at(folder / "runs.db"),
         str(folder / "calls.log"),
     ]
     process = subprocess.Popen([*command, *role], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
@@ -50,7 +51,7 @@ def test_agents_inline_in_a_process_in_a_box_and_on_another_node_in_one_pipeline
     config = {"log": str(tmp_path / "calls.log")}
 
     async def main() -> None:
-        async with AgentRuntime(tmp_path / "runs.db", config=SHORT) as runtime:
+        async with AgentRuntime(store_at(tmp_path / "runs.db"), config=SHORT) as runtime:
             for name, options in (
                 ("here", {}),
                 ("process", {"isolation": "process"}),
@@ -82,7 +83,7 @@ def _far(runtime: AgentRuntime) -> list[Any]:
 @pytest.mark.spec("O45")
 def test_the_step_of_an_agent_that_is_killed_fails_within_a_second(tmp_path: Path, run: Callable[..., Any]) -> None:
     async def main() -> None:
-        async with AgentRuntime(tmp_path / "runs.db", config=SHORT) as runtime:
+        async with AgentRuntime(store_at(tmp_path / "runs.db"), config=SHORT) as runtime:
             await runtime.register_agent("p", Upper, {"log": str(tmp_path / "calls.log")}, isolation="process")
             await runtime.start_agent("p")
             asked = asyncio.get_running_loop().time()
@@ -122,7 +123,7 @@ def test_a_question_ends_with_whoever_asked_it_unless_his_node_ends(
         return Pipeline([runtime.agent("far")], step_timeout=timeout, name="asking")
 
     async def main() -> None:
-        async with AgentRuntime(tmp_path / "runs.db", config=SHORT) as runtime:
+        async with AgentRuntime(store_at(tmp_path / "runs.db"), config=SHORT) as runtime:
             handle = runtime.run(asking(runtime), "wait", run_id="r", budget=asking_budget)
             while not calls(tmp_path):
                 await asyncio.sleep(0.01)
@@ -134,7 +135,7 @@ def test_a_question_ends_with_whoever_asked_it_unless_his_node_ends(
                 assert result.stopped == ("cancelled" if how == "cancel" else None) and not result.success
                 assert (await runtime.wait_for_task(asked.task_id)).status is TaskStatus.CANCELLED
         (tmp_path / "go").touch()
-        async with AgentRuntime(tmp_path / "runs.db", config=SHORT) as runtime:
+        async with AgentRuntime(store_at(tmp_path / "runs.db"), config=SHORT) as runtime:
             again = await runtime.run(asking(runtime), "wait", run_id="r", budget=asking_budget)
             assert again.success is (how != "time-out")
             assert calls(tmp_path) == {"upper": 2 if how == "cancel" else 1}

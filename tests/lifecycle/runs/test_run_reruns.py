@@ -17,6 +17,7 @@ from shoal.llm import echo, scripted
 from shoal.orchestration import Orchestrator, ParallelAgents, Pipeline, as_agent
 from shoal.orchestration.workflow.brief import WorkStep
 from shoal.orchestration.workflow.plan import Plan
+from tests.support.backend import store_at
 
 RERUN = RunOptions(on_change="rerun")
 
@@ -28,7 +29,7 @@ def _panel(role: str, latencies: tuple[float, ...] = (0.0, 0.0, 0.0)) -> Any:
 
 def test_agents_at_once_that_all_have_changed_are_asked_anew(tmp_path: Path, run: Callable[..., Any]) -> None:
     async def main() -> None:
-        async with AgentRuntime(tmp_path / "runs.db") as runtime:
+        async with AgentRuntime(store_at(tmp_path / "runs.db")) as runtime:
             await runtime.run(_panel("old"), "x", run_id="first")
             forked = await runtime.runs.fork("first", runtime.runs.steps("first")[-1].key)
             result = await runtime.run(_panel("new"), "x", run_id=forked, options=RERUN)
@@ -63,7 +64,7 @@ class Steps:
 
 def test_what_was_done_in_this_life_stays_when_a_change_is_found_later(tmp_path: Path, run: Callable[..., Any]) -> None:
     async def main() -> None:
-        async with AgentRuntime(tmp_path / "runs.db") as runtime:
+        async with AgentRuntime(store_at(tmp_path / "runs.db")) as runtime:
             await runtime.run(Steps("abc", "1"), "x", run_id="first")
             forked = await runtime.runs.fork("first", "c")
             assert await runtime.run(Steps("bac", "2"), "x", run_id=forked, options=RERUN) == "222"
@@ -91,7 +92,7 @@ def test_agents_within_a_function_are_counted_once(place: str, tmp_path: Path, r
         return Pipeline(agents, functions)
 
     async def main() -> None:
-        async with AgentRuntime(tmp_path / "runs.db") as runtime:
+        async with AgentRuntime(store_at(tmp_path / "runs.db")) as runtime:
             assert (await runtime.run(pipeline(""), "x", run_id="first")).total_cost == 1.0
             forked = await runtime.runs.fork("first", "2:c/chat")
             result = await runtime.run(pipeline("new"), "x", run_id=forked, options=RERUN)
@@ -108,7 +109,7 @@ def test_work_of_an_agent_who_has_left_the_team_is_given_to_another(tmp_path: Pa
         return Orchestrator(Agent(name="Lead", model=scripted({"": "done"})), {"Writer": writers}, plan=Plan(steps))
 
     async def main() -> None:
-        async with AgentRuntime(tmp_path / "runs.db") as runtime:
+        async with AgentRuntime(store_at(tmp_path / "runs.db")) as runtime:
             first = await runtime.run(team("Ann", "Bob"), "x", run_id="r", budget=Budget(max_calls=1))
             assert first.stopped == "budget"
             larger = Budget(max_calls=9)

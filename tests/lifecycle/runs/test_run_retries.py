@@ -9,6 +9,7 @@ from typing import Any
 from shoal import Agent, AgentRuntime, BaseAgent, Task
 from shoal.errors import ModelRejectedError
 from shoal.llm import scripted
+from tests.support.backend import store_at
 
 
 class Careful(BaseAgent):
@@ -30,7 +31,7 @@ def test_what_failed_is_tried_again_and_what_succeeded_is_not(tmp_path: Path, ru
     log = tmp_path / "calls.log"
 
     async def main() -> None:
-        async with AgentRuntime(tmp_path / "runs.db") as runtime:
+        async with AgentRuntime(store_at(tmp_path / "runs.db")) as runtime:
             await runtime.register_agent("careful", Careful)
             await runtime.start_agent("careful")
             task_id = await runtime.submit_task("ask", {"log": str(log)}, max_retries=1)

@@ -20,6 +20,7 @@ from tests.lifecycle.runs.compositions import Logged
 from tests.lifecycle.runs.killing import ROOT, calls
 from tests.lifecycle.runs.lives import Lives, journals, lives, model_calls
 from tests.lifecycle.runs.thinking import COST_PICO, agents_of, debate, nested, panel, speak, supervisor, team
+from tests.support.backend import is_there, store_at
 
 SHORT = {"lease_seconds": 2, "durability": "normal", "poll_seconds": 0.1}
 
@@ -48,7 +49,7 @@ def test_five_calls_are_five_calls_in_patterns_three_deep(tmp_path: Path, run: C
         return len(log.read_text().splitlines())
 
     async def main() -> None:
-        async with AgentRuntime(tmp_path / "runs.db", config=SHORT) as runtime:
+        async with AgentRuntime(store_at(tmp_path / "runs.db"), config=SHORT) as runtime:
             handle = runtime.run(three_deep(make), "x", run_id="r", budget=Budget(max_calls=5))
             result = await handle
             assert (made(), result.usage.calls) == (5, 5)
@@ -71,7 +72,7 @@ def test_each_run_of_all_patterns_three_deep_costs_its_own_calls(tmp_path: Path,
     expected = 3 + 10 + 5 + 7
 
     async def main() -> None:
-        async with AgentRuntime(tmp_path / "runs.db", config=SHORT) as runtime:
+        async with AgentRuntime(store_at(tmp_path / "runs.db"), config=SHORT) as runtime:
             for number in (1, 2):
                 result = await runtime.run(whole, "x")
                 assert result.success, result.error
@@ -84,14 +85,14 @@ def test_each_run_of_all_patterns_three_deep_costs_its_own_calls(tmp_path: Path,
 
 @pytest.mark.parametrize("decision", ["approve", "deny"])
 def test_a_spent_budget_asks_and_waits_over_a_death(tmp_path: Path, run: Callable[..., Any], decision: str) -> None:
-    names = [str(tmp_path / "runs.db"), str(tmp_path / "calls.log"), "nested", "r"]
+    names = [store_at(tmp_path / "runs.db"), str(tmp_path / "calls.log"), "nested", "r"]
     budget = '{"max_calls": 4, "on_exhausted": "ask"}'
     command = [sys.executable, "-m", "tests.lifecycle.runs.run_node", *names, budget]
 
     async def until_it_asks() -> str:
-        while not (tmp_path / "runs.db").exists():
+        while not is_there(tmp_path / "runs.db"):
             await asyncio.sleep(0.02)
-        async with Client(tmp_path / "runs.db") as client:
+        async with Client(store_at(tmp_path / "runs.db")) as client:
             while not (asked := client.runs.approvals()):
                 await asyncio.sleep(0.02)
             assert client.runs.get("r").status is RunStatus.WAITING
@@ -100,7 +101,7 @@ def test_a_spent_budget_asks_and_waits_over_a_death(tmp_path: Path, run: Callabl
             return question.id
 
     async def main() -> None:
-        async with AgentRuntime(tmp_path / "runs.db", config=SHORT) as runtime:
+        async with AgentRuntime(store_at(tmp_path / "runs.db"), config=SHORT) as runtime:
             while runtime.runs.get("r").node_id is not None:
                 await asyncio.sleep(0.05)
             made = model_calls(tmp_path)
@@ -133,7 +134,7 @@ def test_a_run_that_does_not_wait_is_approved_later(tmp_path: Path, run: Callabl
     budget = Budget(max_calls=2, on_exhausted="ask")
 
     async def main() -> None:
-        async with AgentRuntime(tmp_path / "runs.db", config=SHORT) as runtime:
+        async with AgentRuntime(store_at(tmp_path / "runs.db"), config=SHORT) as runtime:
             pattern = Pipeline([Logged(name, tmp_path / "calls.log") for name in "abc"], name="p")
             handle = runtime.run(pattern, "x", run_id="r", budget=budget, options=RunOptions(on_wait="return"))
             result = await handle
@@ -158,7 +159,7 @@ class Slow(Logged):
 
 def test_the_time_of_a_run_is_that_of_all_its_lives(tmp_path: Path, run: Callable[..., Any]) -> None:
     async def main() -> None:
-        async with AgentRuntime(tmp_path / "runs.db", config=SHORT) as runtime:
+        async with AgentRuntime(store_at(tmp_path / "runs.db"), config=SHORT) as runtime:
             pattern = Pipeline([Slow(name, tmp_path / "calls.log") for name in "abcdefghijkl"], name="p")
             result = await runtime.run(pattern, "x", run_id="r", budget=Budget(max_seconds=0.35))
             assert result.stopped == "budget" and 1 <= calls(tmp_path).total() <= 3
@@ -199,7 +200,7 @@ def test_each_warning_is_told_once_in_all_lives(start: Lives, tmp_path: Path) ->
     assert start.live(tmp_path, "nested", "r", budget=budget) is not None
 
     async def told() -> list[float]:
-        async with Client(tmp_path / "runs.db", read_only=True) as client:
+        async with Client(store_at(tmp_path / "runs.db"), read_only=True) as client:
             return [event.data["mark"] async for event in client.runs.events("r") if event.type == "budget_warning"]
 
     assert asyncio.run(told()) == [0.8, 0.95]
@@ -207,7 +208,7 @@ def test_each_warning_is_told_once_in_all_lives(start: Lives, tmp_path: Path) ->
 
 def test_a_warning_of_a_budget_is_told_though_the_parts_have_their_own(tmp_path: Path, run: Callable[..., Any]) -> None:
     async def main() -> None:
-        async with AgentRuntime(tmp_path / "runs.db", config=SHORT) as runtime:
+        async with AgentRuntime(store_at(tmp_path / "runs.db"), config=SHORT) as runtime:
             parts = [
                 Pipeline([Logged(f"{part}{n}", tmp_path / "log") for n in "12"], name=part, budget=Budget(max_calls=9))
                 for part in "ab"
@@ -222,7 +223,7 @@ def test_a_warning_of_a_budget_is_told_though_the_parts_have_their_own(tmp_path:
 
 def test_from_cheap_at_on_the_cheap_model_is_used(tmp_path: Path, run: Callable[..., Any]) -> None:
     async def main() -> None:
-        async with AgentRuntime(tmp_path / "runs.db", config=SHORT) as runtime:
+        async with AgentRuntime(store_at(tmp_path / "runs.db"), config=SHORT) as runtime:
             dear, cheap = scripted({"": "dear"}, cost=0.01), scripted({"": "cheap"}, cost=0.001)
             agents = [Agent(name=name, model=dear, cheap_model=cheap) for name in "abcd"]
             budget = Budget(max_calls=4, cheap_at=0.5)

@@ -13,6 +13,7 @@ from shoal.kernel.run import RunStatus
 from shoal.llm import echo, scripted
 from shoal.llm.model import ToolCall
 from shoal.llm.tools import Tool
+from tests.support.backend import store_at
 from tests.support.runtimes import until
 
 
@@ -26,7 +27,7 @@ def test_a_run_waits_until_its_last_question_is_decided(tmp_path: Path, run: Cal
     agent = Agent(name="Ann", model=scripted([calls, "done"]), tools=[Tool(pay, approval=True)])
 
     async def main() -> None:
-        async with AgentRuntime(tmp_path / "runs.db") as runtime:
+        async with AgentRuntime(store_at(tmp_path / "runs.db")) as runtime:
             handle = runtime.run(agent, "x", run_id="r")
             await until(lambda: len(runtime.runs.approvals("r")) == 2)
             first, second = runtime.runs.approvals("r")
@@ -47,7 +48,7 @@ def test_a_run_waits_until_its_last_question_is_decided(tmp_path: Path, run: Cal
 @pytest.mark.parametrize("run_id", ["", "a/b", "task:1", "half \ud800", "x" * 201, 7])
 def test_an_id_that_a_run_cannot_have_is_refused_at_once(run_id: Any, tmp_path: Path, run: Callable[..., Any]) -> None:
     async def main() -> None:
-        async with AgentRuntime(tmp_path / "runs.db") as runtime:
+        async with AgentRuntime(store_at(tmp_path / "runs.db")) as runtime:
             with pytest.raises(ValueError, match="run_id"):
                 runtime.run(Agent(name="Ann", model=echo()), "x", run_id=run_id)
             assert runtime.runs.list() == []

@@ -18,6 +18,7 @@ from shoal.kernel.run import RunStatus
 from shoal.orchestration import ParallelAgents, Pipeline
 from tests.lifecycle.runs.killing import ROOT
 from tests.lifecycle.runs.purse import CALLS, SHORT, spender
+from tests.support.backend import store_at
 
 AGENTS = 25  # in each process
 LIMIT_PICO = 250_000
@@ -26,7 +27,7 @@ LIMIT_PICO = 250_000
 @contextmanager
 def far_node(folder: Path, agents: int, seed: int) -> Iterator[subprocess.Popen[str]]:
     """Start the other process, with its agents."""
-    words = [str(folder / "runs.db"), str(folder / "log"), str(agents), str(seed)]
+    words = [store_at(folder / "runs.db"), str(folder / "log"), str(agents), str(seed)]
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.lifecycle.runs.purse", *words], stdout=subprocess.PIPE, text=True, cwd=ROOT
     )
@@ -45,9 +46,10 @@ def really_spent(folder: Path) -> list[int]:
     return [int(line.split()[1]) for line in log.read_text().splitlines()] if log.exists() else []
 
 
-def both(runtime: AgentRuntime, folder: Path, agents: int, seed: int) -> ParallelAgents:
-    here = [spender(f"here{number}", folder / "log", seed) for number in range(agents)]
-    return ParallelAgents([*here, *(runtime.agent(f"far{number}", timeout=60) for number in range(agents))], timeout=60)
+def both(runtime: AgentRuntime, folder: Path, agents: int, seed: int, here: int | None = None) -> ParallelAgents:
+    """Return a panel of *agents* of the other process and as many, or so many, from here."""
+    mine = [spender(f"here{number}", folder / "log", seed) for number in range(agents if here is None else here)]
+    return ParallelAgents([*mine, *(runtime.agent(f"far{number}", timeout=60) for number in range(agents))], timeout=60)
 
 
 async def check(runtime: AgentRuntime, folder: Path, result: Any) -> Account:
@@ -71,7 +73,7 @@ def test_fifty_agents_of_two_processes_stay_within_one_budget(
     tmp_path: Path, run: Callable[..., Any], rounds: Callable[[int, int], int]
 ) -> None:
     async def main(folder: Path, seed: int) -> None:
-        async with AgentRuntime(folder / "runs.db", config=SHORT) as runtime:
+        async with AgentRuntime(store_at(folder / "runs.db"), config=SHORT) as runtime:
             pattern = both(runtime, folder, AGENTS, seed)
             handle = runtime.run(pattern, "spend", run_id="r", budget=Budget(max_cost=LIMIT_PICO * 1e-12))
             result = await handle
@@ -96,7 +98,7 @@ def test_what_a_callee_used_is_counted_once_in_the_budget_and_once_in_the_totals
     tmp_path: Path, run: Callable[..., Any]
 ) -> None:
     async def main() -> None:
-        async with AgentRuntime(tmp_path / "runs.db", config=SHORT) as runtime:
+        async with AgentRuntime(store_at(tmp_path / "runs.db"), config=SHORT) as runtime:
             pattern = Pipeline([both(runtime, tmp_path, 3, 1)], name="whole")
             result = await runtime.run(pattern, "spend", run_id="r", budget=Budget(max_cost=1.0))
             assert result.success, result
@@ -122,7 +124,7 @@ def _with_output(usage: Usage, other: Usage) -> Usage:
 @pytest.mark.spec("O32")
 def test_a_larger_budget_goes_on_with_the_agents_of_the_other_process(tmp_path: Path, run: Callable[..., Any]) -> None:
     async def main() -> None:
-        async with AgentRuntime(tmp_path / "runs.db", config=SHORT) as runtime:
+        async with AgentRuntime(store_at(tmp_path / "runs.db"), config=SHORT) as runtime:
             pattern = both(runtime, tmp_path, 3, 2)
             stopped = await runtime.run(pattern, "spend", run_id="r", budget=Budget(max_calls=2))
             assert stopped.stopped == "budget" and len(really_spent(tmp_path)) <= 2
@@ -140,12 +142,11 @@ def test_a_larger_budget_goes_on_with_the_agents_of_the_other_process(tmp_path: 
 @pytest.mark.spec("O31")
 def test_a_budget_holds_when_the_other_process_is_killed(tmp_path: Path, run: Callable[..., Any]) -> None:
     async def main(process: subprocess.Popen[str]) -> None:
-        async with AgentRuntime(tmp_path / "runs.db", config=SHORT) as runtime:
-            handle = runtime.run(
-                both(runtime, tmp_path, AGENTS, 3), "spend", run_id="r", budget=Budget(max_cost=LIMIT_PICO * 1e-12)
-            )
+        async with AgentRuntime(store_at(tmp_path / "runs.db"), config=SHORT) as runtime:
+            panel = both(runtime, tmp_path, AGENTS, 3, here=5)  # too few to spend it all before the others begin
+            handle = runtime.run(panel, "spend", run_id="r", budget=Budget(max_cost=LIMIT_PICO * 1e-12))
             while not any(line.startswith("far") for line in _lines(tmp_path)):
-                await asyncio.sleep(0.001)
+                await asyncio.sleep(0.002)
             process.kill()
             result = await handle
             assert not result.success

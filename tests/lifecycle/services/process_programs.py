@@ -63,7 +63,7 @@ async def manager(file: str) -> None:
 
 async def two(file: str) -> None:
     """Two runtimes with a group of services each, of which one has something to do; both wait for a signal."""
-    async with AgentRuntime(f"{file}-1") as first, AgentRuntime(f"{file}-2") as second:
+    async with AgentRuntime(f"{file}_1") as first, AgentRuntime(f"{file}_2") as second:
         groups = [MultiAgentProcess(first), MultiAgentProcess(second)]
         for number, group in enumerate(groups):
             group.add_agent(Slow, {"as": number})

@@ -287,9 +287,8 @@ def test_a_stop_while_it_starts_leaves_nothing(store_url: str, run: Run) -> None
 
 
 @pytest.mark.spec("S23", "S49")
-def test_after_kill_9_of_the_manager_its_children_end_and_their_names_go_on(tmp_path: Path) -> None:
-    file = str(tmp_path / "shoal.db")
-    with script(PROGRAMS, "manager", file) as first:
+def test_after_kill_9_of_the_manager_its_children_end_and_their_names_go_on(store_url: str) -> None:
+    with script(PROGRAMS, "manager", store_url) as first:
         said = first.hear()
         assert said["counts"] == [1, 1, 1]
         first.signal(signal.SIGKILL)
@@ -297,7 +296,7 @@ def test_after_kill_9_of_the_manager_its_children_end_and_their_names_go_on(tmp_
         while not all(gone(pid) for pid in said["pids"].values()):
             assert time.monotonic() - began < 10  # ten times the figure
             time.sleep(0.005)
-    with script(PROGRAMS, "manager", file) as second:
+    with script(PROGRAMS, "manager", store_url) as second:
         again = second.hear()
         assert list(again["pids"]) == [f"counter_{n}" for n in range(3)]
         assert again["counts"] == [2, 2, 2], "with what they had saved"

@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 
 from shoal.services import MemoryAwareAgent, RequestError
+from tests.support.backend import store_at
 from tests.support.runtimes import running
+
+pytestmark = pytest.mark.usefixtures("backend")
 
 Run = Callable[..., Any]
 
@@ -46,7 +49,7 @@ def test_it_warns_at_the_hundredth_request_and_takes_large_data_in_chunks(
         return caplog.text.count("High memory usage")
 
     async def main() -> None:
-        async with running(f"sqlite:///{tmp_path}/shoal.db") as runtime:
+        async with running(store_at(tmp_path / "shoal.db")) as runtime:
             services = runtime.services
             await services.start(Adder, {"memory_limit_mb": 1})
             for _ in range(99):

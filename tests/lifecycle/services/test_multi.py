@@ -202,9 +202,9 @@ def test_waiting_ends_with_the_last_agent(store_url: str, run: Run) -> None:
 @pytest.mark.spec("S44")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_two_groups_on_two_runtimes_share_nothing_and_one_signal_ends_both_once(
-    number: signal.Signals, tmp_path: Path
+    number: signal.Signals, store_url: str
 ) -> None:
-    with script(PROGRAMS, "two", str(tmp_path / "shoal.db"), "0.5") as program:
+    with script(PROGRAMS, "two", store_url, "0.5") as program:
         said = [program.hear(), program.hear()]
         assert {"names": [["slow"], ["slow"]]} in said
         program.signal(number)

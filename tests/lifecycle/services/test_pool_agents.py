@@ -14,8 +14,11 @@ import pytest
 
 from shoal.errors import InfoError, RequestError
 from shoal.services.poolagents import ThreadPoolAgent
+from tests.support.backend import store_at
 from tests.support.processes import gone
 from tests.support.runtimes import running, until
+
+pytestmark = pytest.mark.usefixtures("backend")
 
 Run = Callable[..., Any]
 
@@ -147,7 +150,7 @@ class Square(ThreadPoolAgent):
 def test_on_a_runtime_with_threads_and_with_processes(run: Run, tmp_path: Path, kind: str, isolation: Any) -> None:
     async def main() -> set[int]:
         config = {"cpu": {"kind": kind, "min_size": 0, "max_size": 2}, "offset": 1}
-        async with running(f"sqlite:///{tmp_path}/shoal.db") as runtime:
+        async with running(store_at(tmp_path / "shoal.db")) as runtime:
             services = runtime.services
             record = await services.start(Square, config, isolation=isolation)
             answers = await asyncio.gather(*(services.request("square", {"value": n}) for n in range(20)))
@@ -169,7 +172,7 @@ def test_on_a_runtime_with_threads_and_with_processes(run: Run, tmp_path: Path, 
 def test_all_of_them_through_the_runtime(run: Run, tmp_path: Path) -> None:
     async def main() -> None:
         agent = Worker()
-        async with running(f"sqlite:///{tmp_path}/shoal.db") as runtime:
+        async with running(store_at(tmp_path / "shoal.db")) as runtime:
             services = runtime.services
             await services.start(agent)
 

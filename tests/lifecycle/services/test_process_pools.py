@@ -21,8 +21,11 @@ from shoal.errors import DeadAgentError, PoolFullError, RequestError, RequestTim
 from shoal.kernel.failure import RemoteError
 from shoal.kernel.task import Task, TaskStatus
 from shoal.services.pools import Pool
+from tests.support.backend import store_at
 from tests.support.processes import gone
 from tests.support.runtimes import running, until
+
+pytestmark = pytest.mark.usefixtures("backend")
 
 Run = Callable[..., Any]
 
@@ -68,7 +71,7 @@ def within(tmp_path: Path, work: Callable[[], Any], **options: Any) -> Callable[
 
     async def main() -> Any:
         tmp_path.mkdir(exist_ok=True)
-        async with running(f"sqlite:///{tmp_path}/shoal.db", {"agent": Agent}, options=options) as runtime:
+        async with running(store_at(tmp_path / "shoal.db"), {"agent": Agent}, options=options) as runtime:
             task = await runtime.wait_for_task(await runtime.submit_task("pool", agent="agent"))
             assert task.status is TaskStatus.COMPLETED, task.error_message
             return task.output_data

@@ -11,6 +11,7 @@ import pytest
 from shoal.boxes import wire
 from shoal.boxes.invocations import Invocations
 from shoal.errors import DeadAgentError
+from shoal.kernel.clock import RealClock
 from shoal.kernel.failure import RemoteError
 from shoal.kernel.ports import Invocation
 
@@ -20,7 +21,9 @@ class Child:
 
     def __init__(self) -> None:
         self.sent: list[Any] = []
-        self.invocations = Invocations(lambda frame: self.sent.append(msgspec.json.decode(frame[5:])["type"]))
+        self.invocations = Invocations(
+            lambda frame: self.sent.append(msgspec.json.decode(frame[5:])["type"]), RealClock()
+        )
         self.running: asyncio.Task[Any]
 
     async def begin(self) -> None:

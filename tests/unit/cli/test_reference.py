@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 import typer
 
-from shoal.cli.app import app
+from shoal.cli.app import build
 
 SCRIPT = Path(__file__).resolve().parents[3] / "scripts" / "cli_reference.py"
 
@@ -22,7 +22,7 @@ def reference() -> ModuleType:
     return module
 
 
-COMMANDS = list(reference().commands(typer.main.get_command(app)))
+COMMANDS = list(reference().commands(typer.main.get_command(build())))
 
 
 def test_all_commands_are_there() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from shoal import LockManager, open_store
+from tests.support.backend import on_cluster, store_at
 
 Managed = Callable[[], AbstractAsyncContextManager[LockManager]]
 
@@ -20,8 +21,8 @@ def lock_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "shoal-locks"
 
 
-@pytest.fixture(params=["files", "store", "memory"])
-def managed(request: pytest.FixtureRequest, tmp_path: Path) -> Managed:
+@pytest.fixture(params=["store"] if on_cluster() else ["files", "store", "memory"])
+def managed(request: pytest.FixtureRequest, tmp_path: Path, backend: None) -> Managed:
     """``async with managed() as manager``: a LockManager of files, of a store in a file, of a store in memory."""
 
     @asynccontextmanager
@@ -29,7 +30,7 @@ def managed(request: pytest.FixtureRequest, tmp_path: Path) -> Managed:
         if request.param == "files":
             yield LockManager()
             return
-        url = "sqlite://:memory:" if request.param == "memory" else f"sqlite:///{tmp_path}/shoal.db"
+        url = "sqlite://:memory:" if request.param == "memory" else store_at(tmp_path / "shoal.db")
         async with open_store(url) as store:
             yield LockManager(store)
 

@@ -29,17 +29,16 @@ Connected = Callable[[], AbstractAsyncContextManager[Any]]
 
 
 @pytest.fixture(params=["store", "runtime"])
-def connected(request: pytest.FixtureRequest, tmp_path: Path) -> Connected:
+def connected(request: pytest.FixtureRequest, store_url: str) -> Connected:
     """``async with connected() as conn``: an open store, a running runtime."""
 
     @asynccontextmanager
     async def connect() -> AsyncIterator[Any]:
-        url = f"sqlite:///{tmp_path}/shoal.db"
         if request.param == "store":
-            async with open_store(url) as store:
+            async with open_store(store_url) as store:
                 yield store
         else:
-            async with AgentRuntime(store=url) as runtime:
+            async with AgentRuntime(store=store_url) as runtime:
                 yield runtime
 
     return connect

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 import string
+from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from shoal import Task, TaskSpec, TaskStatus
 from shoal.errors import PayloadError, PayloadTooLargeError
 from shoal.testing.clock import VirtualClock, run_virtual
+from tests.support.backend import fresh_store
 from tests.support.runtimes import UNLIMITED, running
 
 MEMORY = "sqlite://:memory:"
@@ -48,8 +50,9 @@ def same(one: Any, other: Any) -> bool:
 
 
 @pytest.mark.spec("R21")
-def test_a_thousand_values_come_back_equal(seed: int) -> None:
-    async def main(clock: VirtualClock) -> None:
+@pytest.mark.usefixtures("backend")
+def test_a_thousand_values_come_back_equal(seed: int, run: Callable[..., Any]) -> None:
+    async def main() -> None:
         chance = random.Random(f"data {seed}")
         values = [generated(chance) for _ in range(1000)]
 
@@ -61,7 +64,7 @@ def test_a_thousand_values_come_back_equal(seed: int) -> None:
             await context.checkpoint({"value": value})
             return value
 
-        async with running(MEMORY, {"echo": echo}, limits=UNLIMITED, clock=clock) as runtime:
+        async with running(fresh_store(), {"echo": echo}, limits=UNLIMITED) as runtime:
             ids = await runtime.submit_tasks([TaskSpec(name="x", input_data={"value": value}) for value in values])
             for task, value in zip(await runtime.wait_for_tasks(ids), values, strict=True):
                 stored = runtime.get_task_status(task.task_id)
@@ -70,7 +73,7 @@ def test_a_thousand_values_come_back_equal(seed: int) -> None:
                 assert same(stored.input_data, {"value": value})
                 assert stored.checkpoint is not None and same(stored.checkpoint["value"], value)
 
-    run_virtual(main)
+    run(main)
 
 
 class Own:

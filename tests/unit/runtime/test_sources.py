@@ -13,7 +13,10 @@ import pytest
 
 from shoal import AgentProtocol, Task
 from shoal.errors import AgentStateError, NoHandlerError
+from tests.support.backend import fresh_store
 from tests.support.runtimes import running
+
+pytestmark = pytest.mark.usefixtures("backend")
 
 Run = Callable[..., Any]
 
@@ -106,7 +109,7 @@ def test_each_kind_is_accepted_and_run(run: Run, kind: str, isolation: str) -> N
     source, wanted = kinds()[kind]
 
     async def main() -> None:
-        async with running("sqlite://:memory:") as runtime:
+        async with running(fresh_store()) as runtime:
             await runtime.register_agent("a", source, {"word": "hello"}, isolation=isolation)  # type: ignore[arg-type]
             await runtime.start_agent("a")
             task_id = await runtime.submit_task("t", {"n": 1, "message": "hi"}, agent="a")
@@ -121,7 +124,7 @@ def test_an_object_keeps_its_own_name_and_stays_itself(run: Run) -> None:
     agent = Chats()
 
     async def main() -> None:
-        async with running("sqlite://:memory:", {"registered": agent}):
+        async with running(fresh_store(), {"registered": agent}):
             assert agent.name == "its own name"
 
     run(main)
@@ -133,7 +136,7 @@ def test_only_on_message_takes_no_tasks_and_only_execute_answers_nothing(run: Ru
             return message.data
 
     async def main() -> None:
-        async with running("sqlite://:memory:", {"ear": Listens, "worker": OnlyExecute}) as runtime:
+        async with running(fresh_store(), {"ear": Listens, "worker": OnlyExecute}) as runtime:
             assert (await runtime.request("ear", "ask", 1)).data == 1
             with pytest.raises(AgentStateError, match="takes no tasks"):
                 await runtime.submit_task("t", agent="ear")

@@ -25,6 +25,7 @@ from shoal.boxes.guest.channel import Channel
 from shoal.boxes.guest.frames import JSON, FrameError, Splitter
 from shoal.boxes.guest.watchdog import PARENT_GONE, watch_parent
 from shoal.errors import AgentStartError, MessageTooLargeError
+from shoal.kernel.adjusted import AdjustedClock
 from shoal.kernel.clock import RealClock
 from shoal.kernel.inline import InlineHandle
 from shoal.kernel.message import AgentMessage
@@ -41,6 +42,7 @@ class Guest:
 
     def __init__(self, channel: int, first: bytes) -> None:
         self._loop = asyncio.get_running_loop()
+        self._clock = AdjustedClock(RealClock())
         self._blocks: dict[int, list[bytes]] = {}
         self._assign: wire.Assign | None = None
         self._handle: InlineHandle | None = None
@@ -128,7 +130,7 @@ class Guest:
                 node_id=assign.node_id,
                 runtime_id=assign.runtime_id,
             )
-            self._handle = InlineHandle(spec, self._link, RealClock(), DaemonPool(), own_process=True)
+            self._handle = InlineHandle(spec, self._link, self._clock, DaemonPool(), own_process=True)
             abilities = await self._handle.ready()
         except Exception as error:  # noqa: BLE001 - whatever user code raises is reported to the runtime
             cause = error.__cause__ if isinstance(error, AgentStartError) and error.__cause__ else error
@@ -146,6 +148,7 @@ class Guest:
     # -- invocations
 
     def _invoke(self, record: wire.Invoke) -> None:
+        self._clock.set(record.ahead)
         self._running[record.id] = self._loop.create_task(self._run(record))
 
     async def _run(self, record: wire.Invoke) -> None:

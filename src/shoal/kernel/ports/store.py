@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Protocol
 
 from shoal.kernel.ports.agents import AgentStore
+from shoal.kernel.ports.clock import Clock
 from shoal.kernel.ports.conversations import Conversations
 from shoal.kernel.ports.events import Events
 from shoal.kernel.ports.journal import Journal
@@ -20,9 +21,14 @@ __all__ = ["Store"]
 
 
 class Store(Protocol):
-    """Everything durable, by noun."""
+    """Everything durable, by noun.
+
+    ``clock`` is the one by which the times that its verbs are given, and return, are meant: every node's own agrees with
+    those of all others on the store, whatever the wall clocks of their machines say.
+    """
 
     url: str
+    clock: Clock
     tasks: TaskStore
     agents: AgentStore
     mail: Mail

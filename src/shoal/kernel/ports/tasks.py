@@ -208,12 +208,8 @@ class TaskStore(Protocol):
         """Return the task. Raises TaskNotFoundError."""
         ...
 
-    def find(self, task_ids: Sequence[str]) -> dict[str, Task]:
-        """Return those of *task_ids* that exist, by id."""
-        ...
-
-    def fetch(self, task_ids: Sequence[str]) -> Awaitable[dict[str, Task]]:
-        """Do what ``find`` does, and let the loop do other things meanwhile."""
+    def find(self, task_ids: Sequence[str]) -> Awaitable[dict[str, Task]]:
+        """Return those of *task_ids* that exist, by id; the loop does other things meanwhile."""
         ...
 
     def search(

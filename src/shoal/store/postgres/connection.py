@@ -12,8 +12,17 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from shoal.errors import MissingExtraError
+from shoal.store.postgres import versions
 from shoal.store.postgres.address import Address
-from shoal.store.postgres.dialect import prepared, prepared_each, prepared_many, prepared_rows, readable, sealing
+from shoal.store.postgres.dialect import (
+    prepared,
+    prepared_each,
+    prepared_many,
+    prepared_new,
+    prepared_rows,
+    readable,
+    sealing,
+)
 from shoal.store.sql.transaction import Params, Row
 
 if TYPE_CHECKING:
@@ -24,6 +33,7 @@ __all__ = ["Link", "PostgresDriver", "connect", "crossed_errors", "driver_module
 T = TypeVar("T")
 
 _CONNECT_SECONDS = 5.0
+_FAREWELL_SECONDS = 0.05
 _WRITTEN_SECONDS = 40.0  # above the server's own limit: only a network that was cut lets it come so far
 _READ_SECONDS = 5.0  # whoever reads is, as a rule, a loop of agents
 # A writer looks at few rows, all of them by an index. Plans are made when tables are small, and kept when they have grown.
@@ -142,23 +152,36 @@ def connect(address: Address, *, durability: str = "full", writes: bool = False)
     settings = {**_SETTINGS, "search_path": address.schema, **(_BY_INDEX if writes else {})}
     if durability == "normal":
         settings["synchronous_commit"] = "off"
-    try:
-        connection = loop.run_until_complete(
-            asyncpg.connect(
-                address.dsn,
-                timeout=_CONNECT_SECONDS,
-                command_timeout=_WRITTEN_SECONDS if writes else _READ_SECONDS,
-                statement_cache_size=1000,
-                server_settings=settings,
-                target_session_attrs="read-write",
-            )
+
+    async def open_at(url: str, seconds: float) -> Any:
+        return await asyncpg.connect(
+            url,
+            timeout=seconds,
+            command_timeout=_WRITTEN_SECONDS if writes else _READ_SECONDS,
+            statement_cache_size=1000,
+            server_settings=settings,
+            target_session_attrs="read-write",
         )
-        if writes and connection.get_server_version().major >= _BOUNDED_FROM:
-            loop.run_until_complete(connection.execute(_BOUNDED))
-    except BaseException:
+
+    try:
+        connection = loop.run_until_complete(address.hosts.first(open_at, _CONNECT_SECONDS, lost_errors()))
+    except BaseException as error:
+        if isinstance(error, asyncpg.PostgresError):
+            # The server has spoken, so there is a connection, which closes now.
+            loop.call_later(_FAREWELL_SECONDS, loop.stop)
+            loop.run_forever()
         loop.close()
         raise
-    return Link(loop, connection)
+    link = Link(loop, connection)
+    first = f"SELECT pg_advisory_lock_shared({versions.presence(address.schema)}, {versions.KNOWN.version})"
+    if writes and connection.get_server_version().major >= _BOUNDED_FROM:
+        first = f"{_BOUNDED}; {first}"
+    try:
+        link.wait(connection.execute(first))
+    except BaseException:
+        link.drop()
+        raise
+    return link
 
 
 class PostgresDriver:
@@ -217,6 +240,19 @@ class PostgresDriver:
             found[place - 1] = readable(row)
         self._changed += len(changed)
         return found
+
+    def add(self, sql: str, params: Sequence[Params]) -> list[bool]:
+        """Run an INSERT that passes over what is there for all of *params* at once; tell for each whether it was new."""
+        if len(params) < 2:
+            return [self.execute(sql, given) > 0 for given in params]
+        text, columns, keys = prepared_new(sql, params)
+        added = set(map(readable, self._link.wait(self._link.connection.fetch(text, *columns))))
+        self._changed += len(added)
+        new = []
+        for key in keys:
+            new.append(key in added)
+            added.discard(key)  # what comes twice is new once
+        return new
 
     def script(self, text: str) -> str:
         """Run statements without parameters."""

@@ -10,11 +10,15 @@ from collections.abc import Callable
 from typing import TypeVar, TypeVarTuple
 
 from shoal.errors import StoreError
-from shoal.store.postgres import schema
+from shoal.kernel.adjusted import AdjustedClock
+from shoal.kernel.clock import RealClock
+from shoal.kernel.ports import Clock
+from shoal.store.postgres import schema, versions
 from shoal.store.postgres.address import Address
 from shoal.store.postgres.connection import PostgresDriver, connect, driver_module, lost_errors
 from shoal.store.postgres.readers import Readers
 from shoal.store.postgres.writer import Writer
+from shoal.store.sql.database import Drift
 from shoal.store.sql.group import Group, Written
 from shoal.store.sql.operations import Operation, Operations
 from shoal.store.sql.transaction import Reader, Refusal, Transaction
@@ -25,6 +29,7 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 _TABLES = "SELECT table_name FROM information_schema.tables WHERE table_schema = current_schema() ORDER BY table_name"
+_TIME = "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint)"
 _SIZE = """SELECT CAST(coalesce(sum(pg_total_relation_size(CAST(quote_ident(table_name) AS regclass))), 0) AS bigint)
     FROM information_schema.tables WHERE table_schema = current_schema()"""
 
@@ -37,10 +42,15 @@ class PostgresDatabase:
         durability: ``full`` (a commit is on disk when it is answered) or ``normal`` (``synchronous_commit = off``: a crash
             of the server may lose the last commits; one of the process loses none).
         read_only: nothing is created, migrated or written.
+        clock: this node's. ``clock`` of the database is put right by the server's when it is opened, and by each ``drift``.
     """
 
-    def __init__(self, address: Address, *, durability: str = "full", read_only: bool = False) -> None:
+    def __init__(
+        self, address: Address, *, durability: str = "full", read_only: bool = False, clock: Clock | None = None
+    ) -> None:
         self.url = address.url
+        self._adjusted = AdjustedClock(clock or RealClock())
+        self.clock: Clock = self._adjusted
         self.durability = durability
         self.faults: Callable[[str], None] | None = None
         self._address = address
@@ -48,7 +58,7 @@ class PostgresDatabase:
         digest = hashlib.sha256(f"shoal:{address.schema}".encode()).digest()
         self._key = int.from_bytes(digest[:8], "big", signed=True)
         self._operations = Operations(inline=False)
-        self._writer = Writer(address, self._key, durability, self._fault)
+        self._writer = Writer(address, self._key, durability, self._operations, self._fault)
         self._readers: Readers | None = None
         self._accepting = False
         self._thread: threading.Thread | None = None
@@ -56,30 +66,37 @@ class PostgresDatabase:
     async def open(self) -> None:
         """Connect, create or migrate. Raises StoreError with what is wrong; what is refused is left untouched."""
         loop = self._operations.loop = asyncio.get_running_loop()
-        await loop.run_in_executor(None, self._prepare)
+        await loop.run_in_executor(None, self._prepare, self._bring_up_to_date)
         self._readers = Readers(self._address)
         self._writer.known = await loop.run_in_executor(None, self._newest)
+        await loop.run_in_executor(None, self._adjusted.set_by, lambda: self.read(Reader.value, _TIME))
         if not self._read_only:
             self._accepting = True
             self._thread = threading.Thread(target=self._work, name="shoal-store-writer", daemon=True)
             self._thread.start()
 
-    def _prepare(self) -> None:
+    async def settle(self) -> None:
+        """Take away what only older programs need. Raises StoreError: some are connected, or it is not to be had."""
+        await asyncio.get_running_loop().run_in_executor(None, self._prepare, schema.settle)
+
+    def _prepare(self, prepare: Callable[[PostgresDriver, Address], None]) -> None:
         try:
             link = connect(self._address, writes=True)
         except (*lost_errors(), driver_module().PostgresError, ValueError) as error:
             raise self._writer.error(error, "cannot be reached") from error
         try:
-            driver = PostgresDriver(link, self._key)
-            if not self._read_only:
-                schema.bring_up_to_date(driver, self._address)
-            elif (found := schema.version_of(driver, self._address)) < schema.VERSION:
-                what = "there is no store" if not found else f"the store has an older schema ({found})"
-                raise StoreError(f"{what} at {self.url}, schema {self._address.schema}", url=self.url)
+            prepare(PostgresDriver(link, self._key), self._address)
         except driver_module().PostgresError as error:
             raise self._writer.error(error, "cannot be opened") from error
         finally:
             link.close()
+
+    def _bring_up_to_date(self, driver: PostgresDriver, address: Address) -> None:
+        if not self._read_only:
+            schema.bring_up_to_date(driver, address)
+        elif (found := schema.version_of(driver, address)) < versions.KNOWN.version:
+            what = "there is no store" if not found else f"the store has an older schema ({found})"
+            raise StoreError(f"{what} at {self.url}, schema {address.schema}", url=self.url)
 
     async def close(self) -> None:
         """Write what was accepted, then close. Nothing is accepted afterwards."""
@@ -150,6 +167,12 @@ class PostgresDatabase:
             raise StoreError(f"the store {self.url} is not open", url=self.url)
         return self._readers.read(fn, *args)
 
+    def read_soon(self, fn: Callable[[Reader, *Ts], T], *args: *Ts) -> asyncio.Future[T]:
+        """Do what ``read`` does, in a thread, while the loop goes on."""
+        if self._readers is None:
+            raise StoreError(f"the store {self.url} is not open", url=self.url)
+        return asyncio.wrap_future(self._readers.submit(fn, *args))
+
     def changed(self) -> bool:
         """Tell whether another node has committed since the last call."""
         newest = self._newest()
@@ -163,12 +186,18 @@ class PostgresDatabase:
         newest: int = self.read(Reader.value, "SELECT number FROM commits")
         return newest
 
+    def drift(self) -> Drift:
+        """Return what tells an operation how wrong this node's clock is now."""
+        clock, ahead = self._adjusted, self._adjusted.ahead
+        return lambda cx: clock.set_by(lambda: cx.value(_TIME)) - ahead
+
     def info(self) -> dict[str, object]:
         """Return facts for people: url, schema version, durability, size in bytes, rows by table."""
-        facts = {"url": self.url, "schema_version": schema.VERSION, "durability": self.durability}
-        return {**facts, **self.read(_measure)}
+        version, size, rows = self.read(_measure)
+        facts: dict[str, object] = {"url": self.url, "schema_version": version, "durability": self.durability}
+        return facts | {"size_bytes": size, "rows": rows}
 
 
-def _measure(reader: Reader) -> dict[str, object]:
+def _measure(reader: Reader) -> tuple[int, int, dict[str, int]]:
     rows = {name: reader.value(f'SELECT count(*) FROM "{name}"') for (name,) in reader.rows(_TABLES)}
-    return {"size_bytes": reader.value(_SIZE), "rows": rows}
+    return reader.value("SELECT number FROM schema_version"), reader.value(_SIZE), rows

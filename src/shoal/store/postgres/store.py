@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shoal.kernel.ports import Clock
 from shoal.store.postgres.address import address_of
 from shoal.store.postgres.database import PostgresDatabase
 from shoal.store.sql.store import SqlStore
@@ -16,8 +17,18 @@ class PostgresStore(SqlStore):
         url: ``postgresql://USER:PASSWORD@HOST:PORT/DATABASE?schema=NAME``; the schema is ``shoal`` unless it is named.
         durability: ``full`` (a commit is on disk when it is answered) or ``normal``.
         read_only: create, migrate and write nothing.
+        clock: this node's; default the real one. The store's ``clock`` is the same, put right by the server's.
     """
 
-    def __init__(self, url: str, *, durability: str = "full", read_only: bool = False) -> None:
-        self.database = PostgresDatabase(address_of(url), durability=durability, read_only=read_only)
+    def __init__(
+        self, url: str, *, durability: str = "full", read_only: bool = False, clock: Clock | None = None
+    ) -> None:
+        self.database = PostgresDatabase(address_of(url), durability=durability, read_only=read_only, clock=clock)
         super().__init__(self.database)
+
+    async def settle(self) -> None:
+        """Take away what only programs of older versions need; they are refused from then on. Not while it is open.
+
+        Raises StoreError: some are connected, or the server is not to be had.
+        """
+        await self.database.settle()

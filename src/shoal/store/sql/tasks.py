@@ -128,11 +128,7 @@ class SqlTasks:
             raise TaskNotFoundError(task_id)
         return task_of(row)
 
-    def find(self, task_ids: Sequence[str]) -> dict[str, Task]:
-        """Return those of *task_ids* that exist, by id."""
-        return self._db.read(_find, encode(list(task_ids)).decode())
-
-    def fetch(self, task_ids: Sequence[str]) -> Awaitable[dict[str, Task]]:
+    def find(self, task_ids: Sequence[str]) -> Awaitable[dict[str, Task]]:
         """Return those of *task_ids* that exist, by id; the loop goes on meanwhile."""
         return self._db.read_soon(_find, encode(list(task_ids)).decode())
 

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 from shoal.store.sqlite.place import APPLICATION_ID
 
 if TYPE_CHECKING:
-    from shoal.store.sql.transaction import Transaction
+    from shoal.store.sql.transaction import Reader, Transaction
 
-__all__ = ["VERSION", "create", "migrate"]
+__all__ = ["VERSION", "create", "measure", "migrate"]
+
+_TABLES = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name"
+_SIZE = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
 
 _MIGRATIONS = sorted(
     (entry for entry in (files("shoal.store.sqlite") / "migrations").iterdir() if entry.name.endswith(".sql")),
@@ -31,3 +34,9 @@ def migrate(cx: Transaction, found: int) -> None:
     for number, migration in enumerate(_MIGRATIONS[found:], start=found + 1):
         script = migration.read_text(encoding="utf-8")
         cx.execute(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version = {number}; COMMIT")
+
+
+def measure(reader: Reader) -> dict[str, object]:
+    """Return the size in bytes, and how many rows each table has."""
+    rows = {name: reader.value(f'SELECT count(*) FROM "{name}"') for (name,) in reader.rows(_TABLES)}
+    return {"size_bytes": reader.value(_SIZE), "rows": rows}
