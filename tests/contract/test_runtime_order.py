@@ -145,6 +145,7 @@ def chain(fails: bool) -> list[TaskSpec]:
     return [head, *(TaskSpec(name=str(n), key=str(n), dependencies=[str(n - 1)]) for n in range(1, DEEP))]
 
 
+@pytest.mark.sqlite  # on PostgreSQL the store suite does it
 @pytest.mark.spec("R12")
 @pytest.mark.parametrize("fails", [False, True])
 def test_a_very_deep_chain_completes_or_fails_with_its_head(url: str, run: Run, fails: bool) -> None:

@@ -7,7 +7,7 @@ import copy
 from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from shoal.errors import AgentNotFoundError, DeadAgentError, MailboxFullError, StoreError
+from shoal.errors import AgentNotFoundError, DeadAgentError, MailboxFullError
 from shoal.kernel.agent import AgentStatus
 from shoal.kernel.asking import Asking
 from shoal.kernel.cell import Cell
@@ -25,6 +25,9 @@ __all__ = ["Post"]
 
 DURABLE_TTL_SECONDS = 7 * 86_400
 
+KNOWN_NAMES = 10_000
+"""So many names of agents of other nodes are remembered."""
+
 
 class Post:
     """Messages of one node's agents, and of callers outside any agent."""
@@ -37,6 +40,7 @@ class Post:
         self.writing = Writing(env)
         self._doors: dict[str, Door] = {}  # by agent id: those whose address is attached
         self._ids: dict[str, str] = {}  # by name: those in cells
+        self._elsewhere: dict[str, str] = {}  # the same, of other nodes: true as long as the bus knows the agent
         self._behind: set[str] = set()  # agents for which this node has stored mail that theirs has perhaps not taken
 
     # -- who is there
@@ -80,15 +84,14 @@ class Post:
         """Return the id of the agent with this id or name. Raises AgentNotFoundError."""
         if address in self.cells:
             return address
-        here = self._ids.get(address)
-        if here is not None:
-            return here
-        try:
-            return self.env.store.agents.resolve(address)
-        except StoreError:
-            if ":" not in address and self.env.bus.has(address):  # those with a colon are the runtimes' own
-                return address
-            raise
+        known = self._ids.get(address) or self._elsewhere.get(address, address)
+        if known in self.cells or (":" not in known and self.env.bus.has(known)):  # a colon: one of the runtimes' own
+            return known
+        agent_id = self.env.store.agents.resolve(address)
+        if len(self._elsewhere) == KNOWN_NAMES:
+            self._elsewhere.clear()
+        self._elsewhere[address] = agent_id
+        return agent_id
 
     def dead(self, cell: Cell, *, began: bool = True) -> DeadAgentError:
         """Return the error that says how this cell ended; *began*: whether it may have begun with what it was asked."""

@@ -155,7 +155,8 @@ class Cluster:
         """Return what was added to the diary since it had so many bytes."""
         with self._file.open("rb") as file:
             file.seek(offset)
-            return [msgspec.json.decode(line, type=Line) for line in file.read().splitlines()]
+            whole, _, _ = file.read().rpartition(b"\n")  # of a line that is being written a part may be seen
+        return [msgspec.json.decode(line, type=Line) for line in whole.splitlines()]
 
     @property
     def size(self) -> int:

@@ -53,6 +53,8 @@ class Reader:
         self._main_poller.register(self._bell_out, select.POLLIN)
         self._second_poller = select.poll()
         self._second_poller.register(channel, select.POLLIN)
+        self._glance = select.poll()  # for who holds the lock: two threads cannot use one of these at once
+        self._glance.register(channel, select.POLLIN)
 
     def start(self) -> None:
         """Begin to read."""
@@ -138,7 +140,7 @@ class Reader:
     def _read(self, count: int) -> None:
         """Take in what has arrived, if nobody did since *count*."""
         with self._reading:
-            if count != self._count and not self._second_poller.poll(0):
+            if count != self._count and not self._glance.poll(0):
                 return
             self._count += 1
             try:
