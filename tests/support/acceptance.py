@@ -20,7 +20,7 @@ APART: dict[str, str] = {
     "rules of time, in virtual time, which a server has not": "R10 R15 R41 S12 S48",
     "a pattern that is run without a runtime keeps its steps in memory": "O1-O18 O33 O40-O43 O46-O49",
     "a box has no store; those of agents and runs are B47 to B49": "B1-B46 B50-B53",
-    "a server of tools has no store": "O37",
+    "locks on files and servers of tools have no store": "O23 O37",
     "arithmetic of a load balancer, a breaker, a schema": "S16-S18 S30 S32 S33 S39",
     "what runs on both servers in every run": "S46",
 }

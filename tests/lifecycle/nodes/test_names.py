@@ -34,9 +34,12 @@ def test_a_name_is_looked_up_anew_when_its_agent_has_gone(
             second = await stack.enter_async_context(running(store_url))
             looked: list[str] = []
             resolve = here.store.agents.resolve
-            monkeypatch.setattr(
-                here.store.agents, "resolve", lambda address: looked.append(address) or resolve(address)
-            )
+
+            def look(address: str) -> str:
+                looked.append(address)
+                return resolve(address)
+
+            monkeypatch.setattr(here.store.agents, "resolve", look)
             await until(lambda: has(here, first.agents.get("worker").agent_id))
             for _ in range(3):
                 reply = await here.request("worker", "ask", None, timeout_seconds=20)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -145,16 +146,20 @@ def test_a_budget_holds_when_the_other_process_is_killed(tmp_path: Path, run: Ca
         async with AgentRuntime(store_at(tmp_path / "runs.db"), config=SHORT) as runtime:
             panel = both(runtime, tmp_path, AGENTS, 3, here=5)  # too few to spend it all before the others begin
             handle = runtime.run(panel, "spend", run_id="r", budget=Budget(max_cost=LIMIT_PICO * 1e-12))
-            while not any(line.startswith("far") for line in _lines(tmp_path)):
-                await asyncio.sleep(0.002)
-            process.kill()
-            result = await handle
+            killing = asyncio.to_thread(_kill_when_it_spends, process, tmp_path)  # whatever this loop has to do
+            result, _ = await asyncio.gather(handle, killing)
             assert not result.success
             account = await runtime.store.runs.account("r")
             assert account.used.cost_pico <= LIMIT_PICO and account.used.cost_pico >= sum(really_spent(tmp_path))
 
     with far_node(tmp_path, AGENTS, 3) as process:
         run(lambda: main(process))
+
+
+def _kill_when_it_spends(process: subprocess.Popen[str], folder: Path) -> None:
+    while not any(line.startswith("far") for line in _lines(folder)):
+        time.sleep(0.001)
+    process.kill()
 
 
 def _lines(folder: Path) -> list[str]:
