@@ -31,10 +31,11 @@ SERVERS = [
 CLUSTER = ["tests", "--acceptance"]
 """What runs once more on PostgreSQL and NATS, beside the suites of store and bus."""
 PROGRAMS = [
-    *("tests/examples", "tests/architecture", f"{LIFECYCLE}/runs", f"{LIFECYCLE}/workflow"),
+    *("tests/examples", "tests/architecture"),
     *(str(path.relative_to(ROOT)) for path in sorted((ROOT / LIFECYCLE).glob("test_cli*.py"))),
 ]
 """What starts the examples and the command line."""
+RUNS = [f"{LIFECYCLE}/{name}" for name in ("runs", "workflow", "llm", "locks")]
 UNIT = ["tests/unit", "tests/simulation"]
 
 
@@ -45,12 +46,13 @@ def without(paths: list[str], *others: list[str]) -> list[str]:
 
 PARTS: dict[str, tuple[list[str], dict[str, str]]] = {
     "walls": (WALLS, {}),
-    "cluster": (CLUSTER, {"SHOAL_TEST_BACKEND": "cluster"}),
-    "boxes": (without(BOXES, WALLS), {}),
-    "rest": (without(["tests"], WALLS, BOXES, SERVICES, SERVERS, PROGRAMS, UNIT), {}),
     "programs": (PROGRAMS, {}),
-    "servers": (SERVERS, {}),
+    "cluster": (CLUSTER, {"SHOAL_TEST_BACKEND": "cluster"}),
+    "rest": (without(["tests"], WALLS, BOXES, SERVICES, SERVERS, PROGRAMS, RUNS, UNIT), {}),
+    "boxes": (without(BOXES, WALLS), {}),
+    "runs": (RUNS, {}),
     "services": (SERVICES, {}),
+    "servers": (SERVERS, {}),
     "unit": (without(UNIT, BOXES), {}),
 }
 """The longest begin first."""
@@ -82,6 +84,11 @@ class Part:
                 self.summary.append(line.rstrip())
 
     @property
+    def errors(self) -> list[str]:
+        """What went wrong beside the tests themselves."""
+        return [line for line in self.summary if line.startswith("ERROR ")]
+
+    @property
     def failed(self) -> list[str]:
         """The tests that failed."""
         return [line[7:].partition(" - ")[0] for line in self.summary if line.startswith("FAILED ")]
@@ -102,7 +109,7 @@ def main() -> int:
     codes = []
     for part in parts:
         code = part.code
-        if code == FAILED and 0 < len(part.failed) <= FEW:
+        if code == FAILED and 0 < len(part.failed) <= FEW and not part.errors:
             again = Part(f"{part.name} again", part.failed, PARTS[part.name][1])
             code = again.code
             print(f"\n{again.name}: {'passed alone' if code == 0 else 'failed'}", *part.failed, sep="\n  ")

@@ -189,7 +189,7 @@ def test_promises_hold_over_crashes_at_every_commit_point(
     tmp_path: Path, block: int, rounds: Callable[[int, int], int]
 ) -> None:
     crashes = 0
-    seeds = rounds(1000, 200)
+    seeds = rounds(1000, 100)
     for seed in range(block * seeds // 10, (block + 1) * seeds // 10):
         try:
             crashes += simulate(seed, tmp_path / f"{seed}.db").crashes

@@ -38,7 +38,7 @@ def simulate(seed: int, folder: Path) -> World:
 @pytest.mark.parametrize("block", range(5))
 def test_promises_hold_in_every_storm(tmp_path: Path, block: int, rounds: Callable[[int, int], int]) -> None:
     happened: Counter[str] = Counter()
-    seeds = rounds(1000, 100)
+    seeds = rounds(1000, 50)
     chosen = os.environ.get("SHOAL_TEST_SEED")
     for seed in [int(chosen)] if chosen else range(block * seeds // 5, (block + 1) * seeds // 5):
         folder = tmp_path / str(seed)

@@ -1,8 +1,8 @@
 """``--acceptance``: the acceptance lines of the issues on PostgreSQL and NATS, and whether one is missing.
 
 Of each line it runs every test that stands on the fixture ``backend``, a test with parameters once. A line is held when
-such a test passed and did make a store in PostgreSQL. One that is not must be in APART, with the reason; one that is held
-and stands there all the same is a fault too, so that APART only shrinks.
+such a test ran and did make a store in PostgreSQL; one that fails is told as any test is. A line that is not held must be
+in APART, with the reason; one that is held and stands there all the same is a fault too, so that APART only shrinks.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ APART: dict[str, str] = {
 HELD = "ROBS"
 """The first letters of the lines in question: runtime, orchestration, boxes, services."""
 _KNOWN = pytest.StashKey[set[str]]()
-_PASSED = pytest.StashKey[set[str]]()
-_WELL = pytest.StashKey[bool]()
+_HELD = pytest.StashKey[set[str]]()
+_RAN = pytest.StashKey[bool]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -42,7 +42,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not config.getoption("--acceptance"):
         return
     config.stash[_KNOWN] = {line for item in items for line in _lines(item)}
-    config.stash[_PASSED] = set()
+    config.stash[_HELD] = set()
     chosen = set(_chosen(items))
     config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
     items[:] = [item for item in items if item in chosen]
@@ -52,22 +52,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Note which lines were held."""
     report = yield
-    if report.when == "call" and report.passed:
-        item.stash[_WELL] = True
-    elif report.when == "teardown" and item.stash.get(MADE_A_STORE, False) and _PASSED in item.config.stash:
-        item.config.stash[_PASSED].update(_lines(item) if item.stash.get(_WELL, False) else ())
+    if report.when == "call" and not report.skipped:
+        item.stash[_RAN] = True
+    elif report.when == "teardown" and item.stash.get(MADE_A_STORE, False) and _HELD in item.config.stash:
+        item.config.stash[_HELD].update(_lines(item) if item.stash.get(_RAN, False) else ())
     return report
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Tell how many lines are held, and what is wrong with the rest."""
-    if _PASSED not in config.stash:
+    if _HELD not in config.stash:
         return
-    known, passed = config.stash[_KNOWN], config.stash[_PASSED]
+    known, held = config.stash[_KNOWN], config.stash[_HELD]
     for letter in HELD:
         here = [line for line in known if line[0] == letter]
-        terminalreporter.write_line(f"{letter}: {len(passed & set(here))} of {len(here)} lines held on the cluster")
-    for fault in faults(known, passed, apart()):
+        terminalreporter.write_line(f"{letter}: {len(held & set(here))} of {len(here)} lines held on the cluster")
+    for fault in faults(known, held, apart()):
         terminalreporter.write_line(f"ERROR {fault}")
 
 
@@ -75,15 +75,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fail a run that is fine but for a line nobody holds."""
     stash = session.config.stash
-    if _PASSED in stash and session.exitstatus == 0 and faults(stash[_KNOWN], stash[_PASSED], apart()):
+    if _HELD in stash and session.exitstatus == 0 and faults(stash[_KNOWN], stash[_HELD], apart()):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
-def faults(known: set[str], passed: set[str], apart: set[str]) -> list[str]:
-    """Return what is wrong with *known* lines, of which *passed* were held and *apart* need not be."""
+def faults(known: set[str], held: set[str], apart: set[str]) -> list[str]:
+    """Return what is wrong with *known* lines, of which *held* are held and *apart* need not be."""
     return [
-        *(f"{line} is held by no test on PostgreSQL and NATS" for line in _sorted(known - passed - apart)),
-        *(f"{line} is held there, so it need not stand apart" for line in _sorted(apart & passed)),
+        *(f"{line} is held by no test on PostgreSQL and NATS" for line in _sorted(known - held - apart)),
+        *(f"{line} is held there, so it need not stand apart" for line in _sorted(apart & held)),
         *(f"{line} stands apart, and no test is marked with it" for line in _sorted(apart - known)),
     ]
 

@@ -144,6 +144,16 @@ class DependenciesContract:
         check_counts(store, 4)
 
     @on_nodes
+    async def test_prune_keeps_what_had_ended_before_its_dependents_came(self, store: Store) -> None:
+        (done,) = await submit(store, new())
+        await settle(store, (await claim(store))[0], output={"x": 1})
+        (waits,) = await submit(store, new(dependencies=(done,)))
+        assert store.tasks.get(waits).dependencies == (done,)
+        assert (await store.prune(after(50)))["tasks"] == 0 and store.tasks.get(done).result() == {"x": 1}
+        await settle(store, (await claim(store))[0])
+        assert (await store.prune(after(50)))["tasks"] == 2
+
+    @on_nodes
     async def test_prune_keeps_what_is_still_needed(self, store: Store) -> None:
         done, needed, fresh = new("done", idempotency_key="k", agent="a1"), new("needed"), new("fresh", priority=60)
         waits = new("waits", dependencies=(needed.task_id,), not_before=after(9999))

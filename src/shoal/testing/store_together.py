@@ -57,6 +57,16 @@ class TogetherContract:
         assert late.task.name == "left"
 
     @on_nodes
+    async def test_what_was_just_submitted_is_given_once(self, store: Store) -> None:
+        _, first, second, third = await asyncio.gather(
+            submit(store, new("a"), new("b"), new("c")), claim(store, 2), claim(store, node_id="n2"), claim(store)
+        )
+        assert [[each.task.name for each in given] for given in (first, second, third)] == [["a", "b"], ["c"], []]
+        assert kinds(store, second[0].task.task_id) == _BEGUN
+        counts = check_counts(store, 3)
+        assert (counts["running"], counts["ready"], counts["pending"]) == (3, 0, 0)
+
+    @on_nodes
     async def test_each_gets_what_is_for_it(self, store: Store) -> None:
         (root_id,) = await submit(store, new())
         await claim(store)

@@ -6,10 +6,13 @@ import asyncio
 
 import pytest
 
+from shoal.errors import IdempotencyConflictError
 from shoal.kernel.ports import Fence, Outcome, Settlement, Store
 from shoal.store import open_store
 from shoal.store.sql.hot import HOT, runs_beside
 from shoal.store.sql.operations import Operation
+from shoal.store.sqlite.store import SqliteStore
+from shoal.testing.faults import Faults
 from shoal.testing.store_queue_frame import NOW, check_counts, claim, fence, kinds, new, node, on_nodes, submit
 
 
@@ -56,6 +59,29 @@ class TestTogether:
         settled = await asyncio.gather(*(store.tasks.settle(end, now=NOW) for end in ends), return_exceptions=True)
         assert isinstance(settled[1], TypeError)
         assert [store.tasks.get(each.task.task_id).status for each in given] == ["completed", "running", "completed"]
+
+
+def test_a_refusal_after_a_look_leaves_the_group_together() -> None:
+    async def main() -> None:
+        store = SqliteStore("sqlite://:memory:", inline=True)
+        await store.open()
+        await store.leases.join(node("n1"), now=NOW)
+        await submit(store, new("first", idempotency_key="k"))
+        faults = Faults()
+        store.database.faults = faults
+        *_, refused, given = await asyncio.gather(
+            *(submit(store, new()) for _ in range(5)),
+            submit(store, new("other", idempotency_key="k")),
+            claim(store, 9),
+            return_exceptions=True,
+        )
+        assert isinstance(refused, IdempotencyConflictError)
+        assert isinstance(given, list) and len(given) == 6
+        assert faults.passed["before_commit"] == 1
+        check_counts(store, 6)
+        await store.close()
+
+    asyncio.run(main())
 
 
 def test_only_what_is_safe_runs_beside_other_nodes() -> None:

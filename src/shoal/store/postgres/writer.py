@@ -138,6 +138,7 @@ class Writer:
             self.drop()
             raise _LostError from error
         except BaseException:
+            self._open = False  # what comes now stays behind those that are written one by one
             cx.rollback()
             raise
         try:

@@ -33,7 +33,7 @@ _RUN = f"""UPDATE tasks SET status = 'running', ready = NULL, ready_at = NULL, a
     assigned_agent_id = ?, node_id = ?, started_at = ?, progress = NULL, progress_note = NULL
     WHERE seq = ? AND (ready = 1) IS TRUE RETURNING {TASK_COLUMNS}"""
 
-_TARGET = 6  # in INSERT_TASK
+_READY, _TARGET = 3, 6  # in INSERT_TASK
 _OFFERED = 2**63  # above the places of all that is stored: from here on, tasks that this group is about to store
 # (starved tasks first, priority, seq, target, root_id if it is known)
 _Candidate = tuple[bool, int, int, str, str | None]
@@ -89,7 +89,8 @@ def _candidates(cx: Transaction, room: Room, first: str | None, starved_before: 
         if ready_at < starved_before:
             found[seq] = (True, priority, seq, target, None)
     for seq, (task, row) in enumerate(cx.new.offered, _OFFERED):
-        found[seq] = (False, task.priority, seq, row[_TARGET], task.root_id)
+        if row[_READY] == 1:  # else a claim before this one has given it away
+            found[seq] = (False, task.priority, seq, row[_TARGET], task.root_id)
     return sorted(found.values(), key=lambda candidate: (not candidate[0], candidate[1], candidate[2]))
 
 

@@ -184,7 +184,7 @@ def _store(cx: Transaction, tasks: Sequence[Task], standing: dict[str, _Standing
             ready_count += 1
         rows.append(task_row(task, ready=ready, blockers=blockers, now=moment))
         _tell(cx, task, now)
-    if ready_count == len(tasks):
+    if ready_count == len(tasks) and not edges:
         cx.new.offer(INSERT_TASK, rows, list(zip(tasks, rows, strict=True)))
     else:
         cx.new.insert(INSERT_TASK, rows)

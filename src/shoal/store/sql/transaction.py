@@ -195,7 +195,7 @@ class Transaction(Reader):
 
     def mark(self) -> tuple[int, int]:
         """Return something that differs after any write."""
-        return self._driver.written(), len(self._events) + len(self.new)
+        return self._driver.written() + len(self.new), len(self._events)  # new rows of others may be written by a look
 
     def flush(self) -> bool:
         """Write what was gathered; tell whether somebody wants to hear of this commit."""
