@@ -63,7 +63,7 @@ class TestTogether:
 
 def test_a_refusal_after_a_look_leaves_the_group_together() -> None:
     async def main() -> None:
-        store = SqliteStore("sqlite://:memory:", inline=True)
+        store = SqliteStore(":memory:", inline=True)
         await store.open()
         await store.leases.join(node("n1"), now=NOW)
         await submit(store, new("first", idempotency_key="k"))
