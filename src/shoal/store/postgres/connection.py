@@ -37,7 +37,9 @@ _FAREWELL_SECONDS = 0.05
 _WRITTEN_SECONDS = 40.0  # above the server's own limit: only a network that was cut lets it come so far
 _READ_SECONDS = 5.0  # whoever reads is, as a rule, a loop of agents
 # A writer looks at few rows, all of them by an index. Plans are made when tables are small, and kept when they have grown.
-_BY_INDEX = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
+_BY_INDEX = {
+    "enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off", "plan_cache_mode": "force_generic_plan",
+}  # fmt: skip
 _SETTINGS = {
     "application_name": "shoal",
     "statement_timeout": "30s",
