@@ -10,6 +10,7 @@ from shoal.kernel.departure import Departure, Departures
 from shoal.kernel.hooks import run_hook
 from shoal.kernel.payload import checked
 from shoal.kernel.status import advance
+from shoal.kernel.stillness import LOOKS
 
 if TYPE_CHECKING:
     from shoal.kernel.cell import Cell
@@ -34,6 +35,7 @@ class Holding:
             raise AgentPauseError(
                 f"Agent {cell.name!r} could not be paused: it has just died", agent_id=cell.agent_id, name=cell.name
             )
+        await self._stillness_over(cell)
         self._scheduler.remove(cell)
         cell.time.hold()  # from here on: a time-out cannot reach code that is held already
         state: dict[str, object] | None = None
@@ -56,6 +58,12 @@ class Holding:
             self._go_on(cell)
             cell.inbox.reopen(mail)
             raise
+
+    async def _stillness_over(self, cell: Cell) -> None:
+        """Return when nothing holds the cell: its node may be waiting to hear whether its lease holds."""
+        while cell.time.held and not cell.handle.exited.done():
+            self._env.check_lease(known=True)
+            await self._env.clock.sleep(self._env.settings.lease_seconds / LOOKS)
 
     def _go_on(self, cell: Cell) -> None:
         """Let a cell go on that was held."""

@@ -33,6 +33,7 @@ from shoal.kernel.running import NodeAmbient
 from shoal.kernel.runs import Runs
 from shoal.kernel.scheduler import Scheduler
 from shoal.kernel.shared import Shared
+from shoal.kernel.stillness import Stillness
 from shoal.kernel.submission import Submission
 from shoal.kernel.takeover import Takeover, process_start, this_boot
 from shoal.kernel.tasks import Tasks
@@ -82,6 +83,7 @@ class Node:
         self.draining = Draining(self)
         self.maintenance = Maintenance(env, self, waiting)
         self._watchdog = Watchdog(env)
+        self._stillness = Stillness(env, lambda: self.cells.alive)
 
     def at_end(self, undo: Callable[[], object]) -> None:
         """Have *undo* called when the node ends."""
@@ -109,6 +111,7 @@ class Node:
         )
         self.load.sample()
         self.maintenance.start()
+        self._stillness.start()
         if not env.clock.virtual:  # there no code can hold up time
             self._undo.append(self._watchdog.start())
         self.scheduler.accepting = True

@@ -1,13 +1,16 @@
 """A node of agents who spend: their model costs what it likes within its bounds, and writes down what it really cost.
 
-As a program (STORE LOG AGENTS SEED) it registers them, says ``ready``, and serves.
+As a program (STORE LOG AGENTS SEED KILL_AT) it registers them, says ``ready``, and serves, until call number KILL_AT
+kills it; 0: none does.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import random
+import signal
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -21,6 +24,8 @@ SHORT = {"lease_seconds": 2, "durability": "normal", "poll_seconds": 0.1}
 PER_OUTPUT_TOKEN = 10
 MOST_OUTPUT = 1000
 CALLS = 2  # of each agent, if the budget lets it
+_calls = itertools.count(1)
+_kill_at = 0
 
 
 class Spendthrift:
@@ -40,6 +45,8 @@ class Spendthrift:
         file = os.open(self._log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         os.write(file, f"{request.agent_name} {self.price(usage)}\n".encode())
         os.close(file)
+        if next(_calls) == _kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
         if request.ordinal % CALLS == 0:
             return ModelReply(tool_calls=(ToolCall(call_id="l", name="look"),), usage=usage, finish_reason="tool_calls")
         return ModelReply(text=f"{request.agent_name} has looked", usage=usage)
@@ -70,7 +77,9 @@ class Far:
         return await self._agent.chat(message, user_id)
 
 
-async def _main(store: str, log: str, agents: str, seed: str) -> None:
+async def _main(store: str, log: str, agents: str, seed: str, kill_at: str) -> None:
+    global _kill_at
+    _kill_at = int(kill_at)
     limits = ResourceLimit(max_concurrent_agents=100)
     async with AgentRuntime(store, limits, config=SHORT) as runtime:
         for number in range(int(agents)):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,9 +26,9 @@ LIMIT_PICO = 250_000
 
 
 @contextmanager
-def far_node(folder: Path, agents: int, seed: int) -> Iterator[subprocess.Popen[str]]:
-    """Start the other process, with its agents."""
-    words = [store_at(folder / "runs.db"), str(folder / "log"), str(agents), str(seed)]
+def far_node(folder: Path, agents: int, seed: int, kill_at: int = 0) -> Iterator[subprocess.Popen[str]]:
+    """Start the other process, with its agents; its call number *kill_at* is its last."""
+    words = [store_at(folder / "runs.db"), str(folder / "log"), str(agents), str(seed), str(kill_at)]
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.lifecycle.runs.purse", *words], stdout=subprocess.PIPE, text=True, cwd=ROOT
     )
@@ -144,24 +144,13 @@ def test_a_larger_budget_goes_on_with_the_agents_of_the_other_process(tmp_path: 
 def test_a_budget_holds_when_the_other_process_is_killed(tmp_path: Path, run: Callable[..., Any]) -> None:
     async def main(process: subprocess.Popen[str]) -> None:
         async with AgentRuntime(store_at(tmp_path / "runs.db"), config=SHORT) as runtime:
-            panel = both(runtime, tmp_path, AGENTS, 3, here=5)  # too few to spend it all before the others begin
+            panel = both(runtime, tmp_path, 15, 3, here=5)  # the first calls of all fit the budget
             handle = runtime.run(panel, "spend", run_id="r", budget=Budget(max_cost=LIMIT_PICO * 1e-12))
-            killing = asyncio.to_thread(_kill_when_it_spends, process, tmp_path)  # whatever this loop has to do
-            result, _ = await asyncio.gather(handle, killing)
-            assert not result.success
+            result = await handle
+            assert process.wait(20) == -signal.SIGKILL
+            assert sum(each.agent_name.startswith("far") for each in result.successful) <= 1, "that made both calls"
             account = await runtime.store.runs.account("r")
             assert account.used.cost_pico <= LIMIT_PICO and account.used.cost_pico >= sum(really_spent(tmp_path))
 
-    with far_node(tmp_path, AGENTS, 3) as process:
+    with far_node(tmp_path, 15, 3, kill_at=2) as process:
         run(lambda: main(process))
-
-
-def _kill_when_it_spends(process: subprocess.Popen[str], folder: Path) -> None:
-    while not any(line.startswith("far") for line in _lines(folder)):
-        time.sleep(0.001)
-    process.kill()
-
-
-def _lines(folder: Path) -> list[str]:
-    log = folder / "log"
-    return log.read_text().splitlines() if log.exists() else []

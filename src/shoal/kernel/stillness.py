@@ -1,0 +1,82 @@
+"""A node that cannot renew its lease stands still before it ends: others may be doing its work from then on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from shoal.errors import AgentPauseError
+
+if TYPE_CHECKING:
+    from shoal.kernel.cell import Cell
+    from shoal.kernel.env import Env
+    from shoal.kernel.registration import Registration
+
+__all__ = ["Stillness"]
+
+log = logging.getLogger("shoal")
+
+MARGIN = 8
+"""This part of its lease before its end, code is told to stand: time for it to come to its next await."""
+
+LOOKS = 40
+"""So often in the time of its lease a node looks how long it has it."""
+
+
+class Stillness:
+    """Holds the code of all agents while the node's lease is nearly over or over, and nobody has taken it.
+
+    Code that makes no call of its context would not hear otherwise that its node is cut off, and go on with what another
+    node has begun anew. A heartbeat that reaches the store lets all go on from where they stood; time limits stand still
+    meanwhile, too.
+    """
+
+    def __init__(self, env: Env, alive: Callable[[], Iterable[Registration]]) -> None:
+        self._env = env
+        self._alive = alive
+        self._holding: dict[Cell, asyncio.Task[None]] = {}  # those that were told to stand
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._env.every(self._env.settings.lease_seconds / LOOKS, self._look, "look at the lease")
+
+    async def _look(self) -> None:
+        env = self._env
+        if env.lost or env.lease_until is None:
+            return
+        margin = env.settings.lease_seconds / MARGIN
+        if env.clock.now() + timedelta(seconds=margin) >= env.lease_until:
+            self._stand(margin)
+        elif self._holding:
+            await self._go_on()
+
+    def _stand(self, seconds: float) -> None:
+        env = self._env
+        for registration in self._alive():
+            cell = registration.cell
+            if cell is None or cell.paused or cell.dead or cell.time.held:
+                continue
+            if not self._holding:
+                log.error("node %s cannot renew its lease: its agents stand still until it can", env.node_id)
+            cell.time.hold()
+            self._holding[cell] = env.spawn(self._hold(cell, seconds), f"let {cell.name} stand still")
+
+    async def _hold(self, cell: Cell, seconds: float) -> None:
+        try:
+            await cell.hold(seconds)
+        except AgentPauseError as error:
+            log.error("%s; what it does now another node may be doing, too", error)
+
+    async def _go_on(self) -> None:
+        holding, self._holding = self._holding, {}
+        await asyncio.wait(holding.values())
+        if self._env.lost:
+            return
+        log.warning("node %s has renewed its lease: its agents go on", self._env.node_id)
+        for cell in holding:
+            if cell.time.held and not cell.paused:
+                cell.handle.release()
+                cell.time.go_on()
