@@ -198,14 +198,18 @@ def store_url(storage_path: str | os.PathLike[str] | None, store: str | None) ->
     A path with ``://`` in it is a URL.
 
     Raises:
-        ConfigError: both are given.
+        ConfigError: both are given, or the URL of a server lacks its slashes.
     """
     if storage_path is not None and store is not None:
         raise ConfigError("storage_path and store are two ways to say the same: give one of them")
     if storage_path is not None:
         path = os.fspath(storage_path)
         return path if "://" in path else f"sqlite:///{path}"
-    return store or os.environ.get("SHOAL_STORE") or "sqlite:///./shoal.db"
+    url = store or os.environ.get("SHOAL_STORE") or "sqlite:///./shoal.db"
+    if re.match(r"postgres(?:ql)?:(?!//)", url):
+        seen = re.sub(r":.*@", ":***@", url, flags=re.DOTALL)
+        raise ConfigError(f"store: {seen!r:.80} is no URL: write postgresql://HOST/DATABASE, with two slashes")
+    return url
 
 
 def bus_url(bus: str | None, store: str) -> str:

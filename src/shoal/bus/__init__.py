@@ -29,7 +29,7 @@ def open_bus(url: str, *, clock: Clock, folder: Path | None = None) -> Bus:
     """
     scheme, separator, rest = url.partition("://")
     if scheme not in _SCHEMES or not separator:
-        shown = url.rpartition("@")[2][:80]
+        shown = f"{scheme}{separator}{rest.rpartition('@')[2]}"[:80]  # nothing before the @: a token may stand there
         raise ConfigError(
             f"bus: {shown!r} names no known bus{nearest(scheme, _SCHEMES)}; allowed: local://, nats://, tls://, postgresql://"
         )

@@ -123,7 +123,6 @@ class NatsBroker:
             found = 1  # somebody is there, and busy
         except nats.errors.Error as error:
             raise ConnectionError(str(error)) from error
-        await self._subscribe(client, "join", self._joined)
         return found
 
     async def carry(self, batch: list[Outgoing]) -> None:
@@ -168,6 +167,7 @@ class NatsBroker:
         await self._subscribe(client, f"to.{self._session}", self._heard)
         await self._subscribe(client, f"void.{self._session}.*", self._void)
         await self._subscribe(client, "all", self._heard)
+        await self._subscribe(client, "join", self._joined)  # its own question does not come back: no_echo
         await client.flush(timeout=2)
         if self._last_error:  # a subject that this user must not hear
             raise OSError(self._last_error)

@@ -44,7 +44,7 @@ def discover(
         if json:
             document(found)
         else:
-            columns = ("instance", "name", "capabilities", "state", "load", "health", "pid", "node")
+            columns = ("instance", "name", "version", "capabilities", "state", "load", "health", "pid", "node")
             empty = "no services" if all else "no services answer"
             table(columns, [_row(record) for record in found], empty=empty)
         return 0
@@ -56,6 +56,7 @@ def _row(record: AgentRecord) -> tuple[object, ...]:
     return (
         visible(record.instance),
         visible(clip(record.name, 30)),
+        visible(clip(record.version, 20)),
         visible(clip(" ".join(record.capabilities))),
         visible(record.state),
         f"{record.load:.2f}".rstrip("0").rstrip("."),

@@ -30,6 +30,7 @@ __all__ = ["Question", "Reach", "Url", "Way", "answered", "json_of", "reach"]
 
 NO_SUCH, REFUSED, TOO_LATE = 2, 4, 5
 _NODE_GONE = "node gone"
+_GONE = ("stopped", "failed", _NODE_GONE)
 
 Url = Annotated[
     str | None,
@@ -75,6 +76,10 @@ class Reach(Protocol):
 
     async def ask(self, question: Question) -> dict[str, Any]:
         """Ask a service and return its answer. Raises RequestError."""
+        ...
+
+    async def called(self, name: str) -> list[str]:
+        """Return the instances alive of the service *name*; none when *name* is an instance or an id itself."""
         ...
 
     async def control(self, target: str, action: str, data: Any) -> Any:
@@ -126,6 +131,10 @@ class _Beside:
             target, question.payload, timeout=question.timeout, idempotent=question.idempotent
         )
 
+    async def called(self, name: str) -> list[str]:
+        directory = self._client.services.directory
+        return [] if directory.get(name) is not None else [each.instance.name for each in directory.living(name)]
+
     async def control(self, target: str, action: str, data: Any) -> Any:
         return await self._client.services.control(target, action, data)
 
@@ -162,6 +171,12 @@ class _OverHttp:
             or each.instance == question.target
             or (each.name == question.target and _serves(each))
         ]
+
+    async def called(self, name: str) -> list[str]:
+        everybody = await self._registry.fetch_all()
+        if any(name in (each.uuid, each.instance) for each in everybody):
+            return []
+        return [each.instance for each in everybody if each.name == name and each.state not in _GONE]
 
     async def control(self, target: str, action: str, data: Any) -> Any:
         return await self._registry.control(target, action, data)

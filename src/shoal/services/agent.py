@@ -17,6 +17,7 @@ from shoal.services import asking, codes, orders, serving
 from shoal.services.balancer import Attempt
 from shoal.services.current import Current, current_request, wait_in_thread
 from shoal.services.info import AgentInfo, AgentRecord
+from shoal.services.masking import masked
 from shoal.services.requests import RequestHeader
 from shoal.services.retrying import Outcome
 from shoal.services.targets import plain_target, read_records, read_words
@@ -234,7 +235,7 @@ class ServiceAgent:
             "id": None if context is None else context.agent_id,
             "name": inner.info.name,
             "paused": False,
-            "config": serving.masked(self.config),
+            "config": masked(self.config),
             "uptime": 0.0,
             "state": "stopped" if context is None else "running",
             "queued": 0,

@@ -29,9 +29,9 @@ from shoal.services import codes
 from shoal.services.directory import Directory
 from shoal.services.info import AgentRecord
 from shoal.services.known import Known
+from shoal.services.masking import masked
 from shoal.services.outsiders import merged
 from shoal.services.requests import as_request_error, error_of, error_payload
-from shoal.services.serving import masked
 from shoal.services.targets import Capability
 
 if TYPE_CHECKING:

@@ -11,8 +11,9 @@ from shoal.errors import PayloadError, RequestError, ValidationFailed
 from shoal.kernel.merging import merged
 from shoal.kernel.payload import checked
 from shoal.services import codes
+from shoal.services.masking import masked
 from shoal.services.requests import error_payload, execution_error
-from shoal.services.serving import call_hook, masked, run_own
+from shoal.services.serving import call_hook, run_own
 
 if TYPE_CHECKING:
     from shoal.services.agent import ServiceAgent

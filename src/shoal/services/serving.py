@@ -6,7 +6,6 @@ import asyncio
 import inspect
 import logging
 from collections import deque
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from shoal.errors import InfoError, PayloadError, RequestError, ValidationFailed
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from shoal.kernel.task import Task
     from shoal.services.agent import ServiceAgent
 
-__all__ = ["Copies", "Inner", "call_hook", "execute_task", "masked", "on_message", "run_own"]
+__all__ = ["Copies", "Inner", "call_hook", "execute_task", "on_message", "run_own"]
 
 logger = logging.getLogger("shoal.services")
 COPY_SECONDS = 0.25
@@ -239,14 +238,3 @@ async def call_hook(agent: ServiceAgent, name: str, *args: Any) -> Any:
             raise
         agent.logger.exception("on_error of %s failed", type(agent).__name__)
         return None
-
-
-def masked(value: Any) -> Any:
-    """Return a configuration for others to see: what its key calls secret is ``***``."""
-    if isinstance(value, Mapping):
-        return {key: "***" if _secret(str(key)) else masked(each) for key, each in value.items()}
-    return [masked(each) for each in value] if isinstance(value, (list, tuple)) else value
-
-
-def _secret(key: str) -> bool:
-    return any(word in key.casefold() for word in ("password", "passwd", "token", "secret", "key", "credential"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shoal.config import shown
 from shoal.errors import ConfigError, nearest
 from shoal.kernel.ports import Clock, Store
 
@@ -66,6 +67,6 @@ def _path(url: str, scheme: str) -> str:
     if url.startswith("sqlite:///") and len(url) > len("sqlite:///"):
         return url.removeprefix("sqlite:///")
     raise ConfigError(
-        f"store must be sqlite:///FILE, sqlite://:memory: or postgresql://HOST/DATABASE, not {url!r:.80}"
+        f"store must be sqlite:///FILE, sqlite://:memory: or postgresql://HOST/DATABASE, not {shown(url)!r:.80}"
         f"{nearest(scheme, _SCHEMES)}"
     )

@@ -79,6 +79,22 @@ def test_a_server_that_is_killed_and_started_again(engine: str, run: Callable[..
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+def test_who_comes_after_a_restart_is_told_at_once_who_is_there(engine: str, run: Callable[..., None]) -> None:
+    async def main() -> None:
+        async with served(engine) as server, node(server.url, "here") as bus:
+            bus.attach("echo", Replier(lambda asked: asked.data))
+            await server.process.kill()
+            await until(lambda: links(bus).counts["disconnects"] == 1)
+            await server.start()
+            await until(lambda: links(bus).counts["reconnects"] == 1, 10.0)
+            for number in range(5):
+                async with node(server.url, f"later-{number}") as later:
+                    assert (await later.request("echo", a_message(number), 5.0)).data == number
+
+    run(main)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 def test_an_agent_that_does_not_come_back_after_an_outage_is_gone(engine: str, run: Callable[..., None]) -> None:
     async def main() -> None:
         async with served(engine) as server, node(server.url, "here") as bus:

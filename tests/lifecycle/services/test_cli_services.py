@@ -98,10 +98,10 @@ def test_discover_finds_by_capability_and_type(place: Place) -> None:
 def test_what_records_say_is_shown_and_not_obeyed(services: tuple[Path, Up]) -> None:
     done = shoal(services[0], "discover")
     head, *rows = done.stdout.splitlines()
-    assert head.split() == ["INSTANCE", "NAME", "CAPABILITIES", "STATE", "LOAD", "HEALTH", "PID", "NODE"]
+    assert head.split() == ["INSTANCE", "NAME", "VERSION", "CAPABILITIES", "STATE", "LOAD", "HEALTH", "PID", "NODE"]
     assert len(rows) == 3
     for row in rows:
-        assert "work [red]\\x1b]0;x\\x07" in row and row.split()[4:7] == ["running", "0", "100"]
+        assert "work [red]\\x1b]0;x\\x07" in row and row.split()[5:8] == ["running", "0", "100"]
     assert "\x1b" not in done.stdout and "\x07" not in done.stdout
 
 
@@ -171,6 +171,20 @@ def test_control_goes_both_ways(place: Place) -> None:
     assert do(place, "control", "worker_1", "pause").stdout == "Paused\n"
     assert said(do(place, "control", "worker_1", "resume", "--json")) == "Resumed"
     assert said(do(place, "control", "worker_1", "count", "[1]"))["data"] == [1]
+
+
+def test_control_of_a_service_with_several_instances(place: Place) -> None:
+    one = do(place, "control", "worker", "pause")
+    assert (one.returncode, one.stdout) == (0, "Paused\n")
+    chosen = one.stderr.removeprefix("shoal: this was ").partition(",")[0]
+    assert one.stderr == f"shoal: this was {chosen}, one of 3 instances; --all takes each of them\n"
+    assert instances(place) == [worker for worker in WORKERS if worker != chosen]
+    everyone = do(place, "control", "worker", "resume", "--all")
+    assert (everyone.returncode, everyone.stderr) == (0, "")
+    assert sorted(everyone.stdout.splitlines()) == [f"{worker}: Resumed" for worker in WORKERS]
+    assert sorted(said(do(place, "control", "worker", "status", "--all"))) == instances(place) == WORKERS
+    assert do(place, "control", "worker_1", "resume", "--all").stdout == "Resumed\n"
+    refused(do(place, "control", "nobody", "pause", "--all"), 2, "NOT_FOUND", "discover --all")
 
 
 def test_standard_input_is_read(services: tuple[Path, Up]) -> None:

@@ -105,7 +105,7 @@ def test_a_url_of_postgresql_says_the_schema_and_leaves_the_rest_to_the_driver()
             ],
         ),
         ("postgresql://one/db?schema=A%20b", ["the schema of postgresql:// must be", "not 'A b'"]),
-        ("redis://me:secret@one", ["'one' names no known bus"]),
+        ("redis://me:secret@one", ["'redis://one' names no known bus"]),
     ],
 )
 def test_every_fault_of_a_url_is_named_and_no_password(url: str, texts: list[str]) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from shoal.config import shown
+from shoal.config import shown, store_url
 from shoal.errors import ConfigError
+from shoal.store import open_store
 from shoal.store.postgres.address import address_of
 
 
@@ -58,3 +59,12 @@ def test_every_fault_is_named_and_no_password(url: str, text: str) -> None:
 )
 def test_what_people_read_has_no_password(url: str, text: str) -> None:
     assert shown(url) == text
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresq://me:secret@one/db", "postgresql:/me:secret@one/db", "postgres:me:secret@one/db"]
+)
+def test_a_misspelt_url_is_refused_without_its_password(url: str) -> None:
+    with pytest.raises(ConfigError, match="postgresql://HOST/DATABASE") as caught:
+        open_store(store_url(None, url))
+    assert "secret" not in str(caught.value)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -34,9 +34,12 @@ __all__ = ["OPEN", "SqlMail", "ack", "ack_many", "bury_all", "nack", "prune_mail
 OPEN = "node_id IS NULL AND done_at IS NULL"  # as the indexes have it
 _LISTED = "WHERE seq IN (SELECT CAST(value AS BIGINT) FROM json_each(?))"
 _HAND_OUT = "UPDATE mail SET node_id = ?, deliveries = deliveries + 1"
-_UNDONE = """SELECT recipient_id, message_id, seq, message, durable FROM mail WHERE done_at IS NULL
-    AND recipient_id IN (SELECT value FROM json_each(:recipient_id))
-    AND message_id IN (SELECT value FROM json_each(:message_id))"""
+# A look of its own for each pair: else PostgreSQL may look for one half of the key among all that was ever put.
+_ITS = "FROM mail WHERE mail.recipient_id = r.value AND mail.message_id = m.value AND mail.done_at IS NULL"
+_UNDONE = f"""SELECT * FROM (
+    SELECT r.value AS of, m.value AS id, (SELECT seq {_ITS}) AS seq, (SELECT message {_ITS}), (SELECT durable {_ITS})
+    FROM json_each(:recipient_id) AS r CROSS JOIN json_each(:message_id) AS m ON true) AS pair WHERE seq IS NOT NULL"""
+_PAIRS = 30  # asked for at once: each recipient's is looked for with each message
 _FINISH = """UPDATE mail SET message = NULL, node_id = NULL, expires_at = NULL, ttl_left = NULL, done_at = ?
     WHERE seq = ?"""
 
@@ -123,8 +126,11 @@ class _Handled(NamedTuple):
 
 
 def _ack(cx: Transaction, handled: Sequence[_Handled]) -> None:
-    ids = {name: encode(sorted({getattr(each, name) for each in handled})).decode() for name in _Handled._fields[:2]}
-    open_ones = {(recipient_id, message_id): row for recipient_id, message_id, *row in cx.rows(_UNDONE, ids)}
+    open_ones: dict[tuple[str, str], list[Any]] = {}
+    for start in range(0, len(handled), _PAIRS):
+        some = handled[start : start + _PAIRS]
+        ids = {name: encode(sorted({getattr(each, name) for each in some})).decode() for name in _Handled._fields[:2]}
+        open_ones |= {(recipient_id, message_id): row for recipient_id, message_id, *row in cx.rows(_UNDONE, ids)}
     gone, done = [], []
     for each in handled:
         row = open_ones.pop((each.recipient_id, each.message_id), None)
@@ -279,10 +285,8 @@ def _give_up(cx: Transaction, seq: int, reason: str, error: str | None, now: dat
 
 
 def _waiting(cx: Reader, recipient_id: str) -> int:
-    count: int = cx.value(
-        f"SELECT count(*) FROM mail INDEXED BY mail_waiting WHERE recipient_id = ? AND {OPEN}", (recipient_id,)
-    )
-    return count
+    of_it = f"SELECT count(*) FROM mail INDEXED BY mail_waiting WHERE recipient_id = ? AND {OPEN}"
+    return int(cx.value(of_it, (recipient_id,)))
 
 
 def _due(cx: Reader, node_agents: str, now: int) -> list[str]:

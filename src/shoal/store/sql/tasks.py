@@ -21,7 +21,7 @@ from shoal.store.sql.transaction import Reader, Transaction
 
 __all__ = ["SqlTasks", "check_fence", "check_fences", "checkpoint", "progress", "prune_tasks"]
 
-_FENCE = "task_id = :task_id AND status = 'running' AND node_id = :node_id AND attempt = :attempt"
+_FENCE = "task_id = :task_id AND (status = 'running') IS TRUE AND node_id = :node_id AND attempt = :attempt"
 _HOLDS = f"SELECT assigned_agent_id FROM tasks WHERE {_FENCE}"
 _HELD = """SELECT task_id, node_id, attempt FROM tasks
     WHERE task_id IN (SELECT value FROM json_each(?)) AND (status = 'running') IS TRUE"""

@@ -1,0 +1,57 @@
+"""Statements find their rows by the whole of an index, however the tables have grown since they were planned."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from shoal.store.postgres.store import PostgresStore
+from shoal.store.sql.mail import _UNDONE
+from shoal.store.sql.tasks import _HOLDS
+from shoal.store.sql.transaction import Transaction
+
+_OF_ONE = """INSERT INTO mail (recipient_id, message_id, message, durable, done_at)
+    SELECT 'r1', 'm' || n, NULL, 1, n FROM generate_series(1, 20000) AS n"""
+_TASKS = """INSERT INTO tasks (task_id, name, status, blockers, target, priority, created_at, attempt, node_id)
+    SELECT 't' || n, 'work', CASE WHEN n > 300 THEN 'running' ELSE 'completed' END, 0, '', 50, 0, 1, 'n1'
+    FROM generate_series(1, 301) AS n"""
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_mail_is_acknowledged_without_a_walk_through_what_is_done(postgres_url: str, known: bool) -> None:
+    async def main() -> None:
+        store = PostgresStore(postgres_url)
+        await store.open()
+
+        def explain(cx: Transaction) -> list[str]:
+            ids = {"recipient_id": '["r1", "r2"]', "message_id": '["m1", "m2"]'}
+            return [line for (line,) in cx.rows(f"EXPLAIN {_UNDONE}", ids)]
+
+        await store.database.write(Transaction.execute, _OF_ONE)
+        if known:
+            await store.database.write(Transaction.rows, "ANALYZE mail")
+        plan = "\n".join(await store.database.write(explain))
+        await store.close()
+        conditions = [line for line in plan.splitlines() if "Index Cond" in line]
+        assert len(conditions) == plan.count(" on mail") > 0, plan
+        assert all("recipient_id =" in line and "message_id =" in line for line in conditions), plan
+
+    asyncio.run(main())
+
+
+def test_a_fence_is_held_to_its_own_task(postgres_url: str) -> None:
+    async def main() -> None:
+        store = PostgresStore(postgres_url)
+        await store.open()
+
+        def explain(cx: Transaction) -> list[str]:
+            return [line for (line,) in cx.rows(f"EXPLAIN {_HOLDS}", {"task_id": "t1", "node_id": "n1", "attempt": 1})]
+
+        await store.database.write(Transaction.execute, _TASKS)
+        await store.database.write(Transaction.rows, "ANALYZE tasks")  # few run; the plan is kept when more do
+        plan = "\n".join(await store.database.write(explain))
+        await store.close()
+        assert "tasks_task_id_key" in plan, plan
+
+    asyncio.run(main())
