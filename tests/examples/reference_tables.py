@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+import itertools
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
@@ -91,6 +92,30 @@ from shoal.runtime import (
     Task,
     TaskSpec,
 )
+from shoal.services import (
+    AgentInfo,
+    AgentProcessManager,
+    AgentRecord,
+    AgentWatcher,
+    Bulkhead,
+    Capability,
+    CircuitBreaker,
+    LoadBalancer,
+    LoadBalancerAgent,
+    MemoryAwareAgent,
+    MultiAgentProcess,
+    Pool,
+    PoolStats,
+    ProcessInfo,
+    RegistryClient,
+    Reply,
+    RequestHeader,
+    ServiceAgent,
+    Services,
+    ThreadPoolAgent,
+    WorkerStats,
+    codes,
+)
 from shoal.teamfile import TeamAgent, TeamFile
 from shoal.teamfile.agents import AGENT_KEYS
 from shoal.teamfile.patterns import PATTERNS
@@ -108,6 +133,8 @@ RESULT_RECORDS = (
     *(DebateResult, DebateMessage, Consensus, Dissent, TeamResult, TeamMessage, Handoff),
 )
 RUN_RECORDS = (Usage, RunRecord, RunStep, RunEvent, Approval)
+SERVICE_RECORDS = (Reply, WorkerStats, ProcessInfo, PoolStats, RequestHeader, Capability)
+SERVICE_CLASSES = (LoadBalancerAgent, ThreadPoolAgent, MemoryAwareAgent, AgentWatcher)
 SHARED = {
     "name": "Of the pattern, in results, keys and the store.",
     "budget": "Its share within a larger run (`Budget`).",
@@ -315,6 +342,51 @@ def keys(names: Iterable[str], *classes: type) -> Callable[[], str]:
     return make
 
 
+# -- services
+
+
+def arguments(cls: type) -> Callable[[], str]:
+    """What the constructor of a class takes, or what a record has: its docstring explains each, several by commas."""
+
+    def make() -> str:
+        parameters = inspect.signature(cls).parameters
+        rows = []
+        for name, meaning in _several_explained(cls).items():
+            default = parameters[name].default if name in parameters else vars(cls).get(name, inspect.Parameter.empty)
+            plain = isinstance(default, str | int | float | tuple | None)
+            rows.append((f"`{name}`", f"`{_plain(default)}`" if plain else "", meaning))
+        return table(("name", "default", "meaning"), rows)
+
+    return make
+
+
+def _several_explained(cls: type) -> dict[str, str]:
+    """Return what a docstring says of each name; where two lines speak of one, the one that speaks of it alone."""
+    found = re.findall(r"^ {4}([a-z_]+(?:, [a-z_]+)*): (.+(?:\n {8,}.+)*)", inspect.cleandoc(cls.__doc__ or ""), re.M)
+    alone = {names: text for names, text in found if "," not in names}
+    meanings = {name: alone.get(name, text) for names, text in found for name in names.split(", ")}
+    return {name: " ".join(text.replace("``", "`").split()) for name, text in meanings.items()}
+
+
+def classes(*several: type) -> Callable[[], str]:
+    def make() -> str:
+        return table(("class", "does"), [(f"`{cls.__name__}`", first_sentence(cls)) for cls in several])
+
+    return make
+
+
+def service_codes() -> str:
+    """The codes with the text that stands below each in their module."""
+    body = ast.parse(inspect.getsource(codes)).body
+    rows = [
+        (f"`{named.targets[0].id}`", " ".join(text.value.value.replace("``", "`").split()))
+        for named, text in itertools.pairwise(body)
+        if isinstance(named, ast.Assign) and isinstance(named.targets[0], ast.Name)
+        if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant) and isinstance(text.value.value, str)
+    ]
+    return table(("code", "means"), rows)
+
+
 MAKERS: dict[str, Callable[[], str]] = {
     "config": config,
     "errors": error_table,
@@ -352,6 +424,28 @@ MAKERS: dict[str, Callable[[], str]] = {
     "budget": fields(Budget),
     "loop_limits": fields(LoopLimits),
     "run_options": fields(RunOptions),
+    "services": verbs(Services),
+    "service_agent": verbs(ServiceAgent),
+    "service_attributes": arguments(ServiceAgent),
+    "agent_info": arguments(AgentInfo),
+    "agent_record": arguments(AgentRecord),
+    "service_records": records(SERVICE_RECORDS),
+    "service_classes": classes(*SERVICE_CLASSES),
+    "service_codes": service_codes,
+    "load_balancer": arguments(LoadBalancer),
+    "load_balancer_verbs": verbs(LoadBalancer),
+    "breaker": arguments(CircuitBreaker),
+    "breaker_verbs": verbs(CircuitBreaker),
+    "bulkhead": arguments(Bulkhead),
+    "bulkhead_verbs": verbs(Bulkhead),
+    "pool": arguments(Pool),
+    "pool_verbs": verbs(Pool),
+    "multi": arguments(MultiAgentProcess),
+    "multi_verbs": verbs(MultiAgentProcess),
+    "manager": arguments(AgentProcessManager),
+    "manager_verbs": verbs(AgentProcessManager),
+    "registry_client": arguments(RegistryClient),
+    "registry_client_verbs": verbs(RegistryClient),
     "team_file": verbs(TeamFile),
     "team_agent": records((TeamAgent,)),
     "team_agents": keys([key for key in AGENT_KEYS if key not in TEAM_AGENT_OWN], Agent),

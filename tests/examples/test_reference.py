@@ -10,7 +10,7 @@ from shoal.kernel.event import SEVERITY
 from tests.examples.reference_tables import REFERENCE, render
 
 
-@pytest.mark.parametrize("name", ["boxes", "config", "errors", "patterns", "runtime", "team-file"])
+@pytest.mark.parametrize("name", ["boxes", "config", "errors", "patterns", "runtime", "services", "team-file"])
 def test_the_tables_are_those_of_the_code(name: str) -> None:
     text = (REFERENCE / f"{name}.md").read_text()
     assert text == render(text), "renew it: python -m tests.examples.reference_tables"
