@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from shoal.errors import (
+    BusError,
     LeaseLostError,
     RuntimeNotStartedError,
     RuntimeStateError,
@@ -160,6 +161,8 @@ class Env:
                     await pass_once()
                 except LeaseLostError:
                     return
+                except (StoreError, BusError) as error:
+                    log.error("%s failed: %s; it goes on in %g s", name, error, seconds)
                 except Exception:  # a sweep that failed must not end the sweeping
                     log.exception("%s failed; it goes on in %g s", name, seconds)
 
