@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from shoal.store.postgres.store import PostgresStore
+from shoal.store.sql.dependents import _RELEASE
 from shoal.store.sql.mail import _UNDONE
 from shoal.store.sql.tasks import _HOLDS
 from shoal.store.sql.transaction import Transaction
@@ -53,5 +54,22 @@ def test_a_fence_is_held_to_its_own_task(postgres_url: str) -> None:
         plan = "\n".join(await store.database.write(explain))
         await store.close()
         assert "tasks_task_id_key" in plan, plan
+
+    asyncio.run(main())
+
+
+def test_what_waits_for_an_end_is_released_by_its_id(postgres_url: str) -> None:
+    async def main() -> None:
+        store = PostgresStore(postgres_url)
+        await store.open()
+
+        def explain(cx: Transaction) -> list[str]:
+            return [line for (line,) in cx.rows(f"EXPLAIN {_RELEASE}", {"task_id": "t1", "n": 1, "now": 1})]
+
+        await store.database.write(Transaction.execute, _TASKS)
+        await store.database.write(Transaction.rows, "ANALYZE tasks")
+        plan = "\n".join(await store.database.write(explain))
+        await store.close()
+        assert "Index Cond: (task_id = " in plan, plan
 
     asyncio.run(main())

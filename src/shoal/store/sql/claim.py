@@ -30,7 +30,8 @@ _OLDEST = """SELECT ready_at, seq, priority FROM tasks INDEXED BY tasks_oldest W
 _FAMILY = """SELECT priority, seq, target FROM tasks INDEXED BY tasks_family WHERE ready = 1 AND root_id = ?
     ORDER BY priority, seq"""
 _RUN = f"""UPDATE tasks SET status = 'running', ready = NULL, ready_at = NULL, attempt = attempt + 1,
-    assigned_agent_id = ?, node_id = ?, started_at = ?, progress = NULL, progress_note = NULL
+    assigned_agent_id = ?, node_id = ?, started_at = CASE WHEN ready_at > ? THEN ready_at ELSE ? END, progress = NULL,
+    progress_note = NULL
     WHERE seq = ? AND (ready = 1) IS TRUE RETURNING {TASK_COLUMNS}"""
 
 _READY, _TARGET = 3, 6  # in INSERT_TASK
@@ -148,7 +149,8 @@ def _match(candidates: Sequence[_Candidate], room: Room) -> list[tuple[int, str]
 
 
 def _give(cx: Transaction, node_id: str, given: Sequence[tuple[int, str]], now: datetime, moment: int) -> list[Claim]:
-    stored = [(agent_id, node_id, moment, seq) for seq, agent_id in given if seq < _OFFERED]
+    # What made a task ready may have been asked for after the claim, and be carried out before it.
+    stored = [(agent_id, node_id, moment, moment, seq) for seq, agent_id in given if seq < _OFFERED]
     rows = iter(cx.each(_RUN, stored))
     claims = []
     for seq, agent_id in given:

@@ -16,14 +16,14 @@ from shoal.store.sql.transaction import Transaction
 __all__ = ["after_failure", "release"]
 
 _ANY = "SELECT 1 FROM task_deps WHERE dependency_id = ? LIMIT 1"
+_FREED = """SELECT edge.task_id, count(*)
+    FROM json_each(?) AS ended CROSS JOIN task_deps AS edge ON edge.dependency_id = ended.value GROUP BY edge.task_id"""
+# By itself: joined to what is freed, PostgreSQL may walk through all tasks, as long as it knows of few.
 _RELEASE = """UPDATE tasks SET
-        blockers = blockers - freed.n,
-        ready = CASE WHEN blockers > freed.n THEN 0 WHEN not_before > :now THEN 2 ELSE 1 END,
-        ready_at = CASE WHEN blockers > freed.n OR not_before > :now THEN NULL ELSE :now END
-    FROM (SELECT edge.task_id AS task_id, count(*) AS n
-          FROM json_each(:ended) AS ended CROSS JOIN task_deps AS edge ON edge.dependency_id = ended.value
-          GROUP BY edge.task_id) AS freed
-    WHERE tasks.task_id = freed.task_id AND tasks.ready = 0
+        blockers = blockers - :n,
+        ready = CASE WHEN blockers > :n THEN 0 WHEN not_before > :now THEN 2 ELSE 1 END,
+        ready_at = CASE WHEN blockers > :n OR not_before > :now THEN NULL ELSE :now END
+    WHERE task_id = :task_id AND (ready = 0) IS TRUE
     RETURNING ready"""
 # One row for each edge that failure runs along; nearest first, so the first row of a task names its direct cause.
 _DOOMED = """WITH RECURSIVE doomed (task_id, cause_id, name) AS (
@@ -74,7 +74,9 @@ def _fail(cx: Transaction, causes: dict[str, tuple[str, str]], root_id: str, sta
 
 def release(cx: Transaction, ended: Sequence[str], now: datetime) -> bool:
     """Take *ended* off the lists of those that their dependents wait for; tell whether one became ready."""
-    rows = cx.rows(_RELEASE, {"ended": encode(ended).decode(), "now": epoch(now)})
-    promoted = sum(1 for (ready,) in rows if ready == 1)
+    freed = cx.rows(_FREED, (encode(ended).decode(),))
+    moment = epoch(now)
+    rows = cx.each(_RELEASE, [{"task_id": task_id, "n": n, "now": moment} for task_id, n in sorted(freed)])
+    promoted = sum(1 for row in rows if row is not None and row[0] == 1)
     cx.count(ready=promoted)
     return promoted > 0

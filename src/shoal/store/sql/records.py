@@ -64,6 +64,7 @@ def task_row(task: Task, *, ready: int | None, blockers: int, now: int) -> list[
 
 def claimed(task: Task, row: list[Any], agent_id: str, node_id: str, now: int) -> Task:
     """Make *row*, the parameters of ``INSERT_TASK`` for *task*, one of a task that is claimed; return it as it is then."""
+    now = max(now, row[_STATUS_AT + 2])  # it may have been submitted after the claim was asked for
     row[_STATUS_AT : _STATUS_AT + 3] = (str(TaskStatus.RUNNING), None, None)
     row[-4:] = (1, agent_id, node_id, now)
     return msgspec.structs.replace(

@@ -101,12 +101,12 @@ def _apart(ends: Sequence[_End]) -> list[list[_End]]:
 
 def _release(cx: Transaction, ends: Sequence[_End]) -> bool:
     """Take those that are completed off the lists of their dependents; tell whether one became ready."""
-    waited_for = [
-        end.settlement.fence.task_id
+    waited_for = {
+        end.settlement.fence.task_id: end.now
         for end in ends
         if end.row is not None and end.row[6] and end.settlement.outcome is Outcome.COMPLETED
-    ]
-    return bool(waited_for) and release(cx, waited_for, ends[0].now)
+    }
+    return bool(waited_for) and release(cx, list(waited_for), max(waited_for.values()))
 
 
 def _told(cx: Transaction, end: _End, promoted: bool) -> Settled:
