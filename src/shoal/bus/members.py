@@ -97,7 +97,7 @@ class Members:
 
     def ring(self, rings: list[Rang]) -> None:
         """Carry bells to every node that was met; those that cannot be carried are lost."""
-        if self._connected and self._links.met:
+        if self._connected and (self._links.met or self._links.roster.by_node):
             self._outbox.ring(rings)
 
     # -- the desk of the broker

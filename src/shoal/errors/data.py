@@ -17,14 +17,18 @@ __all__ = [
 ]
 
 
+_LIMITS = {"tasks": "ResourceLimit.max_task_queue_size", "mailbox": "ResourceLimit.message_queue_max_size"}
+
+
 class QueueFullError(ShoalError, RuntimeError):
     """The queue holds as many as it may. Nothing was stored."""
 
     def __init__(self, queue_name: str, max_size: int, text: str = "Task queue at capacity") -> None:
         self.queue_name = queue_name
         self.max_size = max_size
+        limit = _LIMITS.get(queue_name, "the limit")
         super().__init__(
-            text, note=f"The queue {queue_name!r} holds at most {max_size}; wait for some to end, or raise the limit."
+            text, note=f"The queue {queue_name!r} holds at most {max_size}; wait for some to end, or raise {limit}."
         )
 
 
