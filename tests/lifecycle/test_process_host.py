@@ -476,6 +476,25 @@ def test_cancelling_an_invocation_ends_the_hook() -> None:
     run(main)
 
 
+def test_a_cancellation_that_comes_together_with_its_invocation_is_answered() -> None:
+    async def main() -> None:
+        async with agent(Everything) as handle:
+            pid = handle.process_id
+            assert pid is not None
+            for swallow in (False, True):
+                os.kill(pid, signal.SIGSTOP)  # so that it reads both in one go
+                running = asyncio.create_task(execute(handle, task("sleep", swallow=swallow)))
+                await asyncio.sleep(0.05)
+                running.cancel()
+                await asyncio.sleep(0.05)
+                os.kill(pid, signal.SIGCONT)
+                ended = await asyncio.wait_for(asyncio.gather(running, return_exceptions=True), 10)
+                assert ended[0] == "swallowed" if swallow else isinstance(ended[0], asyncio.CancelledError)
+            assert await execute(handle, task("echo", n=1)) == {"n": 1}
+
+    run(main)
+
+
 def test_a_thread_is_interrupted_on_demand() -> None:
     def spin(task: Task, context: Any) -> None:
         context.metrics.count("spinning")

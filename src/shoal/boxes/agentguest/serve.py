@@ -199,7 +199,8 @@ class Guest:
         self._link.stopping(wire.Stopping(invocation=record.id))
         running = self._running.get(record.id)
         if running is not None:
-            running.cancel()
+            # After its first step: read in one go with its invocation it has not begun, and would end without an answer.
+            self._loop.call_soon(running.cancel)
 
     def _interrupt(self, record: wire.Interrupt) -> None:
         if self._handle is not None:
