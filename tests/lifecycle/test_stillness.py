@@ -106,7 +106,25 @@ def test_effects_end_before_the_lease_and_go_on_after_it(
             await runtime.resume_agent("ticking")
 
     run(main)
-    assert "stand still" in caplog.text and "go on" in caplog.text
+    assert "stands still" in caplog.text and "goes on" in caplog.text
+
+
+@pytest.mark.parametrize("singleton", [False, True])
+def test_who_only_answers_goes_on_but_for_a_singleton(store_url: str, run: Run, singleton: bool) -> None:
+    async def main() -> None:
+        options = {"singleton": singleton}
+        async with running(store_url, {"ticking": Ticking}, options=options, lease_seconds=LEASE) as runtime:
+            agent_id = runtime.agents.get("ticking").agent_id
+            assert (await runtime.request(agent_id, "hello", None, timeout_seconds=20)).data == "heard"
+            cut = Cut(runtime)
+            await cut.until_over()
+            asked = asyncio.ensure_future(runtime.request(agent_id, "hello", None, timeout_seconds=20))
+            await asyncio.wait([asked], timeout=0.3)
+            assert asked.done() is not singleton
+            cut.heal()
+            assert (await asked).data == "heard"
+
+    run(main)
 
 
 def test_a_time_limit_stands_still_too(store_url: str, tmp_path: Path, run: Run) -> None:

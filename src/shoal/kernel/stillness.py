@@ -1,4 +1,4 @@
-"""A node that cannot renew its lease stands still before it ends: others may be doing its work from then on."""
+"""What a node does that cannot renew its lease stands still before it ends: others may be doing it from then on."""
 
 from __future__ import annotations
 
@@ -27,11 +27,12 @@ LOOKS = 40
 
 
 class Stillness:
-    """Holds the code of all agents while the node's lease is nearly over or over, and nobody has taken it.
+    """Holds agents that work on tasks, and singletons, while the node's lease is nearly over or over, and not known to be
+    lost.
 
     Code that makes no call of its context would not hear otherwise that its node is cut off, and go on with what another
     node has begun anew. A heartbeat that reaches the store lets all go on from where they stood; time limits stand still
-    meanwhile, too.
+    meanwhile, too. Agents that only answer messages go on answering: nobody else answers for them.
     """
 
     def __init__(self, env: Env, alive: Callable[[], Iterable[Registration]]) -> None:
@@ -59,8 +60,10 @@ class Stillness:
             cell = registration.cell
             if cell is None or cell.paused or cell.dead or cell.time.held:
                 continue
+            if not cell.attempts and not registration.options.singleton:
+                continue
             if not self._holding:
-                log.error("node %s cannot renew its lease: its agents stand still until it can", env.node_id)
+                log.error("node %s cannot renew its lease: its work stands still until it can", env.node_id)
             cell.time.hold()
             self._holding[cell] = env.spawn(self._hold(cell, seconds), f"let {cell.name} stand still")
 
@@ -75,7 +78,7 @@ class Stillness:
         await asyncio.wait(holding.values())
         if self._env.lost:
             return
-        log.warning("node %s has renewed its lease: its agents go on", self._env.node_id)
+        log.warning("node %s has renewed its lease: its work goes on", self._env.node_id)
         for cell in holding:
             if cell.time.held and not cell.paused:
                 cell.handle.release()
