@@ -9,12 +9,25 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shutil import rmtree
 from typing import TextIO
 
 from tests.support.command import GUARD_SECONDS, begin, environment
+from tests.support.engines import fresh_folder
 from tests.support.processes import gone
 
-__all__ = ["Up", "up"]
+__all__ = ["Up", "service_folder", "up"]
+
+
+@contextmanager
+def service_folder(workers: str, file: str) -> Iterator[Path]:
+    """A folder that PostgreSQL can reach, with ``workers.py`` and ``services.toml`` in it."""
+    made = fresh_folder()
+    made.chmod(0o755)
+    (made / "workers.py").write_text(workers)
+    (made / "services.toml").write_text(file)
+    yield made
+    rmtree(made)
 
 
 class Up:

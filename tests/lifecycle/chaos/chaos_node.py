@@ -9,7 +9,6 @@ import asyncio
 import random
 import sys
 import time
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,28 +18,14 @@ from shoal import AgentRuntime, BaseAgent, Budget, ResourceLimit
 from shoal.errors import AgentNameTakenError, ShoalError, StoreError
 from shoal.kernel import node as node_module
 from shoal.kernel import takeover
-from shoal.kernel.clock import RealClock
 from tests.lifecycle.chaos.agents import Keeper, Listener, Noting, Worker, errand
 from tests.lifecycle.chaos.diary import STAGES, Diary, Plan
+from tests.support.clocks import WrongClock
 
 LANES = 3
 BUDGETS = (None, Budget(max_calls=STAGES), Budget(max_calls=3 * STAGES))
 TALK_SECONDS = 0.05
 ERRAND_SECONDS = 0.4
-
-
-class SkewedClock(RealClock):
-    """A machine whose wall clock is wrong by *skew* seconds."""
-
-    def __init__(self, skew: float) -> None:
-        super().__init__()
-        self._skew = skew
-
-    def now(self) -> datetime:
-        return super().now() + timedelta(seconds=self._skew)
-
-    def micros(self) -> int:
-        return super().micros() + round(self._skew * 1_000_000)
 
 
 class Load:
@@ -105,7 +90,7 @@ async def main(plan: Plan) -> None:
         vars(module)["this_boot"] = lambda: machine
     limits = ResourceLimit(max_concurrent_agents=None, max_task_queue_size=None, message_queue_max_size=None)
     config = {"lease_seconds": plan.lease, "poll_seconds": 0.25, "max_interruptions": 1000}
-    runtime = AgentRuntime(None, limits, config, store=plan.store, bus=plan.bus, clock=SkewedClock(plan.skew))
+    runtime = AgentRuntime(None, limits, config, store=plan.store, bus=plan.bus, clock=WrongClock(plan.skew))
     diary = Noting.diary = Diary(plan.diary, plan.name)
     diary.life = runtime.node_id
     load = Load(runtime, plan, diary)

@@ -9,7 +9,6 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from shutil import rmtree
 from typing import Any
 
 import pytest
@@ -19,8 +18,7 @@ from shoal.cluster import LocalServers
 from shoal.errors import BusError, StoreError
 from shoal.kernel.agent import RestartPolicy
 from shoal.testing.receivers import until
-from tests.support.engines import fresh_folder
-from tests.support.upping import up
+from tests.support.upping import service_folder, up
 
 WORKERS = """
 import asyncio
@@ -49,13 +47,8 @@ END_SECONDS = 10.0
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder that PostgreSQL can reach, with the file in it."""
-    made = fresh_folder()
-    made.chmod(0o755)
-    (made / "workers.py").write_text(WORKERS)
-    (made / "services.toml").write_text(FILE)
-    yield made
-    rmtree(made)
+    with service_folder(WORKERS, FILE) as made:
+        yield made
 
 
 async def _submitted(client: Client, number: int) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -13,9 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.command import GUARD_SECONDS, environment, refused, said, shoal
-from tests.support.engines import fresh_folder
 from tests.support.processes import gone
-from tests.support.upping import Up, up
+from tests.support.upping import Up, service_folder, up
 
 WORKERS = """
 import os
@@ -46,13 +44,8 @@ END_SECONDS = 2.0
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder that PostgreSQL can reach, with the file in it."""
-    made = fresh_folder()
-    made.chmod(0o755)
-    (made / "workers.py").write_text(WORKERS)
-    (made / "services.toml").write_text(FILE)
-    yield made
-    shutil.rmtree(made)
+    with service_folder(WORKERS, FILE) as made:
+        yield made
 
 
 def _nodes(running: Up) -> dict[str, int]:
