@@ -224,13 +224,18 @@ def renew_lease(env: Env, load: float, agents: int) -> bool:
 
     A heartbeat puts the clock right. When it was wrong, the lease's end is said once more, by the right one.
     """
-    clock, leases, lease = env.clock, env.store.leases, timedelta(seconds=env.settings.lease_seconds)
-    for _ in range(2):
-        steady, now = clock.monotonic(), clock.now()
-        alive = leases.heartbeat(env.node_id, until=now + lease, load=load, agents=agents)
-        moved = clock.now() - now - timedelta(seconds=clock.monotonic() - steady)
-        if not alive or abs(moved) <= lease / 100:
-            break
+    lease = timedelta(seconds=env.settings.lease_seconds)
+    alive, until, moved = _beat(env, lease, load, agents)
+    if alive and abs(moved) > lease / 100:
+        alive, until, moved = _beat(env, lease, load, agents)
     if alive:
-        env.lease_until = now + lease + min(moved, timedelta())
+        env.lease_until = until + min(moved, timedelta())
     return alive
+
+
+def _beat(env: Env, lease: timedelta, load: float, agents: int) -> tuple[bool, datetime, timedelta]:
+    """Beat once; return whether the lease is held, until when, and how far the clock was put right by it."""
+    clock = env.clock
+    steady, now = clock.monotonic(), clock.now()
+    alive = env.store.leases.heartbeat(env.node_id, until=now + lease, load=load, agents=agents)
+    return alive, now + lease, clock.now() - now - timedelta(seconds=clock.monotonic() - steady)
