@@ -13,7 +13,7 @@ import pytest
 from shoal.kernel.agent import RestartPolicy
 from shoal.services import RequestError
 from tests.lifecycle.services.test_control import code_of, kill
-from tests.support.runtimes import running
+from tests.support.runtimes import running, until
 from tests.support.servers import Echo
 
 LEVELS = ("inline", "thread", "process")
@@ -94,8 +94,7 @@ def test_a_drain_finishes_what_was_accepted_and_refuses_the_rest_at_once(
             asked = [asyncio.ensure_future(services.request(record, {"n": n, "pause": 0.1})) for n in range(3)]
             await asyncio.sleep(0.02)
             assert await services.control(record, "drain") == "Draining"
-            await asyncio.sleep(0.02)
-            assert services.records()[0].state == "draining"
+            await until(lambda: services.records()[0].state == "draining")
             assert await services.discover("echo") == []
             began = time.monotonic()
             assert await code_of(services.request(record, {"n": 9})) == "DRAINING"
