@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 from shoal.errors import AgentPauseError, AgentStartError, PayloadError
 from shoal.kernel.agent import AgentVerb
 from shoal.kernel.departure import Departure, Departures
+from shoal.kernel.env import LOOKS, Env
 from shoal.kernel.hooks import run_hook
 from shoal.kernel.payload import checked
 from shoal.kernel.status import advance
-from shoal.kernel.stillness import LOOKS
 
 if TYPE_CHECKING:
     from shoal.kernel.cell import Cell
-    from shoal.kernel.env import Env
     from shoal.kernel.registration import Registration
     from shoal.kernel.scheduler import Scheduler
 

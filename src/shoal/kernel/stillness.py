@@ -9,10 +9,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from shoal.errors import AgentPauseError
+from shoal.kernel.env import LOOKS, Env
 
 if TYPE_CHECKING:
     from shoal.kernel.cell import Cell
-    from shoal.kernel.env import Env
     from shoal.kernel.registration import Registration
 
 __all__ = ["Stillness"]
@@ -21,9 +21,6 @@ log = logging.getLogger("shoal")
 
 MARGIN = 8
 """This part of its lease before its end, code is told to stand: time for it to come to its next await."""
-
-LOOKS = 40
-"""So often in the time of its lease a node looks how long it has it."""
 
 
 class Stillness:
