@@ -118,16 +118,25 @@ def uuid7(micros: int, chance: int) -> str:
 class LineTimer:
     """A call that stands in line with others of the same duration."""
 
-    __slots__ = ("_waiting", "callback", "deadline")
+    __slots__ = ("_callback", "_called", "_waiting", "deadline")
 
     def __init__(self, waiting: dict[LineTimer, None], callback: Callable[[], object], deadline: float) -> None:
         self._waiting = waiting
-        self.callback = callback
+        self._callback = callback
+        self._called: asyncio.Handle | None = None
         self.deadline = deadline
 
+    def fall_due(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Leave the line, and be called in the next turn of *loop*."""
+        del self._waiting[self]
+        self._called = loop.call_soon(self._callback)
+
     def cancel(self) -> None:
-        """Call it off."""
-        self._waiting.pop(self, None)
+        """Call it off: from then on it is not called, also when it has fallen due."""
+        if self._called is None:
+            self._waiting.pop(self, None)
+        else:
+            self._called.cancel()
 
 
 class _Line:
@@ -164,6 +173,5 @@ class _Line:
             if timer.deadline > now:
                 self._arm(timer.deadline - now)
                 return
-            del self._waiting[timer]
-            self._loop.call_soon(timer.callback)
+            timer.fall_due(self._loop)
         self._clock.forget_line(self._seconds, self)
