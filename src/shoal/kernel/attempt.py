@@ -192,7 +192,8 @@ class Attempt:
         )
 
     def _settlement(self, outcome: Outcome, **fields: Any) -> Settlement:
-        return Settlement(fence=self.fence, agent_id=self.cell.agent_id, outcome=outcome, **fields)
+        given = {"name": self.task.name, "started_at": self.task.started_at}
+        return Settlement(fence=self.fence, agent_id=self.cell.agent_id, outcome=outcome, **given, **fields)
 
     async def settle(self, settlement: Settlement) -> None:
         """Record the outcome, once; the lane is offered again in the same group of commits."""

@@ -1,4 +1,5 @@
-"""A TCP proxy on loopback that can cut a connection at a COMMIT: before it gets to the server, or before its answer."""
+"""A TCP proxy on loopback that can cut a connection at a commit: before it gets to the server, before its answer, or so
+that it gets to the server when nobody waits for it any more."""
 
 from __future__ import annotations
 
@@ -9,18 +10,25 @@ from urllib.parse import urlsplit
 
 __all__ = ["Proxy"]
 
-Cut = Literal["before", "answer"]
+Cut = Literal["before", "answer", "late", "between"]
 
 
 class Proxy:
-    """Stands between a store and its server. ``cut_next`` says where the next COMMIT is cut; each cut is made once."""
+    """Stands between a store and its server. ``cut_next`` says where the next commit is cut; each cut is made once.
+
+    ``commit`` are the bytes by which it is known. What is cut ``late`` is carried on at ``carry_on``, ``between`` before
+    the same comes again.
+    """
 
     def __init__(self, url: str) -> None:
         self._parts = urlsplit(url)
         self._server: asyncio.Server | None = None
         self._carried: set[asyncio.Task[None]] = set()
         self.cut_next: Cut | None = None
+        self.commit = b"COMMIT\0"
         self.cuts = 0
+        self._between = False
+        self._waiting: list[tuple[asyncio.Event, asyncio.Event]] = []
 
     @property
     def url(self) -> str:
@@ -42,36 +50,55 @@ class Proxy:
             each.cancel()
         await asyncio.gather(*self._carried, return_exceptions=True)
 
+    async def carry_on(self) -> None:
+        """Let what was cut late come to the server; return when it has answered."""
+        for go, done in self._waiting:
+            go.set()
+            await done.wait()
+        self._waiting.clear()
+
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._carried.add(asyncio.create_task(self._carry(reader, writer)))
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection(self._parts.hostname, self._parts.port)
-        muted = asyncio.Event()
+        muted, done = asyncio.Event(), asyncio.Event()
         answers = asyncio.create_task(_pump(there, writer, muted))
         try:
             while data := await reader.read(1 << 16):
-                cut = self.cut_next if b"COMMIT\0" in data else None
+                cut = self.cut_next if self.commit in data else None
+                if cut is None and self.commit in data and self._between:
+                    await self.carry_on()
                 if cut is not None:
-                    self.cut_next = None
+                    self.cut_next, self._between = None, cut == "between"
                     self.cuts += 1
                     muted.set()
+                if cut in ("late", "between"):
+                    writer.close()
+                    done = await self._go_on()
                 if cut != "before":
                     back.write(data)
                     await back.drain()
-                if cut == "answer":
-                    await asyncio.wait([answers])  # so it has committed
+                if cut in ("answer", "late", "between"):
+                    await asyncio.wait([answers])  # so it has been carried out
                 if cut is not None:
                     return
         except ConnectionError:
             return
         finally:
+            done.set()
             answers.cancel()
             for each in (writer, back):
                 each.close()
                 with suppress(ConnectionError):
                     await each.wait_closed()
             await asyncio.wait([answers])
+
+    async def _go_on(self) -> asyncio.Event:
+        go, done = asyncio.Event(), asyncio.Event()
+        self._waiting.append((go, done))
+        await go.wait()
+        return done
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, muted: asyncio.Event) -> None:

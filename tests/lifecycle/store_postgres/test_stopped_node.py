@@ -13,7 +13,8 @@ from msgspec.structs import replace
 
 from shoal.store import open_store
 from shoal.store.postgres.address import address_of
-from shoal.store.postgres.connection import PostgresDriver, connect
+from shoal.store.postgres.connection import connect
+from shoal.store.postgres.driver import PostgresDriver
 from shoal.store.postgres.store import PostgresStore
 from shoal.testing.store_queue_frame import NOW, new, node, submit
 

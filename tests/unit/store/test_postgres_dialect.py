@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from shoal.store.postgres.dialect import prepared, prepared_each, prepared_many, prepared_rows, readable, sealing
+from shoal.store.postgres.dialect import prepared, prepared_each, prepared_many, prepared_rows, readable
+from shoal.store.postgres.sealing import sealing, sealing_alone
+from shoal.store.sql.transaction import Gathered, Sole
 
 
 def test_marks_names_and_casts() -> None:
@@ -52,16 +54,33 @@ def test_other_texts_are_run_once_for_each() -> None:
     assert [list(row) for row in rows] == [[1, "x"], [2, None]]
 
 
+COUNTED = dict.fromkeys(("pending", "ready", "running", "completed", "failed", "cancelled"), 1)
+EVENT = (1, "kind", "info", None, "t1", None, None, "{}")
+
+
 def test_the_number_of_a_commit_comes_before_all_that_has_an_order() -> None:
-    event = (1, "kind", "info", None, "t1", None, None, "{}")
-    text, values = sealing(
-        dict.fromkeys(("pending", "ready", "running", "completed", "failed", "cancelled"), 1), [event], True, ("w", 7)
-    )
-    assert text.index("sealed AS (UPDATE commits") < text.index("counted AS") < text.index("told AS")
-    assert "FROM sealed, unnest(" in text and text.count("FROM sealed") == 3
-    assert len(values) == 6 + 5 + 2
-    text, values = sealing(None, [], False, ("w", 7))
+    rows = [("INSERT INTO t (a) VALUES (?)", [(1,), (2,)])]
+    text, values = sealing(Gathered(rows, COUNTED, [EVENT], True), ("w", 7), beside=True)
+    assert text.index("sealed AS (UPDATE commits") < text.index("counted AS") < text.index("new0 AS")
+    assert text.count("FROM sealed, unnest(") == 2 and text.count("FROM sealed") == 4
+    assert values[:2] == ["w", 7] and values[-1] == "{1,2}" and len(values) == 2 + 6 + 5 + 1
+    nobody = Gathered([], None, [], False)
+    text, values = sealing(nobody, ("w", 7), beside=True)
     assert text.endswith(" SELECT 0") and values == ["w", 7], "the mark is left in any case"
+    text, values = sealing(nobody, ("w", 7), beside=False)
+    assert text.endswith(" SELECT (SELECT number FROM sealed)"), "who was alone is told from those beside others"
+
+
+def test_one_statement_writes_nothing_before_it_has_looked_at_all_conditions() -> None:
+    sole = Sole(
+        None, ("SELECT 1 FROM t WHERE a = ?", ("x",)), ("UPDATE t SET b = :b WHERE a = :a", {"a": "x", "b": 1}), 41
+    )
+    text, values = sealing_alone(Gathered([], COUNTED, [EVENT], True), ("w", 7), 99, sole)
+    assert values[:3] == [7, "w", "x"] and values[3] == 41 and set(values[4:6]) == {"x", 1}
+    assert "sealed AS (UPDATE commits SET number = number + 1 FROM turn, held WHERE turn.free AND " in text
+    assert text.count("FROM marked") == 4 and "commits.number = $4::bigint RETURNING" in text
+    text, _ = sealing_alone(Gathered([], None, [EVENT], True), ("w", 7), 99)
+    assert "held" not in text and text.index("turn AS") < text.index("sealed AS") < text.index("marked AS")
 
 
 @pytest.mark.parametrize("text", ["", "a", "\0", "\x01", "\0\x01", "\x01\0", "\x01\x01", "\x02\0\x02"])

@@ -78,7 +78,8 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
 
     ``not_before`` is when a retry may start. ``acks`` are durable messages that the attempt took and is now done with:
     acknowledged when it completed; ``returns`` are those that it took when it did not complete. ``facts`` are further
-    events of the same transaction (``task_timeout`` …).
+    events of the same transaction (``task_timeout`` …). With ``name`` and ``started_at``, those of the task as it was
+    claimed, a store may write it without a look before.
     """
 
     fence: Fence
@@ -94,6 +95,8 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     acks: tuple[str, ...] = ()
     returns: tuple[Return, ...] = ()
     facts: tuple[Fact, ...] = ()
+    name: str | None = None
+    started_at: datetime | None = None
 
 
 class Ended(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""The only place that knows PostgreSQL's driver: connections, and reading and writing through them.
+"""The only place that knows PostgreSQL's driver: connections, and waiting for them.
 
 A thread that reads or writes has a connection and an event loop of its own and waits for each statement there. So the
 nouns are plain functions here as they are over SQLite, and no loop of agents ever waits for the network.
@@ -7,28 +7,18 @@ nouns are plain functions here as they are over SQLite, and no loop of agents ev
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from shoal.errors import MissingExtraError
 from shoal.store.postgres import versions
 from shoal.store.postgres.address import Address
-from shoal.store.postgres.dialect import (
-    prepared,
-    prepared_each,
-    prepared_many,
-    prepared_new,
-    prepared_rows,
-    readable,
-    sealing,
-)
-from shoal.store.sql.transaction import Params, Row
 
 if TYPE_CHECKING:
     import asyncpg
 
-__all__ = ["Link", "PostgresDriver", "connect", "crossed_errors", "driver_module", "held_errors", "lost_errors", "said"]
+__all__ = ["Link", "connect", "crossed_errors", "driver_module", "held_errors", "lost_errors", "said"]
 
 T = TypeVar("T")
 
@@ -184,104 +174,3 @@ def connect(address: Address, *, durability: str = "full", writes: bool = False)
         link.drop()
         raise
     return link
-
-
-class PostgresDriver:
-    """``Driver`` on one connection.
-
-    Args:
-        link: the connection.
-        key: the lock that all nodes on one schema take turns with.
-        mark: the writer, and the number of the group that it writes now.
-    """
-
-    def __init__(self, link: Link, key: int = 0, mark: tuple[str, int] = ("", 0)) -> None:
-        self._link = link
-        self._key = key
-        self._mark = mark
-        self._changed = 0
-        self._before = 0  # the transaction
-        self.number = 0  # of the commit that was sealed last, among those of which others want to hear
-        self.sealed = False  # it has changed something, and its mark is written with it
-
-    def rows(self, sql: str, params: Params = ()) -> list[Row]:
-        """Run a statement and return all rows."""
-        text, values = prepared(sql, params)
-        found = self._link.wait(self._link.connection.fetch(text, *values))
-        if found and not sql.startswith(("SELECT", "WITH")):
-            self._changed += len(found)
-        return list(map(readable, found))
-
-    def execute(self, sql: str, params: Params = ()) -> int:
-        """Run a statement that writes and return how many rows it changed."""
-        text, values = prepared(sql, params)
-        status = self._link.wait(self._link.connection.execute(text, *values))
-        changed = int(status.rpartition(" ")[2])
-        self._changed += changed
-        return changed
-
-    def executemany(self, sql: str, params: Sequence[Params]) -> None:
-        """Run a statement that writes once for each of *params*."""
-        if not params:
-            return
-        if (one := prepared_rows(sql, params)) is not None:
-            self._link.wait(self._link.connection.execute(one[0], *one[1]))
-        else:
-            text, rows = prepared_many(sql, params)
-            self._link.wait(self._link.connection.executemany(text, rows))
-        self._changed += len(params)
-
-    def each(self, sql: str, params: Sequence[Params]) -> list[Row | None]:
-        """Run an UPDATE of one row once for each of *params*, all at once; return what each returned."""
-        if len(params) < 2:
-            return [rows[0] if (rows := self.rows(sql, given)) else None for given in params]
-        text, columns = prepared_each(sql, params)
-        found: list[Row | None] = [None] * len(params)
-        changed = self._link.wait(self._link.connection.fetch(text, *columns))
-        for *row, place in changed:
-            found[place - 1] = readable(row)
-        self._changed += len(changed)
-        return found
-
-    def add(self, sql: str, params: Sequence[Params]) -> list[bool]:
-        """Run an INSERT that passes over what is there for all of *params* at once; tell for each whether it was new."""
-        if len(params) < 2:
-            return [self.execute(sql, given) > 0 for given in params]
-        text, columns, keys = prepared_new(sql, params)
-        added = set(map(readable, self._link.wait(self._link.connection.fetch(text, *columns))))
-        self._changed += len(added)
-        new = []
-        for key in keys:
-            new.append(key in added)
-            added.discard(key)  # what comes twice is new once
-        return new
-
-    def script(self, text: str) -> str:
-        """Run statements without parameters."""
-        return str(self._link.wait(self._link.connection.execute(text)))
-
-    def begin(self, beside: bool = False) -> None:
-        """Begin a transaction, when no other node is in one; with *beside*, when none is in one without."""
-        self._before = self._changed
-        self.script(f"BEGIN; SELECT pg_advisory_xact_lock{'_shared' if beside else ''}({self._key})")
-
-    def seal(self, counted: Mapping[str, int] | None, events: Sequence[Row], announce: bool) -> None:
-        """Write what was gathered, give the commit its number among those of all nodes, and leave its mark."""
-        if not announce and counted is None and self._changed == self._before:
-            return  # it has changed nothing, so that its commit need not wait for the disk
-        sql, values = sealing(counted, events, announce, self._mark)
-        ((self.number,),) = self._link.wait(self._link.connection.fetch(sql, *values))
-        self.sealed = True
-
-    def commit(self) -> None:
-        """End the transaction."""
-        self.script("COMMIT")
-
-    def rollback(self) -> None:
-        """Undo the transaction, if there is one."""
-        if self._link.alive and self._link.connection.is_in_transaction():
-            self.script("ROLLBACK")
-
-    def written(self) -> int:
-        """Return how many rows this connection has changed since it was opened."""
-        return self._changed

@@ -15,7 +15,8 @@ from shoal.kernel.clock import RealClock
 from shoal.kernel.ports import Clock
 from shoal.store.postgres import schema, versions
 from shoal.store.postgres.address import Address
-from shoal.store.postgres.connection import PostgresDriver, connect, driver_module, lost_errors
+from shoal.store.postgres.connection import connect, driver_module, lost_errors
+from shoal.store.postgres.driver import PostgresDriver
 from shoal.store.postgres.readers import Readers
 from shoal.store.postgres.writer import Writer
 from shoal.store.sql.database import Drift

@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 
-from shoal.store.sql.transaction import COUNTED, INSERT_EVENT, Params, Row
+from shoal.store.sql.transaction import Params, Row
 
-__all__ = ["prepared", "prepared_each", "prepared_many", "prepared_new", "prepared_rows", "readable", "sealing"]
+__all__ = ["prepared", "prepared_each", "prepared_many", "prepared_new", "prepared_rows", "readable"]
 
 # What is left alone: texts, quoted names, casts. What is put in other words: parameters, hints, lists in JSON. What is
 # for this database only stands in a comment: /* FOR UPDATE */.
@@ -32,38 +32,39 @@ _BARE = {kind: kind.partition(" COLLATE")[0] for kind in _TYPES.values()}
 _WHOLE, _TEXT = _TYPES[int], _TYPES[str]
 _CONTROL = re.compile(r"[\x00-\x1f]")
 _ENCODER = msgspec.json.Encoder()
-_MARK = """INSERT INTO writers (writer, number, at) VALUES (${}::text, ${}::bigint, now())
-    ON CONFLICT (writer) DO UPDATE SET number = excluded.number, at = excluded.at"""
-_NUMBER = "UPDATE commits SET number = number + 1 RETURNING number"
-_COUNT = f"UPDATE task_counts SET {', '.join(f'{name} = {name} + ${n}' for n, name in enumerate(COUNTED, 1))}"
-_COUNT_SEALED = f"{_COUNT} FROM sealed"
-_EVENTS = INSERT_EVENT.partition("VALUES")[0]
 _KEY = re.compile(r"ON CONFLICT \(([^()]+)\) DO NOTHING$")
 _INSERT = re.compile(r"(?P<head>INSERT INTO \w+ \([^()]*\))\s+VALUES \([?,\s]*\)(?P<tail>.*)", re.DOTALL)
 
 
-def prepared(sql: str, params: Params) -> tuple[str, Sequence[Any]]:
+def prepared(sql: str, params: Params, first: int = 1) -> tuple[str, Sequence[Any]]:
     """Return a text with its parameters as PostgreSQL wants them.
 
     Args:
         sql: parameters as ``?`` or ``:name``; hints of SQLite; ``json_each(PARAMETER)`` with one column ``value``.
         params: a value for each.
+        first: the number of its first parameter.
     """
     named = isinstance(params, Mapping)
     values = tuple(params.values()) if isinstance(params, Mapping) else tuple(params)
     names = tuple(params) if named else None
-    text, order = _translated(sql, names, tuple(_TYPES.get(type(value), "") for value in values))
+    text, order = _translated(sql, names, tuple(_TYPES.get(type(value), "") for value in values), first)
     return text, [_stored(values[place]) for place in order]
 
 
-def prepared_rows(sql: str, params: Sequence[Params]) -> tuple[str, list[str]] | None:
-    """Return an INSERT of one row as one of many: a text and its parameters, a list a column; None for another text."""
+def prepared_rows(sql: str, params: Sequence[Params], first: int = 1, after: str = "") -> tuple[str, list[str]] | None:
+    """Return an INSERT of one row as one of many: a text and its parameters, a list a column; None for another text.
+
+    Args:
+        sql: inserts one row.
+        params: rows, at least one.
+        first: the number of its first parameter.
+        after: another part of the same statement: nothing is inserted before it has a row, or when it has none.
+    """
     found = _INSERT.fullmatch(sql)
     if found is None or isinstance(params[0], Mapping):
         return None
     columns, types = _columns(params)
-    text = _inserting(found["head"], found["tail"], types)
-    return text, _lists(columns, types)
+    return _inserting(found["head"], found["tail"], types, first, after), _lists(columns, types)
 
 
 def prepared_new(sql: str, params: Sequence[Params]) -> tuple[str, list[str], list[Row]]:
@@ -123,30 +124,8 @@ def _element(value: Any) -> str:
 @lru_cache(maxsize=512)
 def _inserting(head: str, tail: str, types: tuple[str, ...], first: int = 1, after: str = "") -> str:
     values = [f"given.p{place}" if kind else "NULL" for place, kind in enumerate(types)]
-    return f"{head} SELECT {', '.join(values)} FROM {after}{_given(types, first)} ORDER BY given.n{tail}"
-
-
-def sealing(
-    counted: Mapping[str, int] | None, events: Sequence[Row], announce: bool, mark: tuple[str, int]
-) -> tuple[str, list[Any]]:
-    """Return the text, with its parameters, that writes what a group has gathered.
-
-    It returns the number of the commit, 0 without *announce*. The number is drawn before all else, and its row stays
-    locked to the end of the transaction: so numbers and ids rise in the order of commits. *mark*, a writer and the number
-    of its group, tells later whether the commit came about.
-    """
-    parts = [f"sealed AS ({_NUMBER})"] if announce else []
-    values: list[Any] = [] if counted is None else [counted[name] for name in COUNTED]
-    if counted is not None:
-        parts.append(f"counted AS ({_COUNT_SEALED if announce else _COUNT})")
-    if events:
-        columns, types = _columns(events)
-        parts.append(f"told AS ({_inserting(_EVENTS, '', types, len(values) + 1, 'sealed, ')})")
-        values += _lists(columns, types)
-    parts.append(f"marked AS ({_MARK.format(len(values) + 1, len(values) + 2)})")
-    values += mark
-    number = "(SELECT number FROM sealed)" if announce else "0"
-    return f"WITH {', '.join(parts)} SELECT {number}", values
+    source = f"{after}, {_given(types, first)}" if after else _given(types, first)
+    return f"{head} SELECT {', '.join(values)} FROM {source} ORDER BY given.n{tail}"
 
 
 @lru_cache(maxsize=512)
@@ -177,7 +156,9 @@ def _common(column: Sequence[Any]) -> str:
 
 
 @lru_cache(maxsize=2048)
-def _translated(sql: str, names: tuple[str, ...] | None, types: tuple[str, ...]) -> tuple[str, tuple[int, ...]]:
+def _translated(
+    sql: str, names: tuple[str, ...] | None, types: tuple[str, ...], first: int = 1
+) -> tuple[str, tuple[int, ...]]:
     """Return the text, and which value each of its parameters is."""
     order: list[int] = []
     marks = 0
@@ -193,7 +174,7 @@ def _translated(sql: str, names: tuple[str, ...] | None, types: tuple[str, ...])
         if place not in order:
             order.append(place)
         kind = types[place]
-        return f"${order.index(place) + 1}" + (f"::{kind}" if kind else "")
+        return f"${order.index(place) + first}" + (f"::{kind}" if kind else "")
 
     def put(found: re.Match[str]) -> str:
         if found["keep"]:

@@ -9,7 +9,8 @@ from typing import Any, TypeVar, TypeVarTuple
 
 from shoal.errors import StoreError
 from shoal.store.postgres.address import Address
-from shoal.store.postgres.connection import Link, PostgresDriver, connect, driver_module, lost_errors, said
+from shoal.store.postgres.connection import Link, connect, driver_module, lost_errors, said
+from shoal.store.postgres.driver import PostgresDriver
 from shoal.store.sql.transaction import Reader
 
 __all__ = ["Readers"]

@@ -9,7 +9,8 @@ from shoal.errors import StoreError
 from shoal.kernel.clock import RealClock
 from shoal.store.postgres import versions
 from shoal.store.postgres.address import Address
-from shoal.store.postgres.connection import PostgresDriver, held_errors
+from shoal.store.postgres.connection import held_errors
+from shoal.store.postgres.driver import PostgresDriver
 
 __all__ = ["bring_up_to_date", "settle", "version_of"]
 

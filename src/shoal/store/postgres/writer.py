@@ -13,26 +13,21 @@ from collections.abc import Callable
 from shoal.errors import StoreError
 from shoal.kernel.clock import RealClock
 from shoal.store.postgres.address import Address
-from shoal.store.postgres.connection import (
-    Link,
-    PostgresDriver,
-    connect,
-    crossed_errors,
-    driver_module,
-    held_errors,
-    lost_errors,
-    said,
-)
+from shoal.store.postgres.connection import Link, connect, crossed_errors, driver_module, held_errors, lost_errors, said
+from shoal.store.postgres.driver import PostgresDriver
+from shoal.store.postgres.sealing import MARK
 from shoal.store.sql.group import Group, Written, apply, write_group
-from shoal.store.sql.hot import runs_beside
+from shoal.store.sql.hot import HOT, runs_beside
 from shoal.store.sql.operations import Operations, Outcome
-from shoal.store.sql.transaction import Transaction
+from shoal.store.sql.transaction import Gathered, Reader, Sole, Transaction
 
 __all__ = ["Writer"]
 
 _PAUSE_SECONDS = 0.1
+_CROWDED = 16
 _PATIENCE_SECONDS = 10.0  # whoever waits is told then that the server is away
-_NAME = "SELECT CAST(gen_random_uuid() AS text)"
+_NAME = """INSERT INTO writers (writer, number, at) VALUES (CAST(gen_random_uuid() AS text), 0, now())
+    RETURNING writer"""
 _LAST = "SELECT number FROM writers WHERE writer = ?"
 
 
@@ -70,6 +65,7 @@ class Writer:
         self._name = ""  # of this writer, given by the server
         self._groups = 0  # that it has tried to write
         self._open = False  # others may still join the group
+        self._crowded = 0  # groups that are not tried in one statement, since others commit all the time
         self.known = 0  # the number of the newest commit that this node has heard of
         self.foreign = False  # another node has committed since somebody asked
 
@@ -129,28 +125,50 @@ class Writer:
         try:
             cx.begin(beside)
             self._join(group, beside)
-            outcomes = self._apply(cx, group)
-            outcomes += self._apply(cx, self._join(group, beside))
-            self._open = False
-            announce = cx.flush()
-            self._fault("before_commit")
-        except self._lost as error:
-            self.drop()
-            raise _LostError from error
-        except BaseException:
-            self._open = False  # what comes now stays behind those that are written one by one
-            cx.rollback()
-            raise
-        try:
-            cx.commit()
+            sole = self._sole(cx, group) if beside else None
+            outcomes: list[Outcome] = [] if sole is None else [(group[0], None, sole.value)]
+            gathered = cx.gathered()
+            if sole is None or not self._in_one(cx, driver, gathered, sole):
+                outcomes = self._apply(cx, group)
+                outcomes += self._apply(cx, self._join(group, beside))
+                self._open = False
+                gathered = cx.gathered()
+                self._fault("before_commit")
+                cx.commit(gathered)
         except self._lost as error:
             self.drop()
             if not driver.sealed or not self._committed():
                 raise _LostError from error
+        except BaseException:
+            self._open = False  # what comes now stays behind those that are written one by one
+            cx.rollback()
+            raise
         self._fault("after_commit")
-        if announce:
+        if driver.number:
             self._note(driver.number)
-        return outcomes, announce
+        return outcomes, gathered.announce
+
+    def _sole(self, cx: Transaction, group: Group) -> Sole | None:
+        """Return how a group can be one statement, which *cx* has gathered for then; None when it cannot be."""
+        hot = HOT.get(group[0].fn)
+        if len(group) > 1 or hot is None or hot.alone is None:
+            return None
+        if self._crowded:
+            self._crowded -= 1
+            return None
+        cx.span = group[0].span
+        return hot.alone(cx, Reader(PostgresDriver(self._the_link())), *group[0].args)
+
+    def _in_one(self, cx: Transaction, driver: PostgresDriver, gathered: Gathered, sole: Sole) -> bool:
+        """Commit in one statement; False when it cannot be now: then nothing is written, and the transaction begins anew."""
+        if sole.held is None:
+            return True
+        self._fault("before_commit")
+        if driver.seal_alone(gathered, sole):
+            return True
+        self._crowded = _CROWDED
+        cx.begin(beside=True)
+        return False
 
     def _join(self, group: Group, beside: bool) -> Group:
         if not self._open:
@@ -161,6 +179,9 @@ class Writer:
         return apply(cx, group, (*self._failed, *self._lost))
 
     def _driver(self) -> PostgresDriver:
+        return PostgresDriver(self._the_link(), self._key, (self._name, self._groups))
+
+    def _the_link(self) -> Link:
         if self._link is None or not self._link.alive:
             self.drop()
             try:
@@ -168,24 +189,31 @@ class Writer:
                 self._name = self._name or PostgresDriver(self._link).rows(_NAME)[0][0]
             except self._lost as error:
                 raise _LostError from error
-        return PostgresDriver(self._link, self._key, (self._name, self._groups))
+        return self._link
 
     def _committed(self) -> bool:
-        """Tell whether the group whose commit was not answered is written. Its transaction has ended when the lock of all
-        that write is free."""
+        """Tell whether the group whose commit was not answered is written; when it is not, it will not be any more.
+
+        Its transaction has ended when the lock of all that write is free, or it has not begun: then it finds a later mark
+        than its own.
+        """
         error: Exception | None = None
         until = self._now() + _PATIENCE_SECONDS
         while self._now() < until:
             try:
                 driver = self._driver()
                 driver.begin()
-                found = driver.rows(_LAST, (self._name,))
-                driver.rollback()
+                if driver.rows(_LAST, (self._name,)) == [(self._groups,)]:
+                    driver.rollback()
+                    return True
+                driver.execute(MARK, (self._name, self._groups + 1))
+                driver.commit()
             except (*self._away, *self._held) as lost:
                 error = lost
                 self.close()
             else:
-                return found == [(self._groups,)]
+                self._groups += 1
+                return False
             if self._ended.wait(_PAUSE_SECONDS):
                 break
         raise StoreError(

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
+import msgspec
+
 from shoal.errors import LeaseLostError
-from shoal.kernel.clock import epoch
+from shoal.kernel.clock import epoch, from_epoch
 from shoal.kernel.event import EventType, Fact
 from shoal.kernel.ports import Claim, Fence
 from shoal.kernel.room import Room, Slot
-from shoal.kernel.task import Task
+from shoal.kernel.task import Task, TaskStatus
 from shoal.store.sql.records import TASK_COLUMNS, claimed, task_of
-from shoal.store.sql.transaction import Transaction
+from shoal.store.sql.transaction import Reader, Sole, Transaction
 
-__all__ = ["claim"]
+__all__ = ["claim", "claim_alone"]
 
 _MAY_CLAIM = """SELECT lost, (SELECT value FROM meta WHERE key = 'queue_paused'),
     EXISTS (SELECT 1 FROM tasks WHERE ready = 2 AND not_before <= ?),
@@ -29,10 +31,18 @@ _OLDEST = """SELECT ready_at, seq, priority FROM tasks INDEXED BY tasks_oldest W
     ORDER BY ready_at, seq LIMIT 1"""
 _FAMILY = """SELECT priority, seq, target FROM tasks INDEXED BY tasks_family WHERE ready = 1 AND root_id = ?
     ORDER BY priority, seq"""
-_RUN = f"""UPDATE tasks SET status = 'running', ready = NULL, ready_at = NULL, attempt = attempt + 1,
-    assigned_agent_id = ?, node_id = ?, started_at = CASE WHEN ready_at > ? THEN ready_at ELSE ? END, progress = NULL,
-    progress_note = NULL
-    WHERE seq = ? AND (ready = 1) IS TRUE RETURNING {TASK_COLUMNS}"""
+_RUNNING = """status = 'running', ready = NULL, ready_at = NULL, attempt = attempt + 1, assigned_agent_id = ?, node_id = ?,
+    started_at = CASE WHEN ready_at > ? THEN ready_at ELSE ? END, progress = NULL, progress_note = NULL"""
+_RUN = f"UPDATE tasks SET {_RUNNING} WHERE seq = ? AND (ready = 1) IS TRUE RETURNING {TASK_COLUMNS}"
+
+_LOOK = f"""SELECT nodes.lost, (SELECT value FROM meta WHERE key = 'queue_paused'),
+    EXISTS (SELECT 1 FROM tasks WHERE ready = 2 AND not_before <= :now), (SELECT number FROM commits), first.*
+    FROM nodes LEFT JOIN (
+        SELECT target, seq, ready_at, {TASK_COLUMNS} FROM tasks INDEXED BY tasks_ready
+        WHERE ready = 1 AND target >= :word ORDER BY target, priority, seq LIMIT 2
+    ) AS first ON true WHERE nodes.node_id = :node_id"""
+_HELD = "SELECT 1 FROM tasks WHERE seq = ? AND (ready = 1) IS TRUE AND attempt = ? /* FOR UPDATE SKIP LOCKED */"
+_RUN_HELD = f"UPDATE tasks SET {_RUNNING} WHERE seq = ?"
 
 _READY, _TARGET = 3, 6  # in INSERT_TASK
 _OFFERED = 2**63  # above the places of all that is stored: from here on, tasks that this group is about to store
@@ -65,6 +75,44 @@ def claim(
         first = cx.value(_NEXT_TARGET, (word or "",))
     candidates = _candidates(cx, room, first, None if starved_before is None else epoch(starved_before))
     return _give(cx, node_id, _match(candidates, room), now, moment)
+
+
+def claim_alone(
+    cx: Transaction,
+    reader: Reader,
+    node_id: str,
+    room: Room,
+    now: datetime,
+    starved_before: datetime | None,
+    waited: Sequence[Fence] = (),
+) -> Sole | None:
+    """Give the only task that is ready to a free lane of *room*, or find that there is none."""
+    word, moment = room.next_word(""), epoch(now)
+    if waited or word is None or room.lent:
+        return None
+    found = reader.rows(_LOOK, {"now": moment, "word": word, "node_id": node_id})
+    if len(found) != 1:
+        return None
+    lost, paused, due, seen, target, seq, ready_at, *row = found[0]
+    if lost or paused == "1" or due:
+        return None
+    slot = None if target is None else next(iter(room.takers(target)), None)
+    if slot is None:
+        return Sole([])
+    ready = task_of(tuple(row))
+    task = msgspec.structs.replace(
+        ready,
+        status=TaskStatus.RUNNING,
+        attempt=ready.attempt + 1,
+        assigned_agent_id=slot.agent_id,
+        started_at=from_epoch(max(moment, ready_at)),
+        progress=None,
+        progress_note="",
+    )
+    _tell(cx, task, slot.agent_id, node_id, now)
+    cx.count(pending=-1, ready=-1, running=1)
+    change = (_RUN_HELD, (slot.agent_id, node_id, moment, moment, seq))
+    return Sole([Claim(task, slot.agent_id)], (_HELD, (seq, ready.attempt)), change, seen)
 
 
 def _candidates(cx: Transaction, room: Room, first: str | None, starved_before: int | None) -> list[_Candidate]:

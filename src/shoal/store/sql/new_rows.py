@@ -45,10 +45,14 @@ class NewRows:
     def write(self) -> None:
         """Write all."""
         if self._offered or self._rows:
-            written = (*self._offered.items(), *self._rows.items())
-            self.clear()
-            for sql, params in written:
+            for sql, params in self.taken():
                 self._driver.executemany(sql, params)
+
+    def taken(self) -> list[tuple[str, list[Params]]]:
+        """Return all, by statement: whoever calls it writes them."""
+        taken = [(sql, rows) for sql, rows in (*self._offered.items(), *self._rows.items()) if rows]
+        self.clear()
+        return taken
 
     def clear(self) -> None:
         """Forget all."""

@@ -17,16 +17,17 @@ from shoal.store.sql import mail
 from shoal.store.sql.dependents import after_failure, release
 from shoal.store.sql.operations import Operation
 from shoal.store.sql.records import moment, text
-from shoal.store.sql.transaction import Row, Transaction
+from shoal.store.sql.transaction import Reader, Row, Sole, Transaction
 
-__all__ = ["cancel", "cancel_all", "settle", "settle_many"]
+__all__ = ["cancel", "cancel_all", "settle", "settle_alone", "settle_many"]
 
 # ``IS TRUE``: PostgreSQL finds the rows by their ids, not by an index on what many have in common.
 _FENCED = """WHERE task_id = :task_id AND (status = 'running') IS TRUE AND node_id = :node_id AND attempt = :attempt
     RETURNING name, retry_count, deaths, interruptions, started_at, ready,
         EXISTS (SELECT 1 FROM task_deps WHERE dependency_id = tasks.task_id)"""
-_COMPLETE = f"""UPDATE tasks SET status = 'completed', completed_at = :now, output_data = :output, error_type = NULL,
-    error_message = NULL, error_details = NULL {_FENCED}"""
+_COMPLETED = """status = 'completed', completed_at = :now, output_data = :output, error_type = NULL,
+    error_message = NULL, error_details = NULL"""
+_COMPLETE = f"UPDATE tasks SET {_COMPLETED} {_FENCED}"
 _FAIL = f"""UPDATE tasks SET status = 'failed', completed_at = :now, error_type = :error_type,
     error_message = :error_message, error_details = :error_details {_FENCED}"""
 _AGAIN = """status = 'pending', assigned_agent_id = NULL, node_id = NULL, started_at = NULL,
@@ -57,6 +58,27 @@ def settle_many(cx: Transaction, operations: Sequence[Operation[Settled]]) -> li
         settlement, now = operation.args
         ends.append(_End(settlement, now, operation.span))
     return _settle(cx, ends)
+
+
+_HELD = """SELECT 1 FROM tasks
+    WHERE task_id = :task_id AND (status = 'running') IS TRUE AND node_id = :node_id AND attempt = :attempt
+        AND NOT EXISTS (SELECT 1 FROM task_deps WHERE dependency_id = tasks.task_id) /* FOR UPDATE */"""
+_ENDED = f"UPDATE tasks SET {_COMPLETED} WHERE task_id = :task_id"
+
+
+def settle_alone(cx: Transaction, reader: Reader, settlement: Settlement, now: datetime) -> Sole | None:
+    """Complete a task that nothing waits for, when that is all there is to do."""
+    fence, name = settlement.fence, settlement.name
+    if settlement.outcome is not Outcome.COMPLETED or name is None or settlement.acks or settlement.returns:
+        return None
+    started_at = None if settlement.started_at is None else epoch(settlement.started_at)
+    _tell(cx, settlement, _details(settlement, (name, 0, 0, 0, started_at), now), now)
+    cx.count(running=-1, completed=1)
+    end = Ended(fence.task_id, TaskStatus.COMPLETED, settlement.agent_id, fence.node_id)
+    parameters = _parameters(settlement, now)
+    held = {name: parameters[name] for name in ("task_id", "node_id", "attempt")}
+    change = {name: parameters[name] for name in ("task_id", "now", "output")}
+    return Sole(Settled(applied=True, ended=(end,)), (_HELD, held), (_ENDED, change))
 
 
 class _End:
@@ -115,24 +137,26 @@ def _told(cx: Transaction, end: _End, promoted: bool) -> Settled:
     if row is None:
         return Settled(applied=False)
     cx.span = end.span
-    fence = settlement.fence
-    for fact in settlement.facts:
-        cx.emit(fact, now)
-    cx.emit(
-        Fact(
-            event_type=_STATEMENTS[settlement.outcome][1],
-            agent_id=settlement.agent_id,
-            task_id=fence.task_id,
-            node_id=fence.node_id,
-            details=_details(settlement, row, now),
-        ),
-        now,
-    )
+    _tell(cx, settlement, _details(settlement, row, now), now)
     if settlement.acks and settlement.outcome is Outcome.COMPLETED:
         mail.ack(cx, settlement.agent_id, settlement.acks, now)
     for each in settlement.returns:
         mail.nack(cx, settlement.agent_id, each, now)
     return _finish(cx, end, row, promoted)
+
+
+def _tell(cx: Transaction, settlement: Settlement, details: dict[str, object], now: datetime) -> None:
+    for fact in settlement.facts:
+        cx.emit(fact, now)
+    kind, fence = _STATEMENTS[settlement.outcome][1], settlement.fence
+    told = Fact(
+        event_type=kind,
+        agent_id=settlement.agent_id,
+        task_id=fence.task_id,
+        node_id=fence.node_id,
+        details=details,
+    )
+    cx.emit(told, now)
 
 
 def _parameters(settlement: Settlement, now: datetime) -> dict[str, Any]:

@@ -128,9 +128,10 @@ class SqlTasks:
             raise TaskNotFoundError(task_id)
         return task_of(row)
 
-    def find(self, task_ids: Sequence[str]) -> Awaitable[dict[str, Task]]:
+    async def find(self, task_ids: Sequence[str]) -> dict[str, Task]:
         """Return those of *task_ids* that exist, by id; the loop goes on meanwhile."""
-        return self._db.read_soon(_find, encode(list(task_ids)).decode())
+        rows = await self._db.read_soon(Reader.rows, _FIND, (encode(list(task_ids)).decode(),))
+        return {row[0]: task_of(row) for row in rows}
 
     def search(
         self,
@@ -167,10 +168,6 @@ class SqlTasks:
     def durations(self, target: str, limit: int = 100) -> Sequence[float]:
         """Return the durations in seconds of the last *limit* completed tasks with that target word."""
         return [row[0] for row in self._db.read(Reader.rows, _DURATIONS, (target, limit))]
-
-
-def _find(cx: Reader, task_ids: str) -> dict[str, Task]:
-    return {row[0]: task_of(row) for row in cx.rows(_FIND, (task_ids,))}
 
 
 def check_fences(cx: Transaction, fences: Set[Fence]) -> None:

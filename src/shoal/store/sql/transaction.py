@@ -14,7 +14,10 @@ from shoal.kernel.payload import encode
 from shoal.kernel.trace import Span
 from shoal.store.sql.new_rows import NewRows
 
-__all__ = ["ADD_COUNTS", "COUNTED", "INSERT_EVENT", "Driver", "Params", "Reader", "Refusal", "Row", "Transaction"]
+__all__ = [
+    "ADD_COUNTS", "COUNTED", "INSERT_EVENT", "Driver", "Gathered", "Params", "Reader", "Refusal", "Row", "Sole",
+    "Transaction",
+]  # fmt: skip
 
 Row = tuple[Any, ...]
 Params = Sequence[Any] | Mapping[str, Any]
@@ -26,6 +29,33 @@ ADD_COUNTS = """UPDATE task_counts SET pending = pending + :pending, ready = rea
     cancelled = cancelled + :cancelled"""
 _COUNTS = "SELECT pending, ready, running, completed, failed, cancelled FROM task_counts"
 COUNTED: tuple[str, ...] = ("pending", "ready", "running", "completed", "failed", "cancelled")
+
+
+class Gathered(msgspec.Struct, frozen=True):
+    """What a transaction writes at its end.
+
+    ``new``: rows, by statement. ``counted``: parameters of ``ADD_COUNTS``, None when no number has changed. ``events``:
+    parameters of ``INSERT_EVENT``. ``announce``: somebody wants to hear of the commit.
+    """
+
+    new: Sequence[tuple[str, Sequence[Params]]]
+    counted: Mapping[str, int] | None
+    events: Sequence[Row]
+    announce: bool
+
+
+class Sole(msgspec.Struct, frozen=True):
+    """What an operation is answered that can be a transaction of one statement, where the database has such.
+
+    What it emits and counts is written, and *change* made, when *held* finds a row then, and *seen*, the number of the last
+    commit that it knows of, is still the last one (None: the one before the statement). Without *held* there is nothing to
+    write.
+    """
+
+    value: Any
+    held: tuple[str, Params] | None = None
+    change: tuple[str, Params] | None = None
+    seen: int | None = None
 
 
 class Driver(Protocol):
@@ -57,18 +87,12 @@ class Driver(Protocol):
         """Begin a transaction while no other writes; with *beside* some may, of those that begin so."""
         ...
 
-    def seal(self, counted: Mapping[str, int] | None, events: Sequence[Row], announce: bool) -> None:
-        """Write what was gathered, at the end of a transaction: it has one order among those of all nodes.
-
-        Args:
-            counted: parameters of ``ADD_COUNTS``, None when no number has changed.
-            events: parameters of ``INSERT_EVENT``.
-            announce: somebody wants to hear of the commit.
-        """
+    def seal(self, gathered: Gathered) -> None:
+        """Write what was gathered, at the end of a transaction: it has one order among those of all nodes."""
         ...
 
     def commit(self) -> None:
-        """End the transaction: what it wrote is on disk."""
+        """End the transaction, when its seal has not: what it wrote is on disk."""
         ...
 
     def rollback(self) -> None:
@@ -197,16 +221,14 @@ class Transaction(Reader):
         """Return something that differs after any write."""
         return self._driver.written() + len(self.new), len(self._events)  # new rows of others may be written by a look
 
-    def flush(self) -> bool:
-        """Write what was gathered; tell whether somebody wants to hear of this commit."""
-        self.new.write()
-        announce = self._announce or bool(self._events)
+    def gathered(self) -> Gathered:
+        """Return what is to be written at the end of the group."""
         counted = self._counted if any(self._counted.values()) else None
-        self._driver.seal(counted, self._events, announce)
-        return announce
+        return Gathered(self.new.taken(), counted, self._events, self._announce or bool(self._events))
 
-    def commit(self) -> None:
-        """End the group: it is on disk."""
+    def commit(self, gathered: Gathered) -> None:
+        """End the group: *gathered* is written, and all of it on disk."""
+        self._driver.seal(gathered)
         self._driver.commit()
 
     def rollback(self) -> None:

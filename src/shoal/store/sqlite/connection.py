@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import apsw
 
-from shoal.store.sql.transaction import ADD_COUNTS, INSERT_EVENT, Params, Row
+from shoal.store.sql.transaction import ADD_COUNTS, INSERT_EVENT, Gathered, Params, Row
 
 __all__ = ["REFUSED", "Connection", "DriverError", "SqliteDriver", "connect", "leave_log_alone"]
 
@@ -80,12 +80,14 @@ class SqliteDriver:
         """Begin a transaction that writes; there is one at a time."""
         self._run("BEGIN IMMEDIATE")
 
-    def seal(self, counted: Mapping[str, int] | None, events: Sequence[Row], announce: bool) -> None:
+    def seal(self, gathered: Gathered) -> None:
         """Write what was gathered. There is one writer at a time, so there is one order already."""
-        if counted is not None:
-            self._run(ADD_COUNTS, counted)
-        if events:
-            self._run_many(INSERT_EVENT, events)
+        for sql, params in gathered.new:
+            self._run_many(sql, params)
+        if gathered.counted is not None:
+            self._run(ADD_COUNTS, gathered.counted)
+        if gathered.events:
+            self._run_many(INSERT_EVENT, gathered.events)
 
     def commit(self) -> None:
         """End the transaction."""

@@ -81,14 +81,14 @@ class Writer:
                 if cx.value("PRAGMA data_version") != self._seen_version:
                     self._note_foreign()
                 outcomes = apply(cx, group, (DriverError,))
-                announce = cx.flush()
+                gathered = cx.gathered()
                 self._fault("before_commit")
-                cx.commit()
+                cx.commit(gathered)
             except BaseException:
                 cx.rollback()
                 raise
         self._fault("after_commit")
-        return outcomes, announce
+        return outcomes, gathered.announce
 
     def error(self, error: Exception, what: str) -> StoreError:
         """Return the StoreError for what the driver or the machine said."""
