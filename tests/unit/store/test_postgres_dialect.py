@@ -36,6 +36,17 @@ def test_rows_are_inserted_by_columns() -> None:
     assert prepared_rows("DELETE FROM t WHERE a = ?", [(1,)]) is None
 
 
+def test_a_single_row_is_inserted_by_its_values() -> None:
+    insert = "INSERT INTO t (a, b, c) VALUES (?, ?, ?)\n    ON CONFLICT (a) DO NOTHING"
+    made = prepared_rows(insert, [(1, None, "x\0")], 3, "marked")
+    assert made is not None
+    text, values = made
+    assert " ".join(text.split()) == (
+        "INSERT INTO t (a, b, c) SELECT $3::bigint, NULL, $4::text FROM marked ON CONFLICT (a) DO NOTHING"
+    )
+    assert values == [1, "x\x01\x01"]
+
+
 def test_an_update_of_many_says_for_which_each_row_is() -> None:
     text, columns = prepared_each(
         "UPDATE t SET a = :a, b = :b WHERE k = :k AND a <> :a RETURNING c",
@@ -62,7 +73,7 @@ def test_the_number_of_a_commit_comes_before_all_that_has_an_order() -> None:
     rows = [("INSERT INTO t (a) VALUES (?)", [(1,), (2,)])]
     text, values = sealing(Gathered(rows, COUNTED, [EVENT], True), ("w", 7), beside=True)
     assert text.index("sealed AS (UPDATE commits") < text.index("counted AS") < text.index("new0 AS")
-    assert text.count("FROM sealed, unnest(") == 2 and text.count("FROM sealed") == 4
+    assert text.count("FROM sealed, unnest(") == 1 and text.count("FROM sealed") == 4
     assert values[:2] == ["w", 7] and values[-1] == "{1,2}" and len(values) == 2 + 6 + 5 + 1
     nobody = Gathered([], None, [], False)
     text, values = sealing(nobody, ("w", 7), beside=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -51,8 +52,9 @@ def prepared(sql: str, params: Params, first: int = 1) -> tuple[str, Sequence[An
     return text, [_stored(values[place]) for place in order]
 
 
-def prepared_rows(sql: str, params: Sequence[Params], first: int = 1, after: str = "") -> tuple[str, list[str]] | None:
-    """Return an INSERT of one row as one of many: a text and its parameters, a list a column; None for another text.
+def prepared_rows(sql: str, params: Sequence[Params], first: int = 1, after: str = "") -> tuple[str, list[Any]] | None:
+    """Return an INSERT of one row as one of many: a text and its parameters, a list a column, or the values of a single row;
+    None for another text.
 
     Args:
         sql: inserts one row.
@@ -60,14 +62,19 @@ def prepared_rows(sql: str, params: Sequence[Params], first: int = 1, after: str
         first: the number of its first parameter.
         after: another part of the same statement: nothing is inserted before it has a row, or when it has none.
     """
-    found = _INSERT.fullmatch(sql)
-    if found is None or isinstance(params[0], Mapping):
+    if isinstance(params[0], Mapping):
         return None
     columns, types = _columns(params)
-    return _inserting(found["head"], found["tail"], types, first, after), _lists(columns, types)
+    alone = len(params) == 1
+    text = _inserting(sql, types, first, after, alone)
+    if text is None:
+        return None
+    if alone:
+        return text, [_stored(value) for (value,), kind in zip(columns, types, strict=True) if kind]
+    return text, _lists(columns, types)
 
 
-def prepared_new(sql: str, params: Sequence[Params]) -> tuple[str, list[str], list[Row]]:
+def prepared_new(sql: str, params: Sequence[Params]) -> tuple[str, list[Any], list[Row]]:
     """Return an INSERT of one row that passes over what is there as one of many that returns the keys of what was new; and
     the key of each of *params*."""
     made, found = prepared_rows(sql, params), _KEY.search(sql)
@@ -121,11 +128,18 @@ def _element(value: Any) -> str:
     return f'"{escaped}"'
 
 
-@lru_cache(maxsize=512)
-def _inserting(head: str, tail: str, types: tuple[str, ...], first: int = 1, after: str = "") -> str:
-    values = [f"given.p{place}" if kind else "NULL" for place, kind in enumerate(types)]
+@lru_cache(maxsize=1024)
+def _inserting(sql: str, types: tuple[str, ...], first: int, after: str, alone: bool) -> str | None:
+    found = _INSERT.fullmatch(sql)
+    if found is None:
+        return None
+    numbers = itertools.count(first)
+    if alone:
+        values = ", ".join(f"${next(numbers)}::{_BARE[kind]}" if kind else "NULL" for kind in types)
+        return f"{found['head']} SELECT {values}{f' FROM {after}' if after else ''}{found['tail']}"
+    values = ", ".join(f"given.p{place}" if kind else "NULL" for place, kind in enumerate(types))
     source = f"{after}, {_given(types, first)}" if after else _given(types, first)
-    return f"{head} SELECT {', '.join(values)} FROM {source} ORDER BY given.n{tail}"
+    return f"{found['head']} SELECT {values} FROM {source} ORDER BY given.n{found['tail']}"
 
 
 @lru_cache(maxsize=512)
