@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from shoal import AgentRuntime, BaseAgent, StoreError, Task
-from shoal.kernel.env import Env
+from shoal import BaseAgent, Task
+from tests.support.cuts import Cut
 from tests.support.runtimes import running, until
 
 Run = Callable[..., Any]
@@ -40,31 +40,6 @@ class Stubborn(BaseAgent):
     def execute_task(self, task: Task) -> None:
         while not Path(task.input_data["file"]).exists():
             time.sleep(0.01)
-
-
-def env_of(runtime: AgentRuntime) -> Env:
-    assert runtime._env is not None
-    return runtime._env
-
-
-class Cut:
-    """Keeps the heartbeats of a node from the store."""
-
-    def __init__(self, runtime: AgentRuntime) -> None:
-        self.env = env_of(runtime)
-        self.answer: bool | None = None
-        setattr(self.env.store.leases, "heartbeat", self._beat)  # noqa: B010 - a method, for once
-
-    def _beat(self, *args: object, **given: object) -> bool:
-        if self.answer is None:
-            raise StoreError("the store cannot be reached")
-        return self.answer
-
-    async def until_over(self) -> None:
-        await until(self.env.lease_over)
-
-    def heal(self) -> None:
-        delattr(self.env.store.leases, "heartbeat")
 
 
 def size(file: Path) -> int:

@@ -153,10 +153,10 @@ class Asking:
         data = {"id": asked.id, "decision": asked.decision, "by": asked.decided_by, "note": asked.note}
         run.feed.tell(asked.step, RunEventType.APPROVAL_GIVEN, asked.agent_name, data)
         if self.waiting:  # for the answer to another question
-            await run.write(RunWrite())
+            await run.pen.write(RunWrite())
             return asked
         with run.feed.taken() as events:
-            await run.writer.resume(run.hold, events, now=run.clock.now())
+            await run.pen.written(run.writer.resume, events)
         return asked
 
     async def _ask(self, question: Approval) -> Approval:
@@ -164,7 +164,7 @@ class Asking:
         data = {"id": question.id, "kind": question.kind, "tool": question.tool, "arguments": question.arguments}
         run.feed.tell(question.step, RunEventType.APPROVAL_ASKED, question.agent_name, data)
         with run.feed.taken() as events:
-            return await run.writer.ask(run.hold, question, events, now=run.clock.now())
+            return await run.pen.written(run.writer.ask, question, events)
 
     async def _next_look(self, asked: Approval) -> None:
         clock = self._run.clock

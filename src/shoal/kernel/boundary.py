@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -19,14 +19,11 @@ class Boundary:
     """
 
     def __init__(self) -> None:
-        self.sure: Callable[[], Awaitable[None]] | None = None  # that whoever carries the run out still may
         self._under_way = 0
         self._reached: asyncio.Event | None = None
 
     async def pass_by(self) -> None:
-        """Return when a step may begin: at once, or never when the boundary is closed. Raises what ``sure`` raises."""
-        if self.sure is not None:
-            await self.sure()
+        """Return when a step may begin: at once, or never when the boundary is closed."""
         if self._reached is not None and not _within.get():
             await asyncio.get_running_loop().create_future()
 

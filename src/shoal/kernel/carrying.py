@@ -63,6 +63,7 @@ async def carry(live: LiveRun, runnable: Runnable[R], input: Any, *, user_id: st
         started["budget"] = msgspec.to_builtins(live.record.budget)
     live.feed.tell("", RunEventType.RUN_STARTED, "", started)
     try:
+        await live.pen.sure()
         with live.root.entered():
             result = await runnable.carry_out(live.root, input, user_id=user_id, context=context)
     except asyncio.CancelledError:
@@ -165,6 +166,7 @@ async def _end(live: LiveRun, ended: RunEnd) -> None:
 
 
 async def _written_end(live: LiveRun, ended: RunEnd) -> None:
+    """Write the end. Once the store has taken it, it is the last word, whenever one hears of it: no lease is waited for."""
     live.ended = ended.status
     data: dict[str, Any] = {"status": str(ended.status), "stopped": ended.stopped, "cost": live.usage.cost}
     live.feed.tell("", RunEventType.RUN_FINISHED, "", data)

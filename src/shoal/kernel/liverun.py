@@ -10,10 +10,10 @@ from typing import Any
 
 import msgspec
 
-from shoal.errors import LeaseLostError, RunChangedError
+from shoal.errors import RunChangedError
 from shoal.kernel.asking_people import Asking
 from shoal.kernel.boundary import Boundary
-from shoal.kernel.feeds import Feeds
+from shoal.kernel.pen import Pen
 from shoal.kernel.ports import Begun, Clock, Hold, RunWrite, RunWriter
 from shoal.kernel.run import RunEventType, RunOptions, RunRecord, RunStatus, RunStep, StepFailure
 from shoal.kernel.scope import NOT_RECORDED, Scope, StepOrder, Stopped, Ticket
@@ -26,6 +26,8 @@ __all__ = ["LiveRun"]
 class LiveRun:
     """One life of a run, from taking it up to letting it go.
 
+    No step begins, and none that was done returns, before it is known that the run is held still (``Pen``).
+
     Args:
         writer: where it is kept.
         begun: what the writer said when it was begun.
@@ -36,6 +38,7 @@ class LiveRun:
     Attributes:
         recorded: the steps that were done before, and since, by key.
         root: the place of the whole run.
+        pen: what it writes with.
         notes: what agents keep of this run (their conversations), by keys of their own.
         warnings: what a reader of the result should know.
     """
@@ -54,7 +57,8 @@ class LiveRun:
         self.notes: dict[Any, Any] = {}
         self.warnings: list[str] = []
         self.durable = durable
-        self.feeds = Feeds(writer, clock, self._flush if durable else None)
+        self.pen = Pen(writer, begun.hold, clock, durable=durable)
+        self.feeds = self.pen.feeds
         self.feed = self.feeds.open(begun.record.run_id, begun.offset)
         self.asking = Asking(self)
         self.boundary = Boundary()
@@ -64,11 +68,9 @@ class LiveRun:
         self.root.add(_lost_before(begun))
         self.stopping: Stopped | None = None
         self._began = clock.monotonic()
-        self._writing: set[asyncio.Task[None]] = set()
         self.partial: Callable[[], Any] | None = None  # what a pattern has finished so far, as its result
         self.ended: RunStatus | None = None  # as what this life of it has ended
         self.cancelled: str | None = None  # why somebody has cancelled it
-        self.broken: BaseException | None = None  # the writer refused: nothing more is done
 
     @cached_property
     def random(self) -> random.Random:
@@ -105,13 +107,14 @@ class LiveRun:
         self.check(scope)
         if scope.account is not None:
             await self.spending.ask_for_time(scope)
+        await self.pen.sure()
         await self.boundary.pass_by()
         ticket = await self._ticket(scope, order, key, repeated=known is not None)
         reserved = key if scope.account is not None and order.need is not None else None
         with self.boundary.step():
             blank = order.begun(key, self.clock.now())
             if order.effect != "repeat" and known is None:
-                await self.write(RunWrite(step=blank))
+                await self.pen.write(RunWrite(step=blank))
                 self.recorded[key] = blank
             self.feed.tell(key, RunEventType.STEP_STARTED, order.agent_name, {"kind": order.kind, **order.note})
             return await self._do(scope, order, do, ticket, blank, reserved)
@@ -177,7 +180,7 @@ class LiveRun:
             seconds=self.spending.seconds_used(),
         )
         try:
-            await self.write(write)
+            await self.pen.write(write)
         except asyncio.CancelledError:  # it is written all the same
             self._recorded(scope, step)
             raise
@@ -191,7 +194,7 @@ class LiveRun:
         """End a reservation of which nothing is recorded; return what is lost with it, which the store counts, too."""
         if reserved is None:
             return _NOTHING
-        self.spawn(self.write(RunWrite(settle=reserved, lost=lost != _NOTHING)))
+        self.pen.beside(RunWrite(settle=reserved, lost=lost != _NOTHING))
         return lost
 
     def _replay(self, scope: Scope, step: RunStep) -> RunStep:
@@ -222,7 +225,7 @@ class LiveRun:
         for each in self._ahead.intersection(later):
             del self.recorded[each]
         self._ahead.difference_update(later)
-        await self.written(self.writer.forget(self.hold, key, keep, now=self.clock.now()))
+        await self.pen.written(self.writer.forget, key, keep)
 
     def _tell_end(self, step: RunStep, order: StepOrder) -> None:
         data: dict[str, Any] = {"kind": step.kind, **order.note}
@@ -240,8 +243,8 @@ class LiveRun:
 
     def check(self, scope: Scope) -> None:
         """Raise Stopped when the run, or a budget above *scope*, has come to its end; what broke the writer, if it did."""
-        if self.broken is not None:
-            raise self.broken
+        if self.pen.broken is not None:
+            raise self.pen.broken
         if self.stopping is not None:
             raise self.stopping
         self.spending.check(scope)
@@ -251,47 +254,13 @@ class LiveRun:
         if self.stopping is None:
             self.stopping = stopped
 
-    # -- writing
-
-    def _flush(self) -> None:
-        self.spawn(self.write(RunWrite()))
-
-    async def write(self, write: RunWrite) -> None:
-        """Write, with the news that wait."""
-        with self.feeds.taken() as events:
-            write = msgspec.structs.replace(write, events=events)
-            if write != _NO_WRITE:
-                await self.written(self.writer.write(self.hold, write, now=self.clock.now()))
-
-    async def written(self, writing: Awaitable[Any]) -> Any:
-        """Await a write; when the hold is lost, so is the run: nothing more of it counts."""
-        try:
-            return await writing
-        except LeaseLostError as error:
-            self.broken = error
-            raise
-
-    def spawn(self, work: Awaitable[None]) -> None:
-        """Write beside the work; ``settle_down`` waits for it."""
-        task: asyncio.Task[None] = asyncio.ensure_future(work)
-        self._writing.add(task)
-        task.add_done_callback(self._spawned)
-
-    def _spawned(self, task: asyncio.Task[None]) -> None:
-        self._writing.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None and self.broken is None:
-            self.broken = error
-
     async def settle_down(self) -> None:
-        """Wait until everything that was told is written."""
-        while self._writing:
-            await asyncio.wait(self._writing)
-        await self.write(RunWrite())
+        """Wait until everything that was told is written: this life of the run tells nothing more."""
+        await self.pen.settle_down()
         self.feeds.close()
 
 
 _NOTHING = Usage()
-_NO_WRITE = RunWrite()
 
 
 def _lost_before(begun: Begun) -> Usage:

@@ -46,11 +46,11 @@ class NodeAmbient:
         return self._env.clock
 
     def call(self, verb: str, args: Mapping[str, Any]) -> Awaitable[Any]:
-        """Carry out a verb."""
+        """Carry out a verb. As for agents, an answer that comes after the node's lease waits until that is renewed."""
         self._env.check_lease()
         if verb not in self.verbs:
             raise ValueError(f"{verb[:80]!r} is a verb of agents: there is none here")
-        return self.verbs[verb](**args)
+        return self._env.answered(self.verbs[verb](**args))
 
     async def _run_tool(self, **args: Any) -> Any:
         if self._env.run_tool is None:
@@ -102,12 +102,13 @@ class Running:
         env = self._env
         current_ambient.set(self._ambient)
         current_scope.set(None)
+        lease_until = env.lease_until
         begun, cut_short = await self._begin(RunOrder(record=record, node_id=env.node_id))
         if begun.hold is None:
             handle.was_finished(begun.record)
             return result_from(runnable, begun.result)
         live = LiveRun(env.store.runs, begun, env.clock, options=options, durable=True)
-        live.boundary.sure = env.sure_of_lease
+        live.pen.bound_to(env, lease_until)
         handle.began(live)
         if cut_short:
             await let_go(live)

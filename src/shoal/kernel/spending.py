@@ -45,7 +45,7 @@ class Spending:
         """Make the account of a part's budget, below *parent*, and return its id."""
         run = self._run
         account_id = f"{run.run_id}/{path}" if path else run.run_id
-        await run.written(run.writer.open_account(run.hold, account_id, parent, budget, now=run.clock.now()))
+        await run.pen.written(run.writer.open_account, account_id, parent, budget)
         self._open[account_id] = _Limits(budget=budget, parent=parent, since=run.active_seconds)
         return account_id
 
@@ -56,7 +56,7 @@ class Spending:
         """
         run = self._run
         while True:
-            grant: Grant = await run.written(run.writer.reserve(run.hold, account_id, key, need, now=run.clock.now()))
+            grant = await run.pen.written(run.writer.reserve, account_id, key, need)
             if grant.unpriced is not None:
                 raise UnpricedModelError(model)
             if grant.refusal is None:
@@ -71,7 +71,7 @@ class Spending:
         while place is not None:
             if place.set_aside:
                 key, place.set_aside = place.set_aside, ""
-                await self._run.write(RunWrite(settle=key))
+                await self._run.pen.write(RunWrite(settle=key))
             place = place.parent
 
     def refused_elsewhere(self, refusal: Refusal | None) -> BudgetExceededError:
@@ -95,9 +95,7 @@ class Spending:
         budget = (await run.writer.account(refusal.account_id)).budget
         if getattr(budget, refusal.limit) < refusal.allowed * 1.5:  # else one who asked the same has seen to it
             budget = _doubled(budget, refusal)
-            await run.written(
-                run.writer.open_account(run.hold, refusal.account_id, limits.parent, budget, now=run.clock.now())
-            )
+            await run.pen.written(run.writer.open_account, refusal.account_id, limits.parent, budget)
         self._open[refusal.account_id] = msgspec.structs.replace(self._open[refusal.account_id], budget=budget)
         return True
 
@@ -116,7 +114,7 @@ class Spending:
                 self._run.feed.tell(self._path_of(account_id), RunEventType.BUDGET_WARNING, "", data)
                 warned.append((account_id, reached))
         if warned:
-            await self._run.write(RunWrite(warned=tuple(warned)))
+            await self._run.pen.write(RunWrite(warned=tuple(warned)))
 
     # -- time
 

@@ -1,26 +1,53 @@
-"""What a node does that cannot renew its lease stands still before it ends: others may be doing it from then on."""
+"""What a node does that cannot renew its lease stands still before that ends: others may be doing it from then on."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import Callable, Iterable
-from datetime import timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from shoal.errors import AgentPauseError
+from shoal.kernel.clock import epoch
 from shoal.kernel.env import LOOKS, Env
 
 if TYPE_CHECKING:
     from shoal.kernel.cell import Cell
     from shoal.kernel.registration import Registration
 
-__all__ = ["Stillness"]
+__all__ = ["Stillness", "good_until", "nearly_over", "renewed"]
 
 log = logging.getLogger("shoal")
 
 MARGIN = 8
 """This part of its lease before its end, code is told to stand: time for it to come to its next await."""
+
+
+def good_until(env: Env, lease_until: datetime | None) -> int:
+    """Return until when something may begin under a lease that ends at *lease_until*, in microseconds since 1970.
+
+    None: there is no lease.
+    """
+    if lease_until is None:
+        return sys.maxsize
+    return epoch(lease_until) - round(env.settings.lease_seconds / MARGIN * 1_000_000)
+
+
+def nearly_over(env: Env) -> bool:
+    """Tell whether the node's lease is nearly over, or over: nothing is to begin until it is renewed."""
+    return env.clock.micros() >= good_until(env, env.lease_until)
+
+
+async def renewed(env: Env) -> None:
+    """Return when the node's lease holds and is not nearly over: at once, or when a heartbeat has said so.
+
+    Raises LeaseLostError when it is lost.
+    """
+    while env.lost or nearly_over(env):
+        env.check_lease(known=True)
+        await env.clock.sleep(env.settings.lease_seconds / LOOKS)
 
 
 class Stillness:
@@ -30,6 +57,11 @@ class Stillness:
     Code that makes no call of its context would not hear otherwise that its node is cut off, and go on with what another
     node has begun anew. A heartbeat that reaches the store lets all go on from where they stood; time limits stand still
     meanwhile, too. Agents that only answer messages go on answering: nobody else answers for them.
+
+    Runs that the node carries out are not held, since they need not be: what they do to the world they do in steps, and
+    none begins, and none that was done gives its result to the code after it, before the lease is known to hold and the run
+    to be this node's (``Pen.sure``). What is within a step at that time ends; if another node takes the run up, it makes
+    that one call again, as after a crash.
     """
 
     def __init__(self, env: Env, alive: Callable[[], Iterable[Registration]]) -> None:
@@ -45,9 +77,8 @@ class Stillness:
         env = self._env
         if env.lost or env.lease_until is None:
             return
-        margin = env.settings.lease_seconds / MARGIN
-        if env.clock.now() + timedelta(seconds=margin) >= env.lease_until:
-            self._stand(margin)
+        if nearly_over(env):
+            self._stand(env.settings.lease_seconds / MARGIN)
         elif self._holding:
             await self._go_on()
 

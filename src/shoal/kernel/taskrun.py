@@ -46,7 +46,7 @@ class RunOfTask:
         if self._begun.cancelled() or self._begun.exception() is not None:
             return
         live = self._begun.result()
-        if live.broken is not None:
+        if live.pen.broken is not None:
             return
         ended = RunEnd(status=RunStatus.COMPLETED)
         if error is not None:

@@ -65,13 +65,16 @@ async def freeze(cluster: Cluster) -> None:
 
 
 async def cut_store(cluster: Cluster) -> None:
-    """Cut a node off from PostgreSQL until others have its work, as a rule, and let it come back."""
+    """Cut a node off from PostgreSQL until others have its work, for less than its lease, or for about as long."""
     node = await _cut(cluster, "store")
-    if cluster.chance.random() < 0.6:
+    how = cluster.chance.random()
+    if how < 0.5:
         await cluster.until(lambda: cluster.is_lost(node.life), "the others know that a node is cut off")
         await cluster.others_work(node)
-    else:
+    elif how < 0.75:
         await asyncio.sleep(cluster.chance.uniform(0.2, cluster.lease * 0.75))
+    else:
+        await asyncio.sleep(cluster.chance.uniform(0.9, 1.4) * cluster.lease)
     await _heal(cluster, node, "store")
 
 
