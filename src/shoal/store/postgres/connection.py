@@ -7,6 +7,7 @@ nouns are plain functions here as they are over SQLite, and no loop of agents ev
 from __future__ import annotations
 
 import asyncio
+import select
 from collections.abc import Awaitable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -24,6 +25,7 @@ T = TypeVar("T")
 
 _CONNECT_SECONDS = 5.0
 _FAREWELL_SECONDS = 0.05
+_TURNS = 3  # of a loop, in which it reads a last word and closes
 _WRITTEN_SECONDS = 40.0  # above the server's own limit: only a network that was cut lets it come so far
 _READ_SECONDS = 5.0  # whoever reads is, as a rule, a loop of agents
 # A writer looks at few rows, all of them by an index. Plans are made when tables are small, and kept when they have grown.
@@ -88,6 +90,8 @@ class Link:
     def __init__(self, loop: asyncio.AbstractEventLoop, connection: asyncpg.Connection) -> None:
         self.connection = connection
         self._loop = loop
+        self._poll = select.poll()
+        self._poll.register(connection._transport.get_extra_info("socket").fileno(), select.POLLIN)
 
     def wait(self, answer: Awaitable[T]) -> T:
         """Wait for an answer of the server."""
@@ -95,8 +99,19 @@ class Link:
 
     @property
     def alive(self) -> bool:
-        """Tell whether the connection is open, as far as this side knows."""
+        """Tell whether the connection is open, as far as this machine knows.
+
+        Nobody waits for it between two groups, so what came meanwhile is read first: the server's farewell, say. What is
+        sent into a connection that has ended would leave open whether it was carried out.
+        """
+        if not self.connection.is_closed() and self._poll.poll(0):
+            for _ in range(_TURNS):
+                self._turn()
         return not self.connection.is_closed()
+
+    def _turn(self) -> None:
+        self._loop.call_soon(self._loop.stop)
+        self._loop.run_forever()
 
     def close(self) -> None:
         """Take leave of the server, or drop the connection when it does not listen."""
@@ -112,8 +127,7 @@ class Link:
             each.cancel()
         if left:
             self._loop.run_until_complete(asyncio.wait(left))
-        self._loop.call_soon(self._loop.stop)
-        self._loop.run_forever()  # one turn, in which the connection is closed
+        self._turn()  # in which the connection is closed
         self._loop.close()
 
 
