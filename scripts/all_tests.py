@@ -1,8 +1,9 @@
 """All tests, in several parts side by side. A line of each goes out when it is whole.
 
-Most tests wait for processes, servers and disks now and then, so more parts run at once than there are processors. The
-exit code is 0 when all parts passed; what failed is told again at the end. A few tests that failed beside the others
-are run once more, alone: some hold times that a busy machine breaks. That they failed at first is told all the same.
+Most tests wait for processes, servers and disks now and then, so more parts run at once than there are processors.
+Those marked ``alone`` hold times that a busy machine breaks: they run when all parts have ended. The exit code is 0 when
+all passed; what failed is told again at the end. A few tests that failed beside the others are run once more, by
+themselves. That they failed at first is told all the same.
 """
 
 from __future__ import annotations
@@ -26,17 +27,19 @@ BOXES = [f"{LIFECYCLE}/boxes", "tests/unit/boxes"]
 SERVICES = [f"{LIFECYCLE}/services"]
 SERVERS = [
     *(f"tests/contract/test_{name}.py" for name in ("postgres_store", "postgres_bus", "nats_bus")),
-    *(f"{LIFECYCLE}/{name}" for name in ("bus", "store_postgres", "nodes", "chaos")),
+    *(f"{LIFECYCLE}/{name}" for name in ("bus", "store_postgres")),
 ]
-CLUSTER = ["tests", "--acceptance"]
-"""What runs once more on PostgreSQL and NATS, beside the suites of store and bus."""
-PROGRAMS = [
-    *("tests/examples", "tests/architecture"),
-    *(str(path.relative_to(ROOT)) for path in sorted((ROOT / LIFECYCLE).glob("test_cli*.py"))),
-]
-"""What starts the examples and the command line."""
+NODES = [f"{LIFECYCLE}/{name}" for name in ("nodes", "chaos")]
+CLUSTER = ["tests", "--acceptance", "-m", ""]
+"""What runs once more on PostgreSQL and NATS, beside the suites of store and bus: all lines in one, to be counted."""
+EXAMPLES = ["tests/examples"]
+COMMANDS = [str(path.relative_to(ROOT)) for path in sorted((ROOT / LIFECYCLE).glob("test_cli*.py"))]
 RUNS = [f"{LIFECYCLE}/{name}" for name in ("runs", "workflow", "llm", "locks")]
-UNIT = ["tests/unit", "tests/simulation"]
+CONTRACT = ["tests/contract"]
+UNIT = ["tests/unit"]
+WORLDS = ["tests/simulation", "tests/architecture"]
+BESIDE = ["-m", "not alone"]
+"""Goes before the arguments of a part: pytest obeys the last ``-m``."""
 
 
 def without(paths: list[str], *others: list[str]) -> list[str]:
@@ -44,18 +47,35 @@ def without(paths: list[str], *others: list[str]) -> list[str]:
     return [*paths, *(f"--ignore={path}" for other in others for path in other)]
 
 
-PARTS: dict[str, tuple[list[str], dict[str, str]]] = {
-    "walls": (WALLS, {}),
-    "programs": (PROGRAMS, {}),
+def marked_alone() -> list[str]:
+    """Return the arguments for the tests that run when all others have ended, wherever they stand."""
+    files = [path for path in sorted((ROOT / "tests").rglob("test_*.py")) if "pytest.mark.alone" in path.read_text()]
+    return [*(str(path.relative_to(ROOT)) for path in files), "-m", "alone"]
+
+
+Given = tuple[list[str], dict[str, str]]
+"""The arguments of a pytest process, and variables of its environment."""
+PARTS: dict[str, Given] = {
     "cluster": (CLUSTER, {"SHOAL_TEST_BACKEND": "cluster"}),
-    "rest": (without(["tests"], WALLS, BOXES, SERVICES, SERVERS, PROGRAMS, RUNS, UNIT), {}),
+    "walls": (WALLS, {}),
+    "rest": (
+        without(["tests"], WALLS, BOXES, SERVICES, SERVERS, NODES, EXAMPLES, COMMANDS, RUNS, CONTRACT, UNIT, WORLDS),
+        {},
+    ),
+    "services": (SERVICES, {}),
+    "examples": (EXAMPLES, {}),
+    "nodes": (NODES, {}),
     "boxes": (without(BOXES, WALLS), {}),
     "runs": (RUNS, {}),
-    "services": (SERVICES, {}),
+    "contract": (without(CONTRACT, SERVERS), {}),
+    "commands": (COMMANDS, {}),
     "servers": (SERVERS, {}),
     "unit": (without(UNIT, BOXES), {}),
+    "worlds": (WORLDS, {}),
 }
-"""The longest begin first."""
+"""The longest begin first and the shortest last, so that none is left over at the end; two of "walls", "examples" and
+"boxes", which start virtual machines, are kept apart as far as that goes."""
+ALONE: dict[str, Given] = {"alone": (marked_alone(), {})}
 AT_ONCE = 4
 """More of them break the times that tests hold, and end no earlier on two processors."""
 FAILED = 1
@@ -103,14 +123,15 @@ def main() -> int:
     for folder in ("src", "tests"):
         compileall.compile_dir(ROOT / folder, quiet=2)
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        parts = list(pool.map(lambda name: Part(name, *PARTS[name]), PARTS))
+        parts = list(pool.map(lambda name: Part(name, [*BESIDE, *PARTS[name][0]], PARTS[name][1]), PARTS))
+    parts += [Part(name, *given) for name, given in ALONE.items()]
     for part in parts:
         print(f"\n{part.name}: {'passed' if part.code == 0 else f'exit code {part.code}'}", *part.summary, sep="\n  ")
     codes = []
     for part in parts:
         code = part.code
         if code == FAILED and 0 < len(part.failed) <= FEW and not part.errors:
-            again = Part(f"{part.name} again", part.failed, PARTS[part.name][1])
+            again = Part(f"{part.name} again", part.failed, (PARTS | ALONE)[part.name][1])
             code = again.code
             print(f"\n{again.name}: {'passed alone' if code == 0 else 'failed'}", *part.failed, sep="\n  ")
         codes.append(code)

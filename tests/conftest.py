@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import pytest
 
 from shoal.testing.clock import run_checked
-from tests.support.backend import MADE_A_STORE, POSTGRES, on_cluster, store_at, stores
+from tests.support.backend import MADE_A_STORE, POSTGRES, STORES, on_cluster, store_at
 
 pytest_plugins = ["shoal.testing.plugin", "tests.support.engines", "tests.support.acceptance"]
 
@@ -71,12 +71,12 @@ def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     if not on_cluster():
         yield
         return
-    server = request.getfixturevalue("postgres_server")
+    server, ask = request.getfixturevalue("postgres_server"), request.getfixturevalue("ask_postgres")
     monkeypatch.setenv("SHOAL_BUS", request.getfixturevalue("nats_url"))
     monkeypatch.setenv(POSTGRES, server.url)
-    before = stores(server.url)
+    before = ask(STORES)
     yield
-    request.node.stash[MADE_A_STORE] = stores(server.url) > before
+    request.node.stash[MADE_A_STORE] = ask(STORES) > before
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ import msgspec
 import shoal
 from shoal.boxes.cgroups import find_homes
 from shoal.bus import open_bus
-from shoal.config import Config, bus_url, load_config, on_server, shown, store_file, store_url
+from shoal.bus.trial import try_bus
+from shoal.config import Config, bus_url, load_config, on_server, shown, store_file
 from shoal.errors import ConfigError, ShoalError
 from shoal.kernel.agent import Isolation
 from shoal.kernel.clock import RealClock
@@ -55,7 +56,7 @@ async def examine(url: str) -> list[Finding]:
     """Return what was found, in the order in which people read it. Writes nothing to the store; leaves no file."""
     file = store_file(url)
     findings = [_python(), Finding(name="shoal", state="ok", text=shoal.__version__), _sqlite()]
-    findings += [_configuration(), _no_store(url, file) or await _store(url)]
+    findings += [_configuration(), _no_store(url, file) or await _store(url), await _bus(url)]
     if file is not None and file.absolute().parent.is_dir():
         findings += [_file_system(file.absolute()), _fsync(file.absolute().parent)]
     findings += [_cgroup(name) for name in ("memory", "cpu")]
@@ -90,16 +91,11 @@ def _sqlite() -> Finding:
 
 def _configuration() -> Finding:
     """Check what every runtime started here would read, beside what its program says."""
-    faults: list[str] = []
-    bus = bus_url(None, store_url(None, None))
-    for check in (load_config, lambda: open_bus(bus, clock=RealClock())):
-        try:
-            check()
-        except ConfigError as error:
-            faults += error.faults
-    if faults:
+    try:
+        load_config()
+    except ConfigError as error:
         advice = "No runtime starts before that is mended."
-        return Finding(name="configuration", state="problem", text="; ".join(faults), advice=advice)
+        return Finding(name="configuration", state="problem", text="; ".join(error.faults), advice=advice)
     sources = ["shoal.toml"] if Path("shoal.toml").exists() else []
     sources += sorted(name for name in os.environ if name.startswith("SHOAL_"))
     return Finding(name="configuration", state="ok", text=", ".join(sources) or "the defaults")
@@ -134,6 +130,23 @@ async def _store(url: str) -> Finding:
     assert isinstance(size, int)
     text = f"{store.url}, schema {info['schema_version']}, {size / 2**20:.1f} MB"
     return Finding(name="store", state="ok", text=text)
+
+
+async def _bus(store: str) -> Finding:
+    """Try the bus that a runtime started here on this store has, when its program names no other."""
+    url = bus_url(None, store)
+    try:
+        open_bus(url, clock=RealClock())
+        found = await try_bus(url, RealClock())
+    except ShoalError as error:
+        return Finding(name="bus", state="problem", text=str(error), advice=" ".join(_notes(error)))
+    if found is not None:
+        text = f"{found.where}: back in {found.round_trip * 1000:.1f} ms, at most {found.payload_bytes:,} bytes at once"
+        return Finding(name="bus", state="ok", text=text)
+    if on_server(store):
+        advice = "Let SHOAL_BUS be nats://HOST, or nothing: then the server of the store carries it."
+        return Finding(name="bus", state="note", text=f"{url}: it reaches no other node of this store", advice=advice)
+    return Finding(name="bus", state="ok", text=f"{url}: no server; the nodes on one file of this machine")
 
 
 def _notes(error: BaseException) -> list[str]:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 from shoal.bus import open_bus
 from shoal.config import Config, bus_url, load_config, meeting_place, output_folder, store_url
 from shoal.errors import ConfigError, RuntimeNotStartedError, RuntimeStateError
-from shoal.hosts import child_hosts
 from shoal.kernel.agent import AgentInstance, AgentProtocol, AgentSource, AgentStatus, BaseAgent, RestartPolicy
 from shoal.kernel.agents import AgentOptions, Agents
 from shoal.kernel.budget import Budget
@@ -27,7 +26,7 @@ from shoal.kernel.event import Event, EventFilter, EventType, Severity
 from shoal.kernel.groups import Groups
 from shoal.kernel.inline import InlineHost
 from shoal.kernel.limits import Capacity, ResourceLimit, check_limits
-from shoal.kernel.load import Load, MachineProbe
+from shoal.kernel.load import Load
 from shoal.kernel.message import AgentMessage, DeadLetter
 from shoal.kernel.node import Node
 from shoal.kernel.ports import Bus, Clock, Host, SharedValue, Store
@@ -167,8 +166,7 @@ class AgentRuntime(Verbs, Leaving):
 
     def _assemble(self, store: Store, bus: Bus) -> Node:
         env = Env(clock=store.clock, store=store, bus=bus, settings=self.settings, limits=self._limits)
-        env.node_id, env.runtime_id = self.node_id, self.runtime_id
-        env.loop = asyncio.get_running_loop()
+        env.node_id, env.runtime_id, env.loop = self.node_id, self.runtime_id, asyncio.get_running_loop()
         logger = logging.getLogger("shoal")
         if logger.level == logging.NOTSET:  # whoever has set one knows what he wants
             logger.setLevel(self.settings.log_level)
@@ -183,10 +181,12 @@ class AgentRuntime(Verbs, Leaving):
         self._set(self._status)
         return Node(env, hosts, name=self._name, load=self._load(), kill_orphan=kill_orphan)
 
-    def _load(self) -> Load:
-        return Load(MachineProbe())
+    def _load(self) -> Load | None:
+        return None  # the machine's own; in virtual time that of a quiet one
 
     def _child_hosts(self, env: Env) -> dict[str, Host]:
+        from shoal.hosts import child_hosts  # who only looks at a store loads no part of what starts processes
+
         return child_hosts(env)
 
     def _set(self, status: RuntimeStatus) -> None:

@@ -31,6 +31,5 @@ ALLOWED: dict[str, dict[str, int]] = {
         "store/sql/tasks.py:SqlTasks": 16,
         "testing/store_agents.py:AgentsContract": 18,
         "testing/store_mail.py:MailContract": 16,
-        "testing/store_tasks.py:TasksContract": 17,
     },
 }

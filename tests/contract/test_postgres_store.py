@@ -59,6 +59,10 @@ class TestPausedMail(store_suite.PausedMailContract):
     pass
 
 
+class TestQueue(store_suite.QueueContract):
+    pass
+
+
 class TestRunBudgets(store_suite.RunBudgetsContract):
     pass
 

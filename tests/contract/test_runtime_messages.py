@@ -64,6 +64,7 @@ def letters(runtime: AgentRuntime) -> list[tuple[str, str, Any]]:
 # -- rates: the facts, with ten times the figures as guards -------------------------------------------------------------
 
 
+@pytest.mark.alone
 @pytest.mark.spec("R32")
 def test_a_thousand_direct_messages(url: str, run: Run) -> None:
     async def main() -> None:

@@ -10,6 +10,7 @@ from shoal.kernel.ports import Store
 from shoal.store import open_store
 from shoal.testing.store_dependencies import DependenciesContract
 from shoal.testing.store_leases import JournalContract, LeasesContract
+from shoal.testing.store_queue import QueueContract
 from shoal.testing.store_tasks import TasksContract
 from shoal.testing.store_together import TogetherContract
 
@@ -18,6 +19,10 @@ from shoal.testing.store_together import TogetherContract
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     url = "sqlite://:memory:" if request.param == "memory" else f"sqlite:///{tmp_path}/shoal.db"
     return open_store(url, inline=request.param == "inline")
+
+
+class TestQueue(QueueContract):
+    pass
 
 
 class TestTasks(TasksContract):

@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,17 @@ def test_followed_events_have_the_same_columns_and_names(folder: Path) -> None:
     assert "stepper" in shoal(folder, "events", "--type", "agent_started").stdout
 
 
+def test_metrics_tell_for_how_long_the_oldest_ready_task_has_been_ready(folder: Path) -> None:
+    waiting, _ = said(shoal(folder, "tasks", "list", "--json"))
+    created = datetime.fromisoformat(waiting["created_at"])
+    before = datetime.now(UTC)
+    age = said(shoal(folder, "metrics", "--json"))["store"]["oldest_ready_task_seconds"]
+    assert (before - created).total_seconds() <= age <= (datetime.now(UTC) - created).total_seconds()
+    assert shoal(folder, "tasks", "cancel", waiting["task_id"]).returncode == 0
+    now = said(shoal(folder, "metrics", "--json"))["store"]
+    assert (now["oldest_ready_task_seconds"], now["running_tasks"]) == (0, 1), "what runs is not ready"
+
+
 def findings(done: subprocess.CompletedProcess[str]) -> dict[str, dict[str, Any]]:
     return {finding["name"]: finding for finding in json.loads(done.stdout)}
 
@@ -92,13 +104,26 @@ def test_the_doctor_calls_a_bad_configuration_by_its_name(tmp_path: Path) -> Non
     done = shoal(tmp_path, "doctor", "--json", variables={"SHOAL_THREDS": "3", "SHOAL_BUS": "kafka://x"})
     found = findings(done)
     assert done.returncode == 1
-    assert {name for name, finding in found.items() if finding["state"] == "problem"} == {"configuration"}
-    for words in ("outside of the table", "poll_seconds", "SHOAL_THREADS", "kafka://x"):
+    assert {name for name, finding in found.items() if finding["state"] == "problem"} == {"configuration", "bus"}
+    for words in ("outside of the table", "poll_seconds", "SHOAL_THREADS"):
         assert words in found["configuration"]["text"]
+    assert "'kafka://x' names no known bus" in found["bus"]["text"]
     refused(shoal(tmp_path, "run", "a.py:f", "x"), 2, "there is no file a.py")
     (tmp_path / "a.py").write_text("def f(task): pass\n")
     refused(shoal(tmp_path, "run", "a.py:f", "x"), 2, "shoal.toml: threads stands outside")
     assert not (tmp_path / "shoal.db").exists()
+
+
+def test_the_doctor_says_of_the_bus_what_it_says_of_the_store(tmp_path: Path, postgres_url: str) -> None:
+    found = findings(shoal(tmp_path, "doctor", "--json", "--store", postgres_url))
+    assert found["bus"]["state"] == "ok", "the server of the store carries it"
+    assert found["bus"]["text"].startswith("PostgreSQL at ") and "at most 7,999 bytes at once" in found["bus"]["text"]
+    away = shoal(tmp_path, "doctor", variables={"SHOAL_BUS": "nats://me:secret@127.0.0.1:1/x"})
+    assert away.returncode == 1
+    line = next(line for line in away.stdout.splitlines() if line.split()[1] == "bus")
+    assert line.startswith("PROBLEM  bus ") and "NATS at nats://127.0.0.1:1 cannot be reached" in line
+    assert "secret" not in away.stdout + away.stderr
+    assert findings(shoal(tmp_path, "doctor", "--json"))["bus"]["state"] == "ok", "a file needs no server"
 
 
 def test_the_doctor_measures_nothing_where_there_is_no_folder(tmp_path: Path) -> None:

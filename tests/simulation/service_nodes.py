@@ -15,7 +15,6 @@ from shoal.bus.folder import remove
 from shoal.bus.local import LocalBus
 from shoal.bus.peers import Peers
 from shoal.errors import ResponseTimeoutError, StoreError
-from shoal.kernel.load import Load, QuietProbe
 from shoal.kernel.message import AgentMessage
 from shoal.kernel.node import Node
 from shoal.kernel.ports import Clock, Exit
@@ -134,9 +133,6 @@ class SimulatedNode(AgentRuntime):
 
         store.leases.heartbeat = heartbeat  # type: ignore[method-assign]
         return self._assemble(store, self.simulated_bus)
-
-    def _load(self) -> Load:
-        return Load(QuietProbe())
 
     @property
     def here(self) -> Node:

@@ -11,13 +11,17 @@ from pathlib import Path
 
 import pytest
 
-__all__ = ["MADE_A_STORE", "POSTGRES", "fresh_store", "is_there", "on_cluster", "store_at", "stores"]
+__all__ = ["MADE_A_STORE", "POSTGRES", "STORES", "fresh_store", "is_there", "on_cluster", "store_at"]
 
 MADE_A_STORE = pytest.StashKey[bool]()
 """Whether a test has made a store in PostgreSQL."""
 
 POSTGRES = "SHOAL_TEST_POSTGRES"
 """The variable with the URL of the PostgreSQL server of this run, for the programs that a test starts."""
+
+
+STORES = "SELECT count(*) FROM pg_namespace WHERE starts_with(nspname, 'test_')"
+"""How many stores tests have made on a PostgreSQL server so far."""
 
 
 def on_cluster() -> bool:
@@ -45,11 +49,6 @@ def is_there(path: Path) -> bool:
     if not on_cluster():
         return path.exists()
     return bool(_count(os.environ[POSTGRES], "SELECT count(*) FROM pg_tables WHERE schemaname = $1", _schema(path)))
-
-
-def stores(url: str) -> int:
-    """Return how many stores tests have made on a PostgreSQL server so far."""
-    return _count(url, "SELECT count(*) FROM pg_namespace WHERE starts_with(nspname, $1)", "test_")
 
 
 def _schema(path: Path) -> str:

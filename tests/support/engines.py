@@ -9,15 +9,15 @@ import asyncio
 import itertools
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
 from shoal.cluster import NatsServer, PostgresServer
 
-__all__ = ["fresh_folder", "nats_server", "nats_url", "postgres_server", "postgres_url", "running"]
+__all__ = ["ask_postgres", "fresh_folder", "nats_server", "nats_url", "postgres_server", "postgres_url", "running"]
 
 S = TypeVar("S", PostgresServer, NatsServer)
 _numbers = itertools.count(1)
@@ -40,6 +40,17 @@ def running() -> set[str]:
 def postgres_server() -> Iterator[PostgresServer]:
     """The PostgreSQL server of this pytest process."""
     yield from _served(PostgresServer(fresh_folder(), settings=UNSYNCED))
+
+
+@pytest.fixture(scope="session")
+def ask_postgres(postgres_server: PostgresServer) -> Iterator[Callable[[str], Any]]:
+    """``ask_postgres(query)``: its one value. To connect anew for each question would take longer than the answer."""
+    import asyncpg
+
+    with asyncio.Runner() as runner:
+        connection = runner.run(asyncpg.connect(postgres_server.url))
+        yield lambda query: runner.run(connection.fetchval(query))
+        runner.run(connection.close())
 
 
 @pytest.fixture

@@ -74,7 +74,7 @@ def _interpreter(candidates: Sequence[str]) -> str | None:
 
 
 def _copy(directory: Path) -> None:
-    leave = shutil.ignore_patterns("__pycache__", ".mypy_cache")
+    leave = shutil.ignore_patterns(".mypy_cache")
     for name in _TREES:
         spec = importlib.util.find_spec(name)
         assert spec is not None and spec.submodule_search_locations is not None

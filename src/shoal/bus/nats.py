@@ -12,6 +12,7 @@ from shoal.bus.members import Members
 from shoal.bus.node import NodeBus
 from shoal.bus.places import NatsPlace
 from shoal.bus.seats import Seats
+from shoal.bus.trial import Trial
 from shoal.errors import BusError, MissingExtraError
 from shoal.kernel.ports import Clock
 
@@ -152,6 +153,23 @@ class NatsBroker:
                 await client.flush(timeout=1)
         await self._end(client)
 
+    async def try_out(self) -> Trial:
+        """Connect and listen as a node does, measure the way to the server and back, and leave. Raises BusError."""
+        await self.connect(self._clock.new_id(), _Nobody())
+        try:
+            client = self._connected()
+            before = self._clock.monotonic()
+            await client.flush(timeout=2)
+            return Trial(
+                where=f"{self.where}, namespace {self._place.namespace}",
+                round_trip=self._clock.monotonic() - before,
+                payload_bytes=client.max_payload,
+            )
+        except (nats.errors.Error, OSError) as error:
+            raise self._refused(error) from error
+        finally:
+            await self.close()
+
     # -- inside
 
     async def _end(self, client: Client) -> None:
@@ -168,7 +186,8 @@ class NatsBroker:
         await self._subscribe(client, f"void.{self._session}.*", self._void)
         await self._subscribe(client, "all", self._heard)
         await self._subscribe(client, "join", self._joined)  # its own question does not come back: no_echo
-        await client.flush(timeout=2)
+        for _ in range(2):  # the client's first PING overtakes the subscriptions, which it keeps for a turn of the loop
+            await client.flush(timeout=2)
         if self._last_error:  # a subject that this user must not hear
             raise OSError(self._last_error)
 
@@ -224,6 +243,25 @@ class NatsBroker:
             f"{self.where} cannot be reached: {text}",
             note="Start the server, or correct host, port and TLS in the URL.",
         )
+
+
+class _Nobody:
+    """The desk of a connection that only looks."""
+
+    def heard(self, data: bytes) -> None:
+        pass
+
+    async def hurry(self) -> None:
+        pass
+
+    def wake(self) -> None:
+        pass
+
+    def gone(self, session: str) -> None:
+        pass
+
+    def down(self, reason: str) -> None:
+        pass
 
 
 class NatsBus(NodeBus):

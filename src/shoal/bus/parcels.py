@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from shoal.bus.broker import Outgoing
 
-__all__ = ["Parcel", "Postbag", "opened"]
+__all__ = ["NOTIFY_BYTES", "Parcel", "Postbag", "opened"]
 
-_NOTIFY_BYTES = 7999  # the server's limit of a payload
+NOTIFY_BYTES = 7999  # the server's limit of a payload
 _INLINE_BYTES = 5900  # as base64 within that
 _INLINE, _PARCEL = "=", "@"
 
@@ -34,7 +34,7 @@ class Postbag:
         for target, data in batch:
             word = self._word(data, f"{prefix}.{first + len(self.parcels)}")
             place = last.get(target)
-            if place is not None and len(self.payloads[place]) + 1 + len(word) <= _NOTIFY_BYTES:
+            if place is not None and len(self.payloads[place]) + 1 + len(word) <= NOTIFY_BYTES:
                 self.payloads[place] += f" {word}"
             else:
                 last[target] = len(self.payloads)

@@ -15,32 +15,17 @@ from shoal.bus.node import NodeBus
 from shoal.bus.owned import OwnedTasks
 from shoal.bus.parcels import Postbag, opened
 from shoal.bus.places import PostgresPlace
+from shoal.bus.postgres_link import CONNECT_SECONDS, ERRORS, connect, refused, text_of
 from shoal.bus.seats import Seats
-from shoal.errors import BusError, MissingExtraError
 from shoal.kernel.ports import Clock
-
-try:
-    import asyncpg
-except ModuleNotFoundError as error:
-    raise MissingExtraError("postgres", "the bus postgresql://") from error
 
 __all__ = ["PostgresBroker", "PostgresBus"]
 
 _log = logging.getLogger("shoal.bus")
 
-_CONNECT_SECONDS = 5
-_COMMAND_SECONDS = 5.0
 _DEAF_SECONDS = 5.0  # a node hears its own heartbeats; without them its listening connection is lost
 _PACKET_BYTES = 256 * 1024
 _PARCEL_SECONDS = 60  # a parcel that nobody fetched for so long is removed
-_SETTINGS = {
-    "application_name": "shoal bus",
-    "synchronous_commit": "off",  # nothing of a notification is to survive a crash
-    "tcp_keepalives_idle": "2",  # so that the server soon knows of a node that is cut off
-    "tcp_keepalives_interval": "1",
-    "tcp_keepalives_count": "3",
-    "tcp_user_timeout": "10000",  # and does not keep for long what a frozen one leaves unread
-}
 
 _CREATE = """
 CREATE SCHEMA IF NOT EXISTS {schema};
@@ -61,9 +46,6 @@ _HELD = """
 SELECT count(DISTINCT objid) FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database
 WHERE datname = current_database() AND locktype = 'advisory' AND objsubid = 2 AND classid = $1::int
 """
-# The internal error comes when the server has just closed the connection.
-_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
-_AWAY = (asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError, asyncpg.InternalClientError, OSError)
 
 
 class _Word(NamedTuple):
@@ -106,7 +88,7 @@ class PostgresBroker:
         """Connect, and listen to what is sent to *session* and to all."""
         self._session, self._desk = session, desk
         try:
-            async with self._clock.timeout(_CONNECT_SECONDS):
+            async with self._clock.timeout(CONNECT_SECONDS):
                 self._sender = await self._open(desk)
                 await self._create()
                 self._listener = await self._open(desk)
@@ -116,8 +98,8 @@ class PostgresBroker:
                 await self._sender.execute(_CLEAN.format(schema=self._schema), _PARCEL_SECONDS)
         except BaseException as error:
             self._terminate()
-            if isinstance(error, _ERRORS):
-                raise self._refused(error) from error
+            if isinstance(error, ERRORS):
+                raise refused(self._place, error) from error
             raise
         self._cleaned = self._last_heard = self._clock.monotonic()
 
@@ -143,8 +125,8 @@ class PostgresBroker:
                         _PUT.format(schema=self._schema), *map(list, zip(*bag.parcels, strict=True))
                     )
                     await self._sender.fetchval(_NOTIFY, targets, bag.payloads)
-            except _ERRORS as error:
-                raise ConnectionError(_text(error)) from error
+            except ERRORS as error:
+                raise ConnectionError(text_of(error)) from error
         if now - self._cleaned > _PARCEL_SECONDS:
             self._cleaned = now
             await self._fetch(_CLEAN.format(schema=self._schema), _PARCEL_SECONDS)
@@ -166,14 +148,14 @@ class PostgresBroker:
                 continue
             try:
                 await connection.close(timeout=1)
-            except _ERRORS as error:
-                _log.debug("%s: %s", self.where, _text(error))
+            except ERRORS as error:
+                _log.debug("%s: %s", self.where, text_of(error))
                 connection.terminate()
 
     # -- inside
 
     async def _open(self, desk: BrokerDesk) -> Any:
-        connection = await self._place.hosts.first(_open, _CONNECT_SECONDS - 1, _AWAY)
+        connection = await connect(self._place)
 
         def lost(_: object) -> None:
             if connection in (self._sender, self._listener):
@@ -197,8 +179,8 @@ class PostgresBroker:
                 raise ConnectionError("it was closed")
             try:
                 return await self._sender.fetchval(statement, *values)
-            except _ERRORS as error:
-                raise ConnectionError(_text(error)) from error
+            except ERRORS as error:
+                raise ConnectionError(text_of(error)) from error
 
     def _notified(self, connection: object, pid: int, channel: str, payload: str) -> None:
         self._last_heard = self._clock.monotonic()
@@ -247,22 +229,6 @@ class PostgresBroker:
             if connection is not None:
                 connection.terminate()
 
-    def _refused(self, error: BaseException) -> BusError:
-        if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError | asyncpg.InvalidCatalogNameError):
-            return BusError(
-                f"{self.where} refused this node: {_text(error)}",
-                note="Give user, password and database in the URL of the bus, as the server knows them.",
-            )
-        if isinstance(error, asyncpg.InsufficientPrivilegeError):
-            return BusError(
-                f"{self.where} refused this node: {_text(error)}",
-                note=f"Let the user create the schema {self._place.schema}, or make it and allow tables in it.",
-            )
-        return BusError(
-            f"{self.where} cannot be reached: {_text(error)}",
-            note="Start the server, or correct host, port and options in the URL.",
-        )
-
 
 class PostgresBus(NodeBus):
     """The bus of ``postgresql://``."""
@@ -277,11 +243,6 @@ class PostgresBus(NodeBus):
         super().__init__(clock, others)
 
 
-async def _open(url: str, seconds: float) -> Any:
-    how: dict[str, Any] = {"command_timeout": _COMMAND_SECONDS, "server_settings": _SETTINGS, "timeout": seconds}
-    return await asyncpg.connect(url, target_session_attrs="primary", **how)
-
-
 def _channel(session: str) -> str:
     return f"shoal.{session}"
 
@@ -289,7 +250,3 @@ def _channel(session: str) -> str:
 def _key(text: str) -> int:
     """Return the part of an advisory lock's key that stands for a name."""
     return zlib.crc32(text.encode()) >> 1
-
-
-def _text(error: BaseException) -> str:
-    return str(error) or type(error).__name__

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -30,7 +31,8 @@ def discover(
     """List the services that answer now, by registration.
 
     They are read beside the running runtimes, from their store, or with --url from a registry; its token is taken from
-    SHOAL_REGISTRY_TOKEN. LOAD is what waits and runs over what can run at once, HEALTH is 0 to 100.
+    SHOAL_REGISTRY_TOKEN. LOAD is what waits and runs over what can run at once, HEALTH is 0 to 100, NODE the name of the
+    node as in `shoal nodes` (from a registry, and with --json, its id).
 
     \b
     Example:
@@ -46,13 +48,15 @@ def discover(
         else:
             columns = ("instance", "name", "version", "capabilities", "state", "load", "health", "pid", "node")
             empty = "no services" if all else "no services answer"
-            table(columns, [_row(record) for record in found], empty=empty)
+            nodes = services.node_names()
+            table(columns, [_row(record, nodes) for record in found], empty=empty)
         return 0
 
     return asyncio.run(answered(Way(url=url, store=store), look))
 
 
-def _row(record: AgentRecord) -> tuple[object, ...]:
+def _row(record: AgentRecord, nodes: Mapping[str, str]) -> tuple[object, ...]:
+    node = "outside" if record.node is None else nodes.get(record.node) or record.node
     return (
         visible(record.instance),
         visible(clip(record.name, 30)),
@@ -62,5 +66,5 @@ def _row(record: AgentRecord) -> tuple[object, ...]:
         f"{record.load:.2f}".rstrip("0").rstrip("."),
         record.health,
         record.pid,
-        visible(record.node or "outside"),
+        visible(node),
     )

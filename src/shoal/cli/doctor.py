@@ -15,8 +15,10 @@ _SIGNS = {"ok": "ok", "note": "note", "problem": "PROBLEM", "absent": "-"}
 def doctor(store: Store = None, json: Json = False) -> int:
     """Find out what works on this machine, and why not. Each line was tried or measured just now.
 
-    It writes nothing to the store. The speed of the disk is measured with a file that has no name; the isolation
-    levels each run a task, on a store in memory. Ends with 1 when something that Shoal needs does not work.
+    It writes nothing to the store, and no node hears of it. The bus is that of SHOAL_BUS, else the one that goes with the
+    store: how long the way to its server and back took, and what the server takes at once. The speed of the disk is
+    measured with a file that has no name; the isolation levels each run a task, on a store in memory. Ends with 1 when
+    something that Shoal needs does not work.
 
     \b
     Example:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Annotated
 
 import typer
@@ -11,6 +13,7 @@ import typer
 from shoal.cli.nodes import find, is_alive
 from shoal.cli.options import Store, seconds, url_of
 from shoal.client import Client
+from shoal.errors import BusError
 from shoal.kernel.ports import Node
 
 __all__ = ["drain"]
@@ -30,8 +33,8 @@ def drain(node: Which, grace: Grace = "30s", no_wait: NoWait = False, store: Sto
     """Let a node end what it does and leave, so that nothing is lost or done twice; the others go on.
 
     It takes no more tasks at once, ends the tasks, requests and steps that it is at, hands over the rest, and leaves. A
-    program that serves (`shoal up`, AgentRuntime.serve) ends then. The node may be on any machine. Ends with 1 when the node
-    died meanwhile, or has not left in time.
+    program that serves (`shoal up`, AgentRuntime.serve) ends then. The node may be on any machine. The order is written into
+    the store, so it works without the bus, too. Ends with 1 when the node died meanwhile, or has not left in time.
 
     \b
     Example:
@@ -41,7 +44,7 @@ def drain(node: Which, grace: Grace = "30s", no_wait: NoWait = False, store: Sto
 
 
 async def _drain(url: str, word: str, grace: float, *, wait: bool) -> int:
-    async with Client(store=url) as client:
+    async with _client(url) as client:
         found = find(client.list_nodes(), word)
         if not await client.drain_node(found.node_id, grace):
             print(f"{found.name} drains already", file=sys.stderr)
@@ -59,6 +62,22 @@ async def _drain(url: str, word: str, grace: float, *, wait: bool) -> int:
             await clock.sleep(LOOK_SECONDS)
     print(f"{found.name} has left")
     return 0
+
+
+@asynccontextmanager
+async def _client(url: str) -> AsyncIterator[Client]:
+    """Give a client, also when its bus cannot be reached: the order stands in the store, and the bell only hurries it."""
+    client = Client(store=url)
+    try:
+        await client.open()
+    except BusError as error:
+        print(f"{error}; the node hears of it by its next look at the store", file=sys.stderr)
+        client = Client(store=url, bus="local://")
+        await client.open()
+    try:
+        yield client
+    finally:
+        await client.close()
 
 
 def _record(client: Client, node: Node) -> Node | None:

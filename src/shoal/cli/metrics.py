@@ -65,11 +65,14 @@ async def _read(url: str) -> dict[str, Any]:
 
 
 def _store(client: Client, agents: Counter[str]) -> dict[str, Any]:
+    now = client.store.clock.now()
+    queue = client.store.tasks.queue(now=now)
     done = client.store.tasks.search(status=TaskStatus.COMPLETED, limit=_NEWEST)
     times = sorted((t.completed_at - t.started_at).total_seconds() for t in done if t.completed_at and t.started_at)
     return {
         **{f"{name}_tasks": number for name, number in client.store.tasks.counts().items()},
-        "queue_paused": client.store.tasks.queue_paused(),
+        "oldest_ready_task_seconds": max(0.0, (now - (queue.ready_since or now)).total_seconds()),
+        "queue_paused": queue.paused,
         "total_agents": agents.total(),
         "agents_by_status": dict(agents),
         "avg_task_duration_seconds": sum(times) / len(times) if times else 0.0,

@@ -74,6 +74,10 @@ class Reach(Protocol):
         """Return all that are known, those that do not run and clients among them."""
         ...
 
+    def node_names(self) -> dict[str, str]:
+        """Return the names of nodes by their ids, as far as this way tells them."""
+        ...
+
     async def ask(self, question: Question) -> dict[str, Any]:
         """Ask a service and return its answer. Raises RequestError."""
         ...
@@ -122,6 +126,9 @@ class _Beside:
             for record in await self._client.services.control_of.current_records()
         ]
 
+    def node_names(self) -> dict[str, str]:
+        return {node.node_id: node.name for node in self._client.list_nodes()}
+
     async def ask(self, question: Question) -> dict[str, Any]:
         services = self._client.services
         target: Any = Capability(question.target) if question.capability else question.target
@@ -151,6 +158,9 @@ class _OverHttp:
 
     async def known(self) -> list[AgentRecord]:
         return await self._registry.fetch_all()
+
+    def node_names(self) -> dict[str, str]:
+        return {}
 
     async def ask(self, question: Question) -> dict[str, Any]:
         target: Any = question.target

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 __all__ = ["ShoalError", "nearest"]
@@ -10,6 +9,8 @@ __all__ = ["ShoalError", "nearest"]
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the known word most like *word*, or an empty text."""
+    import difflib  # every process of Shoal loads the errors; few misspell a word
+
     match = difflib.get_close_matches(word, list(known), n=1)
     return f"; did you mean {match[0]!r}?" if match else ""
 

@@ -192,8 +192,9 @@ class Attempt:
         )
 
     def _settlement(self, outcome: Outcome, **fields: Any) -> Settlement:
-        given = {"name": self.task.name, "started_at": self.task.started_at}
-        return Settlement(fence=self.fence, agent_id=self.cell.agent_id, outcome=outcome, **given, **fields)
+        name, since = self.task.name, self.task.started_at
+        agent_id = self.cell.agent_id
+        return Settlement(fence=self.fence, agent_id=agent_id, outcome=outcome, name=name, started_at=since, **fields)
 
     async def settle(self, settlement: Settlement) -> None:
         """Record the outcome, once; the lane is offered again in the same group of commits."""

@@ -17,6 +17,8 @@ def metrics(env: Env, cells: Cells, load: Load, total_agents: int, started: floa
     numbers = env.numbers
     counter = numbers.counters
     counts = env.store.tasks.counts()
+    now = env.clock.now()
+    ready_since = env.store.tasks.queue(now=now).ready_since or now
     return {
         "uptime_seconds": env.clock.monotonic() - started,
         "total_agents": total_agents,
@@ -29,6 +31,7 @@ def metrics(env: Env, cells: Cells, load: Load, total_agents: int, started: floa
         "messages_sent": int(counter["messages_sent"]),
         "avg_message_latency_ms": numbers.mean("message_latency_ms"),
         "pending_tasks": counts["pending"],
+        "oldest_ready_task_seconds": max(0.0, (now - ready_since).total_seconds()),
         "retried_tasks": int(counter["retried_tasks"]),
         "abandoned_attempts": int(counter["abandoned_attempts"]),
         "dead_letters": int(counter["dead_letters"]),

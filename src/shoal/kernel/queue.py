@@ -49,10 +49,11 @@ class Queue:
 
     def status(self) -> dict[str, int | bool | None]:
         """Return how many tasks stand where."""
-        counts = self._env.store.tasks.counts()
+        tasks = self._env.store.tasks
+        counts = tasks.counts()
         return {
             **{f"{name}_count": counts[name] for name in ("pending", "running", "completed", "failed", "cancelled")},
-            "queue_paused": self._env.store.tasks.queue_paused(),
+            "queue_paused": tasks.queue(now=self._env.clock.now()).paused,
             "max_size": self._env.limits.max_task_queue_size,
             "ready_count": counts["ready"],
             "blocked_count": counts["blocked"],

@@ -49,9 +49,10 @@ class Takeover:
     async def look(self) -> None:
         """Look who is dead, and take over what they held."""
         env = self._env
-        here, now = this_boot(), env.clock.now()
+        now = env.clock.now()
         self._read()
         others = [node for node in self.nodes if node.node_id != env.node_id and not node.lost]
+        here = this_boot() if others else ""  # a node by itself reads no files four times a second
         dead = [node.node_id for node in others if node.host == here and process_start(node.pid) != node.pid_started]
         overdue = self._overdue(others)
         spared = self._spared([node for node in others if node.node_id not in dead], here, overdue)

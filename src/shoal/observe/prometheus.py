@@ -33,6 +33,7 @@ _GAUGES = {
     "p95_task_duration_seconds": "95th percentile of the durations of the newest completed tasks",
     "avg_message_latency_ms": "Mean milliseconds from a message's sending to its receiver taking it",
     "pending_tasks": "Tasks of the store that wait",
+    "oldest_ready_task_seconds": "Seconds for which the oldest ready task of the store is ready; 0 when none is",
     "memory_mb": "Memory in use on this machine, or in its control group, in MB",
     "cpu_load": "Share of all cores in use, 0 to 1",
 }

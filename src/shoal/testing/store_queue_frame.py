@@ -100,7 +100,7 @@ async def settle(
     """End an attempt."""
     if outcome is not Outcome.COMPLETED:
         fields = {"error_type": "ValueError", "error_message": "no", **fields}
-    known = {"name": given.task.name, "started_at": given.task.started_at}
+    known: dict[str, Any] = {"name": given.task.name, "started_at": given.task.started_at}
     settlement = Settlement(fence=fence(given), agent_id=given.agent_id, outcome=outcome, **known, **fields)
     return await store.tasks.settle(settlement, now=now)
 

@@ -20,6 +20,7 @@ your backend, new, empty and not yet opened::
     class TestLeases(store_suite.LeasesContract): ...
     class TestMail(store_suite.MailContract): ...
     class TestPausedMail(store_suite.PausedMailContract): ...
+    class TestQueue(store_suite.QueueContract): ...
     class TestRunBudgets(store_suite.RunBudgetsContract): ...
     class TestRunStore(store_suite.RunStoreContract): ...
     class TestRunWriter(store_suite.RunWriterContract): ...
@@ -40,6 +41,7 @@ from shoal.testing.store_kv import KVContract
 from shoal.testing.store_leases import JournalContract, LeasesContract
 from shoal.testing.store_mail import MailContract
 from shoal.testing.store_paused_mail import PausedMailContract
+from shoal.testing.store_queue import QueueContract
 from shoal.testing.store_run_budgets import RunBudgetsContract
 from shoal.testing.store_run_life import RunStoreContract
 from shoal.testing.store_runs import RunWriterContract
@@ -57,6 +59,7 @@ __all__ = [
     "LeasesContract",
     "MailContract",
     "PausedMailContract",
+    "QueueContract",
     "RunBudgetsContract",
     "RunStoreContract",
     "RunWriterContract",

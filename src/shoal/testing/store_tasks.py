@@ -12,7 +12,7 @@ from shoal.errors import IdempotencyConflictError, LeaseLostError, QueueFullErro
 from shoal.kernel.event import EventFilter, Fact
 from shoal.kernel.ports import Fence, Outcome, Settlement, Store
 from shoal.kernel.room import Room, Slot
-from shoal.kernel.task import RetryPolicy, TaskStatus
+from shoal.kernel.task import RetryPolicy
 from shoal.testing.store_frame import message
 from shoal.testing.store_queue_frame import (
     NOW,
@@ -255,38 +255,3 @@ class TasksContract:
                 await submit(store, new(), other)
             assert caught.value.task_id == first
         check_counts(store, 2)
-
-    @on_nodes
-    async def test_the_pause_is_kept_and_claims_need_a_lease(self, store: Store) -> None:
-        (task_id,) = await submit(store, new())
-        assert await store.tasks.pause_queue(True, now=NOW)
-        assert not await store.tasks.pause_queue(True, now=NOW)
-        assert store.tasks.queue_paused() and await claim(store) == []
-        assert store.tasks.position(task_id, now=NOW).reason == "queue_paused"
-        assert await store.tasks.pause_queue(False, now=NOW) and not store.tasks.queue_paused()
-        with pytest.raises(LeaseLostError):
-            await claim(store, node_id="stranger")
-        assert len(await claim(store)) == 1
-        with pytest.raises(ValueError, match="running"):
-            store.tasks.position(task_id, now=NOW)
-        told = [event.event_type for event in store.events.scan(EventFilter()) if "queue_" in event.event_type]
-        assert told == ["queue_paused", "queue_resumed"]
-
-    @on_nodes
-    async def test_position_search_and_unroutable(self, store: Store) -> None:
-        ids = await submit(store, *(new(f"p{place}", priority=50 - place) for place in range(5)))
-        assert [store.tasks.position(task_id, now=NOW).position for task_id in ids] == [5, 4, 3, 2, 1]
-        (given,) = await claim(store)
-        assert store.tasks.position(ids[0], now=NOW).ahead == 3
-        assert store.tasks.position(ids[0], now=NOW, targets=["", "group:g"]).ahead == 3
-        assert store.tasks.position(ids[0], now=NOW, targets=["group:g"]).position == 1
-        assert [task.task_id for task in store.tasks.search(limit=2)] == [ids[4], ids[3]]
-        assert [task.name for task in store.tasks.search(agent_id="a1")] == [given.task.name]
-        assert [task.name for task in store.tasks.search(name="p2", status=TaskStatus.PENDING)] == ["p2"]
-        lonely, lonelier, known = await submit(
-            store, new(capability="rare"), new(group="none"), new(capability="common")
-        )
-        for told in (2, 0):
-            assert await store.tasks.unroutable(["", "capability:common"], now=NOW) == told
-        assert kinds(store, lonely)[-1] == kinds(store, lonelier)[-1] == "task_unroutable"
-        assert kinds(store, known) == ["task_enqueued"]

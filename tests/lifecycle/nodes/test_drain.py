@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +13,11 @@ import pytest
 
 from shoal import AgentRuntime, AgentStatus, BaseAgent, TaskSpec
 from shoal.client import Client
+from shoal.cluster import NatsServer
 from shoal.errors import RuntimeStoppingError
 from shoal.orchestration import Pipeline
 from tests.support.command import said, shoal
+from tests.support.engines import fresh_folder
 from tests.support.nodes import Fleet, begun
 from tests.support.runtimes import until
 
@@ -89,6 +92,23 @@ def test_what_is_not_done_in_time_goes_back_and_is_done_elsewhere(
                 assert (task.status, task.interruptions) == ("pending", 0), "it counts as no loss"
 
         run(main)
+
+
+def test_a_node_is_told_to_leave_while_nobody_reaches_the_bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = NatsServer(fresh_folder())
+    asyncio.run(server.start())
+    try:
+        monkeypatch.setenv("SHOAL_BUS", f"{server.url}/away")
+        store = f"sqlite:///{tmp_path}/shoal.db"
+        with Fleet(store, tmp_path).node("leaving", workers=1):
+            asyncio.run(server.stop())
+            left = shoal(tmp_path, "drain", "leaving", "--store", store, variables={"SHOAL_BUS": f"{server.url}/away"})
+            assert (left.returncode, left.stdout) == (0, "leaving has left\n"), left.stderr
+            (line,) = left.stderr.splitlines()
+            assert line.startswith("NATS at ") and line.endswith("; the node hears of it by its next look at the store")
+    finally:
+        asyncio.run(server.stop())
+        shutil.rmtree(server.folder)
 
 
 def test_a_draining_node_is_shown_and_takes_nothing_new(

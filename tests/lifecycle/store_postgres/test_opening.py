@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 
 from shoal.bus import open_bus
+from shoal.config import postgres_faults
 from shoal.errors import StoreError
 from shoal.kernel.clock import RealClock
 from shoal.store import open_store
@@ -139,5 +140,18 @@ def test_a_foreign_schema_is_refused_untouched(postgres_url: str) -> None:
         assert "not Shoal's" in text and "invoices" in text
         count = "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public'"
         assert await _execute(postgres_url, count) == [1]
+
+    asyncio.run(main())
+
+
+def test_no_setting_of_the_server_is_taken_for_a_misspelt_option(postgres_url: str) -> None:
+    async def main() -> None:
+        query = "SELECT string_agg(DISTINCT name, ' ') FROM pg_settings"
+        names = str(*await _execute(postgres_url, query)).split()
+        assert len(names) > 300
+        assert postgres_faults(f"{postgres_url}?{'&'.join(f'{name}=1' for name in names)}") == []
+        store = open_store(f"{postgres_url}?statement_timeout=7s&DateStyle=German")
+        await store.open()
+        await store.close()
 
     asyncio.run(main())

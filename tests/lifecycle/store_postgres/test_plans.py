@@ -9,7 +9,7 @@ import pytest
 from shoal.store.postgres.store import PostgresStore
 from shoal.store.sql.dependents import _RELEASE
 from shoal.store.sql.mail import _UNDONE
-from shoal.store.sql.tasks import _HOLDS
+from shoal.store.sql.tasks import _HOLDS, _QUEUE
 from shoal.store.sql.transaction import Transaction
 
 _OF_ONE = """INSERT INTO mail (recipient_id, message_id, message, durable, done_at)
@@ -17,6 +17,8 @@ _OF_ONE = """INSERT INTO mail (recipient_id, message_id, message, durable, done_
 _TASKS = """INSERT INTO tasks (task_id, name, status, blockers, target, priority, created_at, attempt, node_id)
     SELECT 't' || n, 'work', CASE WHEN n > 300 THEN 'running' ELSE 'completed' END, 0, '', 50, 0, 1, 'n1'
     FROM generate_series(1, 301) AS n"""
+_READY = """INSERT INTO tasks (task_id, name, status, ready, ready_at, blockers, target, priority, created_at)
+    SELECT 'r' || n, 'work', 'pending', 1, n, 0, 'capability:' || n % 3, 50, 0 FROM generate_series(1, 20000) AS n"""
 
 
 @pytest.mark.parametrize("known", [False, True])
@@ -71,5 +73,28 @@ def test_what_waits_for_an_end_is_released_by_its_id(postgres_url: str) -> None:
         plan = "\n".join(await store.database.write(explain))
         await store.close()
         assert "Index Cond: (task_id = " in plan, plan
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("known", ["few", "none", "all"])
+def test_the_oldest_ready_task_is_found_without_a_walk_through_the_ready_ones(postgres_url: str, known: str) -> None:
+    async def main() -> None:
+        store = PostgresStore(postgres_url)
+        await store.open()
+
+        def explain(cx: Transaction) -> list[str]:
+            return [line for (line,) in cx.rows(f"EXPLAIN (ANALYZE, COSTS OFF) {_QUEUE}", (1,))]
+
+        await store.database.write(Transaction.execute, _TASKS)
+        if known == "few":
+            await store.database.write(Transaction.rows, "ANALYZE tasks")
+        await store.database.write(Transaction.execute, _READY)
+        if known == "all":
+            await store.database.write(Transaction.rows, "ANALYZE tasks")
+        plan = "\n".join(await store.database.write(explain))
+        await store.close()
+        assert " on tasks " in plan and "Seq Scan" not in plan and "Bitmap" not in plan, plan
+        assert all(f"rows={rows}" not in plan for rows in (20000, 6666, 6667)), plan
 
     asyncio.run(main())

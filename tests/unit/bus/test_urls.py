@@ -95,6 +95,7 @@ def test_a_url_of_postgresql_says_the_schema_and_leaves_the_rest_to_the_driver()
         ("nats://me:secret?x@one", ["/ and ? within user or password must be written as %2F and %3F"]),
         ("postgresql://me:secret@", ["bus: postgresql:// names no host"]),
         ("postgresql://me:se@secret@one/db", ["@ / ? # within user or password be written as %40"]),
+        ("postgresql://me:pw@one/db?sslmod=require", ["bus: there is no option 'sslmod'; did you mean 'sslmode'?"]),
         ("postgresql://me:pw@one/db?sslmode=verify_full", ["sslmode must be one of disable, allow,", "'verify_full'"]),
         (
             "postgresql://me:pw@one/db?sslrootcert=/no/ca&sslkey=/no/key",

@@ -90,7 +90,12 @@ def test_calls_of_one_duration_strike_in_order_and_none_after_it_was_called_off(
 def test_a_call_that_was_called_off_is_not_made_also_when_it_has_fallen_due() -> None:
     async def main(clock: VirtualClock) -> None:
         struck: list[str] = []
-        clock.call_later(10, lambda: (struck.append("first"), second.cancel()))
+
+        def first() -> None:
+            struck.append("first")
+            second.cancel()
+
+        clock.call_later(10, first)
         second = clock.call_later(10, lambda: struck.append("second"))  # in the same turn of the loop
         await clock.sleep(11)
         assert struck == ["first"]

@@ -94,3 +94,22 @@ def test_a_runtime_tells_every_metric_it_has(tmp_path: Path) -> None:
             assert 0 < values(families[f"shoal_{name}"])[f"shoal_{name}_sum"] < 60
 
     asyncio.run(main())
+
+
+def test_the_age_of_the_oldest_ready_task_is_told(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with AgentRuntime(tmp_path / "shoal.db") as runtime:
+            await runtime.submit_task("later", delay_seconds=3600)
+            assert runtime.get_metrics()["oldest_ready_task_seconds"] == 0
+            first = await runtime.submit_task("first", priority=100)
+            stored = runtime.store.clock.now()
+            await runtime.submit_task("second", priority=0)
+            created = runtime.get_task_status(first).created_at
+            before = runtime.store.clock.now()
+            age = runtime.get_metrics()["oldest_ready_task_seconds"]
+            assert (before - stored).total_seconds() <= age <= (runtime.store.clock.now() - created).total_seconds()
+            told = parsed(runtime.export_prometheus_metrics())["shoal_oldest_ready_task_seconds"]
+            assert told.type == "gauge" and told.samples[0].value >= age
+            assert told.documentation.startswith("Seconds for which the oldest ready task")
+
+    asyncio.run(main())

@@ -34,6 +34,13 @@ def test_options_are_left_to_the_driver_but_for_the_schema() -> None:
         ("postgresql://me:secret@one/db?sslrootcert=/no/ca.pem", "sslrootcert: there is no file '/no/ca.pem'"),
         ("postgresql://me@one/db?passfile=/no/pass&password=secret", "passfile: there is no file '/no/pass'"),
         ("postgresql://me@one/db?password=secret&schema=A", "schema 'A' must be"),
+        (
+            "postgresql://me:secret@one/db?sslmod=require",
+            "there is no option 'sslmod'; did you mean 'sslmode'?; allowed:",
+        ),
+        ("postgresql://me:secret@one/db?SSLMode=require", "no option 'SSLMode'; did you mean 'sslmode'?"),
+        ("postgresql://me:secret@one/db?shema=team", "no option 'shema'; did you mean 'schema'?"),
+        ("postgresql://me@one/db?pasword=secret", "no option 'pasword'; did you mean 'password'?"),
     ],
 )
 def test_every_fault_is_named_and_no_password(url: str, text: str) -> None:
@@ -41,6 +48,11 @@ def test_every_fault_is_named_and_no_password(url: str, text: str) -> None:
         address_of(url)
     assert text in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+def test_what_only_the_server_knows_is_left_to_it() -> None:
+    names = ("search_path", "statement_timeout", "application_name", "options", "ssl_mode.of_an_extension", "role")
+    address_of("postgresql://one/db?" + "&".join(f"{name}=1" for name in names))
 
 
 @pytest.mark.parametrize(

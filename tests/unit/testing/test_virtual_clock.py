@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from shoal import AgentRuntime
 from shoal.testing.clock import VirtualClock, run_checked, run_virtual
 from shoal.testing.faults import SimulatedCrash
 from shoal.testing.loop import StuckError
@@ -197,3 +198,13 @@ def test_a_simulated_crash_ends_everything_wherever_it_strikes() -> None:
 
     with pytest.raises(SimulatedCrash, match="here"):
         run_virtual(main)
+
+
+def test_a_runtime_in_virtual_time_is_on_a_machine_that_is_never_busy() -> None:
+    async def main(clock: VirtualClock) -> tuple[float, float, float]:
+        async with AgentRuntime(store="sqlite://:memory:", clock=clock) as runtime:
+            await clock.sleep(10)
+            found = runtime.get_capacity()
+            return found.cpu_load, found.memory_used_mb, found.memory_total_mb
+
+    assert run_virtual(main) == (0.0, 0.0, 1024.0)

@@ -19,6 +19,7 @@ __all__ = [
     "Ended",
     "Fence",
     "Outcome",
+    "QueueState",
     "Return",
     "Settled",
     "Settlement",
@@ -132,6 +133,14 @@ class Cancelled(msgspec.Struct, frozen=True, kw_only=True):
     promoted: bool = False
 
 
+class QueueState(msgspec.Struct, frozen=True):
+    """Whether claims are paused, on every node, and when the oldest of the tasks that are ready now became so; None when
+    none is ready."""
+
+    paused: bool
+    ready_since: datetime | None
+
+
 class TaskStore(Protocol):
     """The queue and its history."""
 
@@ -235,8 +244,14 @@ class TaskStore(Protocol):
         """Tell, in constant time, whether some task is ready now, for whomever."""
         ...
 
-    def queue_paused(self) -> bool:
-        """Tell whether claims are paused."""
+    def queue(self, *, now: datetime) -> QueueState:
+        """Return the state of the queue, in time that grows with the number of target words of ready tasks, and not with
+        that of tasks.
+
+        A task is ready since it was stored, since its ``not_before``, or since what kept it ended: a dependency, a wait
+        for a retry, an attempt that was interrupted. One whose ``not_before`` has passed counts also before a claim has
+        seen it.
+        """
         ...
 
     def position(self, task_id: str, *, now: datetime, targets: Sequence[str] | None = None) -> QueuePosition:

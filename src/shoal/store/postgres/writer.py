@@ -122,12 +122,15 @@ class Writer:
         self._groups += 1
         driver = self._driver()
         cx = Transaction(driver)
+        outcomes: list[Outcome] = []
+        gathered = cx.gathered()
         try:
             cx.begin(beside)
             self._join(group, beside)
             sole = self._sole(cx, group) if beside else None
-            outcomes: list[Outcome] = [] if sole is None else [(group[0], None, sole.value)]
-            gathered = cx.gathered()
+            if sole is not None:
+                outcomes = [(group[0], None, sole.value)]
+                gathered = cx.gathered()
             if sole is None or not self._in_one(cx, driver, gathered, sole):
                 outcomes = self._apply(cx, group)
                 outcomes += self._apply(cx, self._join(group, beside))

@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Sequence, Set
 from datetime import datetime
 
 from shoal.errors import LeaseLostError, TaskNotFoundError
-from shoal.kernel.clock import epoch
+from shoal.kernel.clock import epoch, from_epoch
 from shoal.kernel.event import EventType, Fact
 from shoal.kernel.payload import encode
-from shoal.kernel.ports import Cancelled, Claim, Fence, Settled, Settlement
+from shoal.kernel.ports import Cancelled, Claim, Fence, QueueState, Settled, Settlement
 from shoal.kernel.room import Room
 from shoal.kernel.task import QueuePosition, Task, TaskStatus
 from shoal.store.sql.claim import claim
@@ -31,6 +31,18 @@ _PAUSED = "SELECT value FROM meta WHERE key = 'queue_paused'"
 _PAUSE = (
     "INSERT INTO meta (key, value) VALUES ('queue_paused', ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
 )
+_QUEUE = """WITH RECURSIVE word (target) AS (
+        SELECT min(target) FROM tasks WHERE ready = 1
+        UNION ALL
+        SELECT (SELECT min(target) FROM tasks WHERE ready = 1 AND target > word.target)
+        FROM word WHERE word.target IS NOT NULL
+    ), oldest (ready_at) AS (
+        SELECT (SELECT ready_at FROM tasks INDEXED BY tasks_oldest WHERE ready = 1 AND target = word.target
+                ORDER BY ready_at, seq LIMIT 1) FROM word
+        UNION ALL
+        SELECT min(not_before) FROM tasks WHERE ready = 2 AND not_before <= ?
+    )
+    SELECT (SELECT value FROM meta WHERE key = 'queue_paused'), min(ready_at) FROM oldest"""
 _UNROUTED = """WITH RECURSIVE word (target) AS (
         SELECT min(target) FROM tasks WHERE ready = 1 AND unroutable IS NULL AND agent IS NULL AND target > ''
         UNION ALL
@@ -157,9 +169,10 @@ class SqlTasks:
         """Tell whether some task is ready now."""
         return self._db.read(Reader.value, _CLAIMABLE, (epoch(now),)) is not None
 
-    def queue_paused(self) -> bool:
-        """Tell whether claims are paused."""
-        return bool(self._db.read(Reader.value, _PAUSED) == "1")
+    def queue(self, *, now: datetime) -> QueueState:
+        """Return whether claims are paused, and since when the oldest ready task is ready."""
+        ((paused, ready_at),) = self._db.read(Reader.rows, _QUEUE, (epoch(now),))
+        return QueueState(paused == "1", None if ready_at is None else from_epoch(ready_at))
 
     def position(self, task_id: str, *, now: datetime, targets: Sequence[str] | None = None) -> QueuePosition:
         """Return where a pending task stands."""

@@ -8,6 +8,7 @@ import pytest
 
 from tests.lifecycle.boxes.attacks.conftest import Attacked, Report, places
 
+pytestmark = pytest.mark.alone
 GUARD_MS = 10 * 5.0
 SHARE = 20
 GROWN_MIB = 80

@@ -9,13 +9,13 @@ import math
 import os
 import re
 import tomllib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
-from urllib.parse import parse_qsl
+from typing import Any
 
 import msgspec
 
+from shoal.config.postgres import PostgresHosts, postgres_faults
 from shoal.errors import ConfigError, nearest
 from shoal.kernel.settings import Settings as Config
 
@@ -34,9 +34,6 @@ __all__ = [
     "validate",
 ]
 
-T = TypeVar("T")
-Connect = Callable[[str, float], Awaitable[T]]
-
 _CHOICES: dict[str, tuple[str, ...]] = {
     "durability": ("full", "normal"),
     "launch_gate": ("process", "all"),
@@ -53,8 +50,6 @@ _OTHER_VARIABLES = (
 )
 """Variables that are no setting: other parts read them."""
 _OTHER_PREFIXES = ("SHOAL_TEST_", "SHOAL_EXAMPLE_")
-_SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
-_SSL_FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl", "passfile")
 _FROM_ZERO = ("cancel_grace_seconds", "launch_max_delay_seconds")
 
 
@@ -228,59 +223,6 @@ def shown(url: str) -> str:
     url = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", url, flags=re.DOTALL)
     url = re.sub(r"^((?:nats|tls)://)[^:@/]*@", r"\1***@", url)
     return re.sub(r"(?i)([?&](?:ssl)?password=)[^&]*", r"\1***", url)
-
-
-def postgres_faults(url: str) -> list[str]:
-    """Return what is wrong with a URL of PostgreSQL, as far as this machine can tell: words and files that its options name.
-
-    What else its options say is for the driver and the server.
-    """
-    rest, _, query = url.partition("://")[2].partition("?")
-    credentials, _, hosts = rest.partition("/")[0].rpartition("@")
-    faults = []
-    if "#" in url or "@" in credentials or any(not _has_good_port(host) for host in hosts.split(",")):
-        faults.append(
-            "hosts must be HOST or HOST:PORT, and @ / ? # within user or password be written as %40 %2F %3F %23"
-        )
-    options = dict(parse_qsl(query, keep_blank_values=True))
-    if "sslmode" in options and options["sslmode"] not in _SSL_MODES:
-        allowed = ", ".join(_SSL_MODES)
-        faults.append(f"sslmode must be one of {allowed}, not {options['sslmode'][:80]!r}")
-    if "sslkey" in options and "sslcert" not in options:
-        faults.append("sslkey stands without sslcert")
-    files = [(name, options[name]) for name in _SSL_FILES if options.get(name)]
-    return faults + [f"{name}: there is no file {file[:200]!r}" for name, file in files if not Path(file).is_file()]
-
-
-class PostgresHosts:
-    """The hosts that a URL of PostgreSQL names, side by side by commas: ``urls``, the one that answered last first.
-
-    The driver would wait for one that is silent until nothing is left of the time for the others.
-    """
-
-    def __init__(self, url: str) -> None:
-        scheme, _, rest = url.partition("://")
-        place, slash, more = rest.partition("/")
-        credentials, at, hosts = place.rpartition("@")
-        self.urls = tuple(f"{scheme}://{credentials}{at}{host}{slash}{more}" for host in hosts.split(","))
-
-    async def first(self, connect: Connect[T], seconds: float, away: tuple[type[Exception], ...]) -> T:
-        """Return ``await connect(url, share)`` for the first host of which it raises none of *away*, else its last error."""
-        failure: Exception = OSError("no host is named")
-        for url in self.urls:
-            try:
-                found = await connect(url, seconds / len(self.urls))
-            except away as error:
-                failure = error
-            else:
-                self.urls = (url, *(other for other in self.urls if other != url))
-                return found
-        raise failure
-
-
-def _has_good_port(host: str) -> bool:
-    _, colon, port = host.rpartition(":")
-    return not colon or host.endswith("]") or (port.isdigit() and 0 < int(port) < 65536)
 
 
 def store_file(url: str) -> Path | None:
