@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
+import asyncpg
 import pytest
 
+from shoal.errors import StoreError
 from shoal.kernel.event import EventFilter, Fact
 from shoal.kernel.ports import Store
 from shoal.store import open_store
+from shoal.store.postgres.address import address_of
+from shoal.store.postgres.connection import connect
+from shoal.store.postgres.driver import PostgresDriver
+from shoal.store.postgres.store import PostgresStore
+from shoal.store.sql.group import Group
+from shoal.store.sql.operations import Operation
+from shoal.store.sql.transaction import Gathered, Reader
 from shoal.testing.store_queue_frame import NOW, claim, kinds, new, node, settle, submit
 from tests.lifecycle.store_postgres.proxy import Cut, Proxy
 
@@ -82,5 +92,107 @@ def test_an_event_that_has_no_key_is_written_once(postgres_url: str, cut: Cut) -
         await proxy.carry_on()
         found = looker.events.query(EventFilter(event_type="cut", oldest_first=True), 100)
         assert [event.agent_id for event in found] == ["agent-0", "agent-1", "agent-2"]
+
+    play(postgres_url, scene)
+
+
+_REFUSE = """CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE disk_full; END';
+    CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON writers FOR EACH STATEMENT EXECUTE FUNCTION refuse()"""
+
+
+async def _as_owner(url: str, statement: str) -> None:
+    connection = await asyncpg.connect(url, server_settings={"search_path": "shoal"})
+    await connection.execute(statement)
+    await connection.close()
+
+
+def test_a_writer_that_gets_no_name_asks_for_it_again(postgres_url: str) -> None:
+    """Two without one would take each other's marks for their own."""
+
+    async def main() -> None:
+        store = PostgresStore(postgres_url)
+        await store.open()
+        await _as_owner(postgres_url, _REFUSE)
+        with pytest.raises(StoreError, match="disk_full"):
+            await submit(store, new())
+        await _as_owner(postgres_url, "DROP TRIGGER refuse ON writers")
+        await submit(store, new())
+        names = [name for (name,) in store.database.read(Reader.rows, "SELECT writer FROM writers")]
+        await store.close()
+        assert len(names) == 1 and names[0]
+
+    asyncio.run(main())
+
+
+def test_what_is_refused_while_it_is_found_out_is_not_called_refused(postgres_url: str) -> None:
+    """The statement may still come to the server, so whoever asked is not told that nothing is written."""
+
+    async def scene(proxy: Proxy, store: Store, looker: Store) -> None:
+        # The server knows the text from then on: between learning one and carrying it out it waits for no more than 9 s.
+        await store.events.append([Fact(event_type="cut", agent_id="agent-0")], now=NOW)
+        await _as_owner(postgres_url, _REFUSE)
+        proxy.commit, proxy.cut_next = b"agent-1", "late"
+        with pytest.raises(StoreError, match="may be stored or not"):
+            await store.events.append([Fact(event_type="cut", agent_id="agent-1")], now=NOW)
+        await _as_owner(postgres_url, "DROP TRIGGER refuse ON writers")
+        await proxy.carry_on()
+        assert len(looker.events.query(EventFilter(event_type="cut"), 9)) == 2
+
+    play(postgres_url, scene)
+
+
+def test_a_statement_that_is_known_to_have_written_nothing_needs_not_be_found_out(postgres_url: str) -> None:
+    async def scene(proxy: Proxy, store: Store, looker: Store) -> None:
+        def seal_as_nobody() -> PostgresDriver:
+            link = connect(address_of(postgres_url), writes=True)
+            driver = PostgresDriver(link, 1, ("nobody", 1))
+            event = (0, "cut", "info", None, None, None, None, None)
+            assert not driver.seal_alone(Gathered([], None, [event], True))
+            link.close()
+            return driver
+
+        driver = await asyncio.to_thread(seal_as_nobody)
+        assert not driver.sealed and not looker.events.query(EventFilter(event_type="cut"), 9)
+
+    play(postgres_url, scene)
+
+
+_END_ALL = """SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+    WHERE datname = current_database() AND application_name = 'shoal'"""
+
+
+def test_a_connection_that_ends_before_the_look_is_not_looked_through(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        store = PostgresStore(postgres_url)
+        await store.open()
+        await store.leases.join(node("n1"), now=NOW)
+        (task_id,) = await submit(store, new())
+        operations = store.database._operations
+        join = operations.join
+
+        def join_late(group: Group, fits: Callable[[Operation[Any]], bool]) -> Group:
+            monkeypatch.undo()
+            asyncio.run(_as_owner(postgres_url, _END_ALL))
+            return join(group, fits)
+
+        monkeypatch.setattr(operations, "join", join_late)
+        (given,) = await claim(store)
+        assert (given.task.task_id, given.task.attempt) == (task_id, 1)
+        await store.close()
+
+    asyncio.run(main())
+
+
+def test_an_end_that_cannot_be_written_says_why_and_costs_no_connection(postgres_url: str) -> None:
+    async def scene(proxy: Proxy, store: Store, looker: Store) -> None:
+        (task_id,) = await submit(store, new())
+        (given,) = await claim(store)
+        proxy.commit, proxy.cut_next = b"SELECT pg_advisory_lock_shared", "before"  # as a new connection begins
+        with pytest.raises(TypeError, match="object"):
+            await settle(store, given, output=object())
+        assert (await settle(store, given)).applied and proxy.cuts == 0
+        assert kinds(looker, task_id) == ENDED
 
     play(postgres_url, scene)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import threading
 
+from shoal.kernel.event import Fact
 from shoal.store.postgres.store import PostgresStore
 from shoal.store.sql.transaction import Transaction
+from shoal.testing.store_queue_frame import NOW, after, claim, new, node, submit
 
 
 def test_nothing_overtakes_those_that_are_written_one_by_one(postgres_url: str) -> None:
@@ -41,3 +43,31 @@ def test_nothing_overtakes_those_that_are_written_one_by_one(postgres_url: str) 
 
     asyncio.run(main())
     assert order == ["early", "late"]
+
+
+def test_tasks_of_one_group_stand_in_the_order_in_which_they_were_submitted(postgres_url: str) -> None:
+    """Also when one batch has a task that is not ready, so that its rows are not among those that a claim may take."""
+    inside, queued = threading.Event(), threading.Event()
+
+    def stop(point: str) -> None:
+        if point == "before_commit" and not inside.is_set():
+            inside.set()
+            assert queued.wait(10)
+
+    async def main() -> None:
+        store = PostgresStore(postgres_url)
+        await store.open()
+        await store.leases.join(node("n1"), now=NOW)
+        store.database.faults = stop
+        before = asyncio.ensure_future(store.events.append([Fact(event_type="before")], now=NOW))
+        assert await asyncio.to_thread(inside.wait, 10)
+        group = asyncio.gather(
+            submit(store, new("first")), submit(store, new("second"), new("later", not_before=after(100)))
+        )
+        await asyncio.sleep(0)
+        queued.set()
+        await asyncio.gather(before, group)
+        assert [(await claim(store))[0].task.name for _ in range(2)] == ["first", "second"]
+        await store.close()
+
+    asyncio.run(main())

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections import Counter
 
-from shoal.kernel.event import EventFilter, EventType
+from shoal.kernel.event import EventFilter, EventType, Fact
 from shoal.kernel.ports import Claim, Fence, Outcome, Settlement, Store
 from shoal.store import open_store
 from shoal.store.postgres.store import PostgresStore
+from shoal.store.sql.transaction import Reader
 from shoal.testing.store_queue_frame import NOW, check_counts, claim, kinds, new, node, settle, submit
 
 TASKS = 2000
@@ -142,6 +144,44 @@ def test_a_key_of_two_nodes_is_submitted_once(postgres_url: str) -> None:
             again = dict(zip(reversed(some), (task_id for task_id, _ in found[len(some) :]), strict=True))
             assert ids == again
         check_counts(one, 2 * len(keys))
+        for store in (one, two):
+            await store.close()
+
+    asyncio.run(main())
+
+
+def test_who_waits_for_a_key_of_another_node_holds_up_nobody(postgres_url: str) -> None:
+    """Else the other, once it commits, waits for whoever waits for it, until the server looks for such circles."""
+    commits = threading.Semaphore(0)
+    inside = threading.Semaphore(0)
+
+    def stop(point: str) -> None:
+        if point == "before_commit":
+            inside.release()
+            assert commits.acquire(timeout=10)
+
+    async def main() -> None:
+        one, two = PostgresStore(postgres_url), open_store(postgres_url)
+        for number, store in enumerate((one, two), 1):
+            await store.open()
+            await store.leases.join(node(f"n{number}"), now=NOW)
+        one.database.faults = stop
+        before = asyncio.ensure_future(one.events.append([Fact(event_type="before")], now=NOW))
+        await asyncio.to_thread(inside.acquire)
+        # Together in one transaction, whose task is written before mail is looked at.
+        first = asyncio.gather(submit(one, new(idempotency_key="k")), one.mail.ack("a1", ["m1"], now=NOW))
+        await asyncio.sleep(0)
+        commits.release()
+        await asyncio.to_thread(inside.acquire)
+        second = asyncio.ensure_future(submit(two, new(idempotency_key="k")))
+        while not await one.database.read_soon(Reader.value, "SELECT 1 FROM pg_locks WHERE NOT granted LIMIT 1"):
+            assert not second.done()
+        try:
+            await one.database.read_soon(Reader.value, "SELECT number FROM commits FOR UPDATE NOWAIT")
+        finally:
+            commits.release(2)
+            await before
+        assert (await first)[0] == await second
         for store in (one, two):
             await store.close()
 

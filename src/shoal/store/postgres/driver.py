@@ -137,9 +137,10 @@ class PostgresDriver:
         self.sealed = True
         sql, values = sealing_alone(gathered, self._mark, self._key, sole)
         found = self._link.wait(self._link.connection.fetch(sql, *values))
+        self.sealed = bool(found)
         if found:
             ((self.number,),) = found
-        return bool(found)
+        return self.sealed
 
     def commit(self) -> None:
         """End the transaction, when it has begun."""

@@ -60,6 +60,7 @@ class Writer:
         self._now = RealClock().monotonic
         self._away: tuple[type[Exception], ...] = (_LostError, *self._lost)
         self._failed: tuple[type[Exception], ...] = (driver_module().PostgresError,)
+        self._not_its_own: tuple[type[Exception], ...] = (*self._away, *self._failed)  # errors of no operation
         self._link: Link | None = None
         self._ended = threading.Event()
         self._name = ""  # of this writer, given by the server
@@ -120,14 +121,15 @@ class Writer:
 
     def _once(self, group: Group, beside: bool) -> Written:
         self._groups += 1
-        driver = self._driver()
+        link = self._the_link()
+        driver = self._driver(link)
         cx = Transaction(driver)
         outcomes: list[Outcome] = []
         gathered = cx.gathered()
         try:
             cx.begin(beside)
             self._join(group, beside)
-            sole = self._sole(cx, group) if beside else None
+            sole = self._sole(cx, link, group) if beside else None
             if sole is not None:
                 outcomes = [(group[0], None, sole.value)]
                 gathered = cx.gathered()
@@ -151,7 +153,7 @@ class Writer:
             self._note(driver.number)
         return outcomes, gathered.announce
 
-    def _sole(self, cx: Transaction, group: Group) -> Sole | None:
+    def _sole(self, cx: Transaction, link: Link, group: Group) -> Sole | None:
         """Return how a group can be one statement, which *cx* has gathered for then; None when it cannot be."""
         hot = HOT.get(group[0].fn)
         if len(group) > 1 or hot is None or hot.alone is None:
@@ -160,7 +162,13 @@ class Writer:
             self._crowded -= 1
             return None
         cx.span = group[0].span
-        return hot.alone(cx, Reader(PostgresDriver(self._the_link())), *group[0].args)
+        try:
+            return hot.alone(cx, Reader(PostgresDriver(link)), *group[0].args)
+        except self._not_its_own:
+            raise
+        except Exception:  # noqa: BLE001 - whoever asked is told of it when it is carried out as all others are
+            cx.begin(beside=True)
+            return None
 
     def _in_one(self, cx: Transaction, driver: PostgresDriver, gathered: Gathered, sole: Sole) -> bool:
         """Commit in one statement; False when it cannot be now: then nothing is written, and the transaction begins anew."""
@@ -181,11 +189,11 @@ class Writer:
     def _apply(self, cx: Transaction, group: Group) -> list[Outcome]:
         return apply(cx, group, (*self._failed, *self._lost))
 
-    def _driver(self) -> PostgresDriver:
-        return PostgresDriver(self._the_link(), self._key, (self._name, self._groups))
+    def _driver(self, link: Link) -> PostgresDriver:
+        return PostgresDriver(link, self._key, (self._name, self._groups))
 
     def _the_link(self) -> Link:
-        if self._link is None or not self._link.alive:
+        if self._link is None or not self._link.alive or not self._name:
             self.drop()
             try:
                 self._link = connect(self._address, durability=self._durability, writes=True)
@@ -204,14 +212,14 @@ class Writer:
         until = self._now() + _PATIENCE_SECONDS
         while self._now() < until:
             try:
-                driver = self._driver()
+                driver = self._driver(self._the_link())
                 driver.begin()
                 if driver.rows(_LAST, (self._name,)) == [(self._groups,)]:
                     driver.rollback()
                     return True
                 driver.execute(MARK, (self._name, self._groups + 1))
                 driver.commit()
-            except (*self._away, *self._held) as lost:
+            except (*self._away, *self._failed) as lost:
                 error = lost
                 self.close()
             else:

@@ -189,6 +189,8 @@ def _store(cx: Transaction, tasks: Sequence[Task], standing: dict[str, _Standing
     else:
         cx.new.insert(INSERT_TASK, rows)
         cx.new.insert(_INSERT_EDGE, edges)
+    if any(task.idempotency_key is not None for task in tasks):
+        cx.new.write()  # for a key that another node writes, one waits now, not while all others wait for the commit
     cx.count(pending=len(tasks) - failed_count, ready=ready_count, failed=failed_count)
 
 

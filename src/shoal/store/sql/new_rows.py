@@ -50,9 +50,12 @@ class NewRows:
 
     def taken(self) -> list[tuple[str, list[Params]]]:
         """Return all, by statement: whoever calls it writes them."""
-        taken = [(sql, rows) for sql, rows in (*self._offered.items(), *self._rows.items()) if rows]
+        taken: dict[str, list[Params]] = {}  # of one statement together: two in one would have no order among them
+        for sql, rows in (*self._offered.items(), *self._rows.items()):
+            if rows:
+                taken.setdefault(sql, []).extend(rows)
         self.clear()
-        return taken
+        return list(taken.items())
 
     def clear(self) -> None:
         """Forget all."""
