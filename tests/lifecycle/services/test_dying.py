@@ -215,7 +215,7 @@ def test_before_its_node_has_seen_that_it_is_dead(store_url: str, run: Any) -> N
 @pytest.mark.spec("S43")
 def test_restarting_and_killed_while_it_starts(store_url: str, run: Any) -> None:
     async def main() -> None:
-        async with stage(store_url, Mortal, FAST, start=1.0) as here:
+        async with stage(store_url, Mortal, FAST, start=3.0) as here:
             before = here.pid
             killed = here.kill()
             await until(lambda: here.pid is None)
