@@ -99,7 +99,7 @@ class Client(Verbs):
         self._undo = [
             store.on_commit(rooms.events.wake),
             store.on_commit(rooms.runs.running.wake),
-            bus.hear("ended", rooms.tasks.waiting.ended),
+            bus.hear("ended", rooms.tasks.waiting.heard),
         ]
         env.every(READER_POLL_SECONDS if self.read_only else self._settings.poll_seconds, self._poll, "poll")
 

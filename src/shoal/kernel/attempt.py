@@ -25,7 +25,7 @@ from shoal.kernel.owntime import OwnTimer
 from shoal.kernel.payload import checked
 from shoal.kernel.ports import Exit, Fence, Outcome, Settled, Settlement
 from shoal.kernel.redelivery import again, fetch_when_due, with_mail
-from shoal.kernel.task import Task, TaskStatus
+from shoal.kernel.task import Task, completed
 
 if TYPE_CHECKING:
     from shoal.kernel.cell import Cell
@@ -191,6 +191,10 @@ class Attempt:
             facts=facts,
         )
 
+    def note(self, **changes: Any) -> None:
+        """Keep what was written of the task, so that it is known at its end without a look."""
+        self.task = msgspec.structs.replace(self.task, **changes)
+
     def _settlement(self, outcome: Outcome, **fields: Any) -> Settlement:
         name, since = self.task.name, self.task.started_at
         agent_id = self.cell.agent_id
@@ -212,8 +216,8 @@ class Attempt:
             self.cell.count_result(settlement.outcome is not Outcome.COMPLETED)
         for given in settlement.returns:
             fetch_when_due(self.cell, given)
-        task = self._final(settlement, now) if settled.applied else None
-        self.scheduler.settled(settled, settlement, task)
+        is_done = settled.applied and settlement.outcome is Outcome.COMPLETED
+        self.scheduler.settled(settled, settlement, completed(self.task, settlement.output, now) if is_done else None)
 
     async def _record(self, settlement: Settlement) -> tuple[Settlement, Settled, datetime]:
         now = self.env.clock.now()
@@ -229,13 +233,6 @@ class Attempt:
         if not self._left:
             self._left = True
             self.scheduler.attempt_left(self)
-
-    def _final(self, settlement: Settlement, now: Any) -> Task | None:
-        """Return the task as the store now has it, when it has ended."""
-        if settlement.outcome is not Outcome.COMPLETED:
-            return None
-        ended = {"status": TaskStatus.COMPLETED, "output_data": settlement.output, "completed_at": now}
-        return msgspec.structs.replace(self.task, **ended, error_type=None, error_message=None)
 
     # -- ended from outside
 

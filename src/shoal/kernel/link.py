@@ -88,11 +88,8 @@ class CellLink:
 
     def metric(self, kind: str, name: str, value: float) -> None:
         """Note a number of the agent's own."""
-        name = f"agent_{name}"
-        if kind == "count":
-            self._env.numbers.count(name, value)
-        else:
-            self._env.numbers.observe(name, value)
+        note = self._env.numbers.count if kind == "count" else self._env.numbers.observe
+        note(f"agent_{name}", value)
 
     # -- messages
 
@@ -181,6 +178,7 @@ class CellLink:
         if entry is not None and entry.attempt is not None:
             entry.attempt.stepped = True
             await cell.env.store.tasks.checkpoint(entry.attempt.fence, copy, now=now)
+            entry.attempt.note(checkpoint=copy)
         else:
             await cell.env.store.agents.checkpoint(cell.agent_id, cell.env.node_id, copy, now=now)
 
@@ -192,6 +190,7 @@ class CellLink:
         if now - attempt.last_progress >= PROGRESS_EVERY_SECONDS or fraction == 1:
             attempt.last_progress = now
             await cell.env.store.tasks.progress(attempt.fence, float(fraction), note, now=cell.env.clock.now())
+            attempt.note(progress=float(fraction), progress_note=note)
 
     async def _step_load(self, cell: Cell, entry: Entry | None, key: str) -> Step | None:
         if not isinstance(key, str) or not 0 < len(key) <= 500:

@@ -134,7 +134,7 @@ class Node:
         waiting = self.tasks.waiting
         self._undo += [
             hear("tasks", lambda _: self.scheduler.kick()),
-            hear("ended", waiting.ended),
+            hear("ended", waiting.heard),
             hear("cancel", lambda task_id: self.scheduler.cancelled(task_id)),
             hear("mail", self.post.mail_waits),
             hear("groups", lambda _: self.groups.look()),

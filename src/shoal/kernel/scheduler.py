@@ -17,10 +17,10 @@ from shoal.kernel.cell import Cell
 from shoal.kernel.ports import Claim, Fence, Outcome, Settled, Settlement
 from shoal.kernel.room import Room
 from shoal.kernel.task import Task, TaskStatus
+from shoal.kernel.waiting import Waiting, end_note
 
 if TYPE_CHECKING:
     from shoal.kernel.env import Env
-    from shoal.kernel.waiting import Waiting
 
 __all__ = ["Scheduler"]
 
@@ -28,6 +28,10 @@ log = logging.getLogger("shoal")
 
 FAIR_EVERY = 10
 """Every so many claims the oldest ready task comes first, if it has been ready for long: no task starves."""
+
+
+FEW = 4
+"""With at most so many attempts under way it is worth while to tell all of a task at its end."""
 
 
 class Scheduler:
@@ -212,13 +216,14 @@ class Scheduler:
         self.kick()
 
     def task_ended(self, task_id: str, status: TaskStatus, task: Task | None = None) -> None:
-        """Note that a task has ended, here and on the other nodes."""
+        """Note that a task has ended, here and on the other nodes: with all of it, when little goes on here."""
         self._env.numbers.count(f"{status}_tasks")
         if task is not None and task.started_at is not None and task.completed_at is not None:
             seconds = (task.completed_at - task.started_at).total_seconds()
             self._env.numbers.observe("task_duration_seconds", seconds)
         self._waiting.ended(task_id, task)
-        self._env.bus.ring("ended", task_id)
+        little = task is not None and len(self.attempts) <= FEW
+        self._env.bus.ring("ended", end_note(task_id, task if little else None))
 
     # -- ended elsewhere
 

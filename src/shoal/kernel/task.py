@@ -20,15 +20,9 @@ from shoal.errors import (
 )
 
 __all__ = [
-    "PRIORITIES",
-    "TRANSITIONS",
-    "QueuePosition",
-    "RetryPolicy",
-    "Task",
-    "TaskSpec",
-    "TaskStatus",
+    "PRIORITIES", "TRANSITIONS", "QueuePosition", "RetryPolicy", "Task", "TaskSpec", "TaskStatus", "completed",
     "parse_priority",
-]
+]  # fmt: skip
 
 
 class TaskStatus(StrEnum):
@@ -223,3 +217,9 @@ def parse_priority(priority: object) -> int:
     if isinstance(priority, int) and not isinstance(priority, bool) and 0 <= priority <= 100:
         return priority
     raise ValueError(f"priority must be 0 to 100, or high, medium, low, not {priority!r:.80}")
+
+
+def completed(task: Task, output: object, at: datetime) -> Task:
+    """Return a task that was claimed as it is stored once it has completed with *output*."""
+    ended = {"status": TaskStatus.COMPLETED, "output_data": output, "completed_at": at}
+    return msgspec.structs.replace(task, **ended, error_type=None, error_message=None, error_details={})

@@ -6,15 +6,29 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from shoal.kernel.payload import encode
 from shoal.kernel.task import Task
 
 if TYPE_CHECKING:
     from shoal.kernel.env import Env
 
-__all__ = ["Waiting"]
+__all__ = ["Waiting", "end_note"]
+
+NOTE_BYTES = 4000
+"""The largest task that is told with its end; a larger one is read by those who wait for it."""
 
 PAGE = 100
 """So many tasks are read at once; in between others have their turn."""
+
+
+def end_note(task_id: str, task: Task | None) -> str:
+    """Return the note of the bell ``ended``: the id, and the task as it is stored when it is given and small."""
+    if task is None:
+        return task_id
+    told = encode(task)
+    return f"{task_id} {told.decode()}" if len(told) <= NOTE_BYTES else task_id
 
 
 class Waiting:
@@ -67,6 +81,12 @@ class Waiting:
         if not self._heard:
             self._env.spawn(self._read(), "read what has ended")
         self._heard.append(task_id)
+
+    def heard(self, note: str) -> None:
+        """Hear the bell ``ended``."""
+        task_id, _, told = note.partition(" ")
+        waited_for = told and task_id in self._waiters
+        self.ended(task_id, msgspec.json.decode(told, type=Task) if waited_for else None)
 
     async def _read(self) -> None:
         heard, self._heard = self._heard, []
