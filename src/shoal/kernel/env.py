@@ -71,6 +71,7 @@ class Env:
         self.verbs: dict[str, Callable[..., Awaitable[Any]]] = {}
         self.status = "stopped"
         self.lost = False
+        self.neighbours = 0  # other nodes, when somebody looked last
         self.draining = False  # it leaves: it takes nothing new, and what it ends it does not begin again
         self.lease_until: datetime | None = None  # as far as this node knows: a frozen one learns late that it is lost
         self.give_up_at: float | None = None  # monotonic: when a node that stops waits no longer for code or store

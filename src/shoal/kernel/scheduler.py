@@ -30,8 +30,9 @@ FAIR_EVERY = 10
 """Every so many claims the oldest ready task comes first, if it has been ready for long: no task starves."""
 
 
-FEW = 4
-"""With at most so many attempts under way it is worth while to tell all of a task at its end."""
+FEW_ATTEMPTS, FEW_NODES = 4, 8
+"""With at most so many attempts under way here, and so many other nodes, all of a task is told at its end. Every node hears
+of it, and most do not wait for it, so among many that would be more than the reading that it saves."""
 
 
 class Scheduler:
@@ -222,8 +223,8 @@ class Scheduler:
             seconds = (task.completed_at - task.started_at).total_seconds()
             self._env.numbers.observe("task_duration_seconds", seconds)
         self._waiting.ended(task_id, task)
-        little = task is not None and len(self.attempts) <= FEW
-        self._env.bus.ring("ended", end_note(task_id, task if little else None))
+        worth_telling = len(self.attempts) <= FEW_ATTEMPTS and 0 < self._env.neighbours <= FEW_NODES
+        self._env.bus.ring("ended", end_note(task_id, task if worth_telling else None))
 
     # -- ended elsewhere
 

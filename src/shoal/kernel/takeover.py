@@ -52,6 +52,7 @@ class Takeover:
         now = env.clock.now()
         self._read()
         others = [node for node in self.nodes if node.node_id != env.node_id and not node.lost]
+        env.neighbours = len(others)
         here = this_boot() if others else ""  # a node by itself reads no files four times a second
         dead = [node.node_id for node in others if node.host == here and process_start(node.pid) != node.pid_started]
         overdue = self._overdue(others)

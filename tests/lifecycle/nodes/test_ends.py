@@ -35,7 +35,7 @@ def test_what_one_waits_for_is_as_it_is_stored(
             here = await stack.enter_async_context(running(store_url, poll_seconds=60))
             there = await stack.enter_async_context(running(store_url, {"worker": Busy}, poll_seconds=60))
             agent_id = there.agents.get("worker").agent_id
-            await until(lambda: has(here, agent_id))
+            await until(lambda: has(here, agent_id) and there.mail.env.neighbours == 1)
             read: list[str] = []
             find = here.store.tasks.find
 
