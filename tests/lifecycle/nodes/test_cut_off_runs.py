@@ -15,6 +15,7 @@ from shoal import AgentRuntime, get_lock
 from shoal.errors import LeaseLostError
 from shoal.kernel.ports import Hold, RunWrite
 from shoal.kernel.run import RunStatus
+from shoal.kernel.runhandle import RunHandle
 from shoal.kernel.stillness import nearly_over
 from tests.lifecycle.nodes.cut_off import HELD_BACK, LEASE, WORDS, Errand, Scene
 from tests.support.cuts import Cut, HeldBack, env_of
@@ -27,6 +28,16 @@ async def _renewed(runtime: AgentRuntime) -> None:
     await until(lambda: not env_of(runtime).lease_over())
 
 
+async def _held_back(scene: Scene, what: str) -> tuple[HeldBack, RunHandle[Any], Cut]:
+    """Begin an errand; return the answer that is held back, the run and what cuts the node, once its lease is over."""
+    answer = scene.held_back(what)
+    handle = scene.node.run(Errand("node", scene.said), "go", run_id="r")
+    await answer.done.wait()
+    cut = Cut(scene.node)
+    await cut.until_over()
+    return answer, handle, cut
+
+
 @pytest.mark.parametrize("ends", ["renewed", "lost"])
 @pytest.mark.parametrize("what", HELD_BACK)
 def test_an_answer_that_comes_when_another_node_has_the_run(store_url: str, run: Run, what: str, ends: str) -> None:
@@ -34,11 +45,7 @@ def test_an_answer_that_comes_when_another_node_has_the_run(store_url: str, run:
 
     async def main() -> None:
         async with Scene(store_url, said) as scene:
-            answer = scene.held_back(what)
-            handle = scene.node.run(Errand("node", said), "go", run_id="r")
-            await answer.done.wait()
-            cut = Cut(scene.node)
-            await cut.until_over()
+            answer, handle, cut = await _held_back(scene, what)
             await scene.taken_up()
             if ends == "lost":
                 cut.answer = False
@@ -62,11 +69,7 @@ def test_an_answer_after_the_lease_waits_until_that_is_renewed(store_url: str, r
 
     async def main() -> None:
         async with Scene(store_url, said) as scene:
-            answer = scene.held_back(what)
-            handle = scene.node.run(Errand("node", said), "go", run_id="r")
-            await answer.done.wait()
-            cut = Cut(scene.node)
-            await cut.until_over()
+            answer, handle, cut = await _held_back(scene, what)
             answer.free.set()
             await asyncio.sleep(LEASE / 4)
             assert scene.by("node") == WORDS[: HELD_BACK[what][2]]
@@ -137,11 +140,7 @@ def test_a_node_that_stops_does_not_wait_for_its_lease(
 
     async def main() -> None:
         async with Scene(store_url, said) as scene:
-            answer = scene.held_back(what)
-            handle = scene.node.run(Errand("node", said), "go", run_id="r")
-            await answer.done.wait()
-            cut = Cut(scene.node)
-            await cut.until_over()
+            answer, handle, cut = await _held_back(scene, what)
             answer.free.set()
             await asyncio.sleep(0)
             await scene.node.stop()

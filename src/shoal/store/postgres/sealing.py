@@ -49,7 +49,7 @@ def sealing(gathered: Gathered, mark: Mark, *, beside: bool) -> tuple[str, list[
 
 
 def sealing_alone(gathered: Gathered, mark: Mark, key: int, sole: Sole | None = None) -> tuple[str, list[Any]]:
-    """Return a transaction that is one statement. It returns the commit's number; nothing, and then it has written nothing,
+    """Return a transaction that is one statement. It returns the commit's number; nothing, having at most drawn one,
     when somebody holds the lock *key* for himself, when the writer has left a later mark, or when *sole* asks for what is
     not so.
 
