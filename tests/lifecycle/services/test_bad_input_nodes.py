@@ -69,7 +69,7 @@ def away(store: SqliteStore) -> Iterator[None]:
     async def refuse_later(*args: Any) -> Any:
         raise StoreError("the store is away")
 
-    verbs: dict[str, Any] = {"read": refuse, "write_blocking": refuse}
+    verbs: dict[str, Any] = {"read": refuse, "write_apart": refuse}
     verbs["write"] = lambda *args: asyncio.ensure_future(refuse_later())
     for name, verb in verbs.items():
         setattr(database, name, verb)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import timedelta
 
 import pytest
 from msgspec.structs import replace
@@ -68,3 +69,54 @@ def test_a_node_stopped_in_the_midst_of_a_command(postgres_url: str) -> None:
         await asyncio.to_thread(link.drop)
 
     asyncio.run(main())
+
+
+def test_a_heartbeat_waits_for_nobody(postgres_url: str) -> None:
+    async def main() -> None:
+        store = open_store(postgres_url)
+        await store.open()
+        await store.leases.join(node("n1"), now=NOW)
+        link = await asyncio.to_thread(connect, address_of(postgres_url), writes=True)
+        driver = PostgresDriver(link, PostgresStore(postgres_url).database._key)
+        await asyncio.to_thread(driver.begin)
+        waits = asyncio.ensure_future(store.kv.set("key", 1, now=NOW))
+        until = NOW + timedelta(seconds=60)
+        assert await asyncio.to_thread(store.leases.heartbeat, "n1", until=until, load=0.0, agents=0)
+        assert [each.lease_until for each in store.leases.nodes()] == [until]
+        assert not waits.done()
+        await asyncio.to_thread(driver.rollback)
+        await waits
+        await asyncio.to_thread(link.drop)
+        await store.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("known_dead", [False, True])
+def test_a_heartbeat_that_comes_between_look_and_rescue(postgres_url: str, known_dead: bool) -> None:
+    async def main() -> None:
+        store = open_store(postgres_url)
+        await store.open()
+        await store.leases.join(node("n1"), now=NOW)
+        (joined,) = store.leases.nodes()
+        link = await asyncio.to_thread(connect, address_of(postgres_url), writes=True)
+        beat = PostgresDriver(link)
+        await asyncio.to_thread(beat.script, "BEGIN; UPDATE nodes SET lease_until = lease_until + 60000000")
+        late = joined.lease_until + timedelta(seconds=1)
+        dead = ["n1"] if known_dead else []
+        rescue = asyncio.ensure_future(store.leases.rescue(dead, now=late, max_interruptions=3))
+        await asyncio.to_thread(_until_it_waits, beat)
+        await asyncio.to_thread(beat.script, "COMMIT")
+        assert (await rescue).nodes == (("n1",) if known_dead else ())
+        assert [each.lost for each in store.leases.nodes()] == [known_dead]
+        await asyncio.to_thread(link.drop)
+        await store.close()
+
+    asyncio.run(main())
+
+
+def _until_it_waits(driver: PostgresDriver) -> None:
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'UPDATE nodes SET lost%'"
+    while not driver.rows(waiting):
+        driver.rows("SELECT pg_stat_clear_snapshot()")
+        time.sleep(0.01)

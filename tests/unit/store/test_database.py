@@ -159,7 +159,7 @@ def test_writes_without_a_loop_and_news_of_others(path: Path) -> None:
         assert heard == [1]
         undo()
         assert not first.changed() and second.changed() and not second.changed()
-        assert await asyncio.to_thread(lambda: second.write_blocking(put, "thread", "")) == "thread"
+        assert await asyncio.to_thread(lambda: second.write_apart(put, "thread", "")) == "thread"
         assert first.changed() and not first.changed()
         assert keys(first) == {"silent", "thread"}
         await second.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import hashlib
 import threading
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from shoal.store.postgres.address import Address
 from shoal.store.postgres.connection import connect, driver_module, lost_errors
 from shoal.store.postgres.driver import PostgresDriver
 from shoal.store.postgres.readers import Readers
+from shoal.store.postgres.session import Session
 from shoal.store.postgres.writer import Writer
 from shoal.store.sql.database import Drift
 from shoal.store.sql.group import Group, Written
@@ -61,6 +61,8 @@ class PostgresDatabase:
         self._operations = Operations(inline=False)
         self._writer = Writer(address, self._key, durability, self._operations, self._fault)
         self._readers: Readers | None = None
+        self._apart = Session(address, durability)
+        self._one_apart = threading.Lock()
         self._accepting = False
         self._thread: threading.Thread | None = None
 
@@ -111,6 +113,11 @@ class PostgresDatabase:
         if self._readers is not None:
             readers, self._readers = self._readers, None
             await loop.run_in_executor(None, readers.close)
+        await loop.run_in_executor(None, self._close_apart)
+
+    def _close_apart(self) -> None:
+        with self._one_apart:
+            self._apart.close()
 
     # -- writing ------------------------------------------------------------------------------------------------
 
@@ -122,12 +129,14 @@ class PostgresDatabase:
         self._operations.put(Operation(fn, args, future, loop))
         return future
 
-    def write_blocking(self, fn: Callable[[Transaction, *Ts], T], *args: *Ts) -> T:
-        """Write and wait, without any event loop; from any thread but the loop's."""
-        self._check_accepting()
-        future: concurrent.futures.Future[T] = concurrent.futures.Future()
-        self._operations.put(Operation(fn, args, future, None))
-        return future.result()
+    def write_apart(self, fn: Callable[[Transaction, *Ts], T], *args: *Ts) -> T:
+        """Write by one statement and wait, without any event loop; from any thread but the loop's.
+
+        Each statement is a transaction of its own that takes no turn, on a connection that nothing else is done with.
+        """
+        with self._one_apart:
+            self._check_accepting()
+            return self._apart.do(lambda driver: fn(Transaction(driver), *args), "could not be written")
 
     def _check_accepting(self) -> None:
         if not self._accepting:

@@ -39,8 +39,13 @@ class Database(Protocol):
         """
         ...
 
-    def write_blocking(self, fn: Callable[[Transaction, *Ts], T], *args: *Ts) -> T:
-        """Write and wait, without any event loop; from any thread but the loop's."""
+    def write_apart(self, fn: Callable[[Transaction, *Ts], T], *args: *Ts) -> T:
+        """Write by one statement, of rows that are the caller's own, and wait, without any event loop; from any thread
+        but the loop's.
+
+        Where the database has several writers it waits for nobody who does not write these rows: not for a node that has
+        stopped in the midst of a transaction, nor for the groups of this one. It may be run twice.
+        """
         ...
 
     def read(self, fn: Callable[[Reader, *Ts], T], *args: *Ts) -> T:

@@ -21,7 +21,7 @@ import msgspec
 
 from shoal.kernel.ports import Hold, Outcome, RunWrite, Settlement
 from shoal.kernel.task import Task
-from shoal.store.sql import events, journal, leases, mail, posted, run_steps, tasks
+from shoal.store.sql import events, journal, mail, posted, run_steps, tasks
 from shoal.store.sql.claim import claim, claim_alone
 from shoal.store.sql.enqueue import enqueue
 from shoal.store.sql.operations import Operation
@@ -90,6 +90,4 @@ HOT: dict[Callable[..., Any], Hot] = {
     mail.take: Hot(),
     mail.ack: Hot(rank=5, many=mail.ack_many),
     events.append: Hot(),
-    # The row of this node; whoever gives it up is alone.
-    leases.beat: Hot(),
 }

@@ -16,7 +16,7 @@ from shoal.store.sql.named_leases import acquire, forget, release, renew, standi
 from shoal.store.sql.rescue import hand_back, rescue
 from shoal.store.sql.transaction import Reader, Transaction
 
-__all__ = ["SqlLeases", "beat", "prune_nodes"]
+__all__ = ["SqlLeases", "prune_nodes"]
 
 _NAMESAKE = "SELECT node_id FROM nodes WHERE name = ? AND lost = 0 AND lease_until > ? AND node_id <> ?"
 _JOIN = """INSERT INTO nodes (node_id, runtime_id, name, host, pid, pid_started, started_at, lease_until, lost)
@@ -52,8 +52,11 @@ class SqlLeases:
         return self._db.write(_join, node, epoch(now))
 
     def heartbeat(self, node_id: str, *, until: datetime, load: float = 0.0, agents: int = 0) -> bool:
-        """Let a node's lease end at *until*; False when it was already lost. Blocks until it is on disk."""
-        return self._db.write_blocking(beat, self._db.drift(), node_id, epoch(until), load, agents)
+        """Let a node's lease end at *until*; False when it was already lost. Blocks until it is on disk.
+
+        It takes no turn: a lease that could end while another node holds everything up would be a living node's.
+        """
+        return self._db.write_apart(_beat, self._db.drift(), node_id, epoch(until), load, agents)
 
     def drain(self, node_id: str, *, seconds: float, now: datetime) -> Awaitable[bool]:
         """Tell a node to leave in order, its work done within *seconds*; see ``Leases.drain``."""
@@ -146,7 +149,7 @@ def _node(row: tuple[Any, ...]) -> Node:
     )
 
 
-def beat(cx: Transaction, drift: Drift, node_id: str, until: int, load: float, agents: int) -> bool:
+def _beat(cx: Transaction, drift: Drift, node_id: str, until: int, load: float, agents: int) -> bool:
     """Let a node's lease end at *until*, and put its clock right; False when it was already lost."""
     return cx.execute(_BEAT, (until + drift(cx), load, agents, node_id)) > 0
 

@@ -18,7 +18,8 @@ from shoal.store.sql.transaction import Transaction
 __all__ = ["hand_back", "rescue"]
 
 _NODES = "SELECT node_id, name, host, lease_until FROM nodes WHERE lost = 0 ORDER BY started_at, node_id"
-_LOSE = "UPDATE nodes SET lost = 1 WHERE node_id = ?"
+_LOSE = "UPDATE nodes SET lost = 1 WHERE node_id = ? AND lease_until <= ?"
+_ANY_TIME = 2**63 - 1
 _HELD = """SELECT task_id, name, assigned_agent_id, attempt, interruptions FROM tasks
     WHERE status = 'running' AND node_id = ? ORDER BY seq"""
 _AGAIN = """UPDATE tasks SET status = 'pending', ready = 1, ready_at = ?, assigned_agent_id = NULL, node_id = NULL,
@@ -44,8 +45,10 @@ def rescue(
     for node_id, name, host, lease_until in cx.rows(_NODES):
         if node_id not in dead and (node_id in spared or lease_until > epoch(now)):
             continue
+        # A heartbeat takes no turn, so one may have come since the look.
+        if not cx.execute(_LOSE, (node_id, _ANY_TIME if node_id in dead else epoch(now))):
+            continue
         nodes.append(node_id)
-        cx.execute(_LOSE, (node_id,))
         details: dict[str, object] = {"name": name, "host": host}
         cx.emit(Fact(event_type=EventType.NODE_LOST, node_id=node_id, details=details), now)
         for row in cx.rows(_HELD, (node_id,)):

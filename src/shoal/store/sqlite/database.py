@@ -189,7 +189,7 @@ class SqliteDatabase:
             loop.call_soon(self._flush)
         return future
 
-    def write_blocking(self, fn: Callable[[Transaction, *Ts], T], *args: *Ts) -> T:
+    def write_apart(self, fn: Callable[[Transaction, *Ts], T], *args: *Ts) -> T:
         """Write and wait, without any event loop; from any thread but the loop's (inline: from the loop's)."""
         self._check_accepting()
         future: concurrent.futures.Future[T] = concurrent.futures.Future()
