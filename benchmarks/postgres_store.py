@@ -177,7 +177,13 @@ MEASUREMENTS = (
         name="postgres-across",
         what="submit to done, one at a time, PostgreSQL: executed by another process",
         figures=_FIGURES,
-        entries=(Entry("shoal", "benchmarks.postgres_store:across", {"count": 300}),),
+        entries=(
+            Entry("shoal", "benchmarks.postgres_store:across", {"count": 300}),
+            Entry(
+                "asyncpg", "benchmarks.peers.asyncpg_:across", {"count": 300},
+                "by hand: three statements, two that notify; no leases, events, order",
+            ),
+        ),
         bounds=(Bound("p50_ms", "goal", most=3),),
         quick={"count": 30},
     ),
@@ -193,4 +199,4 @@ MEASUREMENTS = (
         bounds=(),
         quick={"count": 300},
     ),
-)
+)  # fmt: skip

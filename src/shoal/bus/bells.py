@@ -20,7 +20,9 @@ class Bells:
         self._carry = carry
         self._loop: asyncio.AbstractEventLoop | None = None
         self._hearers: dict[str, dict[object, Callable[[str], object]]] = {}
-        self._rang: dict[Rang, bool] = {}  # whether it rang here, so that the others must hear of it
+        self._rang: dict[Rang, None] = {}  # for the hearers of this node
+        self._to_carry: dict[Rang, None] = {}  # to the other nodes
+        self._sounds = False  # at the end of this turn
 
     def open(self) -> None:
         """Begin to ring, on the running loop."""
@@ -32,22 +34,24 @@ class Bells:
         self._loop = None
         self._hearers.clear()
 
-    def ring(self, bell: str, note: str) -> None:
-        """Wake the hearers of every node; without effect while closed."""
-        if self._loop is None:
-            return
-        if not self._rang:
-            self._loop.call_soon(self._sound)
-        self._rang[(bell, note)] = True
+    def ring(self, bell: str, note: str, here: bool) -> None:
+        """Wake the hearers of every node, with *here* those of this one as well; without effect while closed."""
+        if self._loop is not None:
+            self._sound_soon(self._loop)
+            self._to_carry[(bell, note)] = None
+            if here:
+                self._rang[(bell, note)] = None
 
     def rang_elsewhere(self, rings: Iterable[Rang]) -> None:
         """Wake the hearers of this node."""
-        if self._loop is None:
-            return
-        if not self._rang:
-            self._loop.call_soon(self._sound)
-        for ring in rings:
-            self._rang.setdefault(ring, False)
+        if self._loop is not None:
+            self._sound_soon(self._loop)
+            self._rang.update(dict.fromkeys(rings))
+
+    def _sound_soon(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._sounds:
+            self._sounds = True
+            loop.call_soon(self._sound)
 
     def hear(self, bell: str, callback: Callable[[str], object]) -> Callable[[], None]:
         """Add a hearer; returns an undo."""
@@ -63,8 +67,10 @@ class Bells:
         return undo
 
     def _sound(self) -> None:
+        self._sounds = False
         rang, self._rang = self._rang, {}
-        if ours := [ring for ring, here in rang.items() if here]:
+        if self._to_carry:
+            ours, self._to_carry = list(self._to_carry), {}
             self._carry(ours)
         for bell, note in rang:
             for key, hearer in list(self._hearers.get(bell, {}).items()):

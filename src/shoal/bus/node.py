@@ -151,9 +151,9 @@ class NodeBus:
         if self._seats.topics.remove(address, pattern) and self._peers is not None:
             self._peers.tell(Unsubscribe(address, pattern))
 
-    def ring(self, bell: str, note: str = "") -> None:
-        """Wake the hearers of *bell* on every node, once per turn of the event loop."""
-        self._bells.ring(bell, note)
+    def ring(self, bell: str, note: str = "", *, here: bool = True) -> None:
+        """Wake the hearers of *bell* on every node, or on every other one, once per turn of the event loop."""
+        self._bells.ring(bell, note, here)
 
     def hear(self, bell: str, callback: Callable[[str], object]) -> Callable[[], None]:
         """Call *callback* with the note whenever the bell rings; returns an undo."""

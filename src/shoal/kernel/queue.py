@@ -45,7 +45,7 @@ class Queue:
         self._env.check_running()
         await self._env.store.tasks.pause_queue(False, now=self._env.clock.now())
         self._scheduler.kick()
-        self._env.bus.ring("tasks")
+        self._env.bus.ring("tasks", here=False)
 
     def status(self) -> dict[str, int | bool | None]:
         """Return how many tasks stand where."""

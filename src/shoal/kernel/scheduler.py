@@ -208,7 +208,7 @@ class Scheduler:
             self._env.clock.call_later(wait, partial(self._wait_is_over, settlement.fence, settlement.not_before))
         if settled.promoted or settlement.outcome is Outcome.INTERRUPTED:
             self.kick()
-            self._env.bus.ring("tasks")
+            self._env.bus.ring("tasks", here=False)
 
     def _wait_is_over(self, fence: Fence, not_before: datetime) -> None:
         """Claim a retry. It waits for a duration, which a wall clock that was set back meanwhile does not measure."""
@@ -224,7 +224,7 @@ class Scheduler:
             self._env.numbers.observe("task_duration_seconds", seconds)
         self._waiting.ended(task_id, task)
         worth_telling = len(self.attempts) <= FEW_ATTEMPTS and 0 < self._env.neighbours <= FEW_NODES
-        self._env.bus.ring("ended", end_note(task_id, task if worth_telling else None))
+        self._env.bus.ring("ended", end_note(task_id, task if worth_telling else None), here=False)
 
     # -- ended elsewhere
 

@@ -78,7 +78,7 @@ class Takeover:
             env.bus.ring("agents", agent_id)
         if rescue.requeued:
             self._scheduler.kick()
-            env.bus.ring("tasks")
+            env.bus.ring("tasks", here=False)
 
     def _read(self) -> None:
         """Read what is known of the nodes; from those that are lost nobody is to wait for an answer."""

@@ -111,7 +111,7 @@ class Tasks:
                     self.waiting.submitted(task_id)
         if fresh:
             env.numbers.count("total_tasks", fresh)
-            env.bus.ring("tasks")
+            env.bus.ring("tasks", here=False)
         return ids
 
     # -- wait

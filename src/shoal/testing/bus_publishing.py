@@ -123,6 +123,20 @@ class PublishingContract:
 
         self.check(count, body)
 
+    def test_a_bell_that_rings_elsewhere_is_not_heard_here(self) -> None:
+        async def body(here: Bus, there: Bus) -> None:
+            near: list[str] = []
+            far: list[str] = []
+            here.hear("tasks", near.append)
+            there.hear("tasks", far.append)
+            here.ring("tasks", "for others", here=False)
+            here.ring("tasks", "for all")
+            here.ring("tasks", "for all", here=False)
+            await until(lambda: sorted(far) == ["for all", "for others"])
+            assert near == ["for all"]
+
+        self.check(2, body)
+
     def test_a_hearer_that_raises_does_not_harm_the_others(self, caplog: pytest.LogCaptureFixture) -> None:
         async def body(here: Bus, there: Bus) -> None:
             heard: list[str] = []

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 import asyncpg
 import pytest
 
-from shoal.errors import StoreError
+from shoal.errors import QueueFullError, StoreError
 from shoal.kernel.event import EventFilter, Fact
 from shoal.kernel.ports import Store
 from shoal.store import open_store
 from shoal.store.postgres.address import address_of
 from shoal.store.postgres.connection import connect
 from shoal.store.postgres.driver import PostgresDriver
+from shoal.store.postgres.lone import _unless_written
 from shoal.store.postgres.store import PostgresStore
-from shoal.store.sql.group import Group
-from shoal.store.sql.operations import Operation
-from shoal.store.sql.transaction import Gathered, Reader
+from shoal.store.sql.transaction import Gathered, Reader, Transaction
 from shoal.testing.store_queue_frame import NOW, claim, kinds, new, node, settle, submit
 from tests.lifecycle.store_postgres.proxy import Cut, Proxy
 
@@ -40,6 +39,14 @@ def play(url: str, scene: Scene) -> None:
         await looker.close()
 
     asyncio.run(main())
+
+
+async def until_ready(store: Store) -> None:
+    """Return when what comes alone is carried out by one statement."""
+    database = cast(PostgresStore, store).database
+    while not database._intake._lone.ready:
+        await claim(store, 1, "nobody")
+        await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("cut", ["before", "answer"])
@@ -64,12 +71,15 @@ def test_a_cut_at_a_transaction_that_is_one_statement(postgres_url: str, cut: Cu
     async def scene(proxy: Proxy, store: Store, looker: Store) -> None:
         for count in range(0, 9, 3):
             task = new(f"cut-{count}")
+            await until_ready(store)
             proxy.commit, proxy.cut_next = b"cut-%d" % count, cut
             (task_id,) = await submit(store, task)
             assert proxy.cuts == count + 1
+            await until_ready(store)
             proxy.commit, proxy.cut_next = b"task_assigned", cut
             (given,) = await claim(store)
             assert (given.task.task_id, given.task.attempt, proxy.cuts) == (task_id, 1, count + 2)
+            await until_ready(store)
             proxy.commit, proxy.cut_next = b"done-%d" % count, cut
             assert (await settle(store, given, output=f"done-{count}")).applied and proxy.cuts == count + 3
             await proxy.carry_on()
@@ -161,25 +171,63 @@ _END_ALL = """SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
     WHERE datname = current_database() AND application_name = 'shoal'"""
 
 
-def test_a_connection_that_ends_before_the_look_is_not_looked_through(
-    postgres_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_connection_that_ends_before_the_look_is_not_looked_through(postgres_url: str) -> None:
     async def main() -> None:
         store = PostgresStore(postgres_url)
         await store.open()
         await store.leases.join(node("n1"), now=NOW)
         (task_id,) = await submit(store, new())
-        operations = store.database._operations
-        join = operations.join
-
-        def join_late(group: Group, fits: Callable[[Operation[Any]], bool]) -> Group:
-            monkeypatch.undo()
-            asyncio.run(_as_owner(postgres_url, _END_ALL))
-            return join(group, fits)
-
-        monkeypatch.setattr(operations, "join", join_late)
+        await until_ready(store)
+        await asyncio.to_thread(asyncio.run, _as_owner(postgres_url, _END_ALL))
         (given,) = await claim(store)
         assert (given.task.task_id, given.task.attempt) == (task_id, 1)
+        await until_ready(store)  # again
+        await store.close()
+
+    asyncio.run(main())
+
+
+def test_one_that_comes_alone_is_not_called_refused_while_it_is_found_out(postgres_url: str) -> None:
+    async def scene(proxy: Proxy, store: Store, looker: Store) -> None:
+        await until_ready(store)
+        await submit(store, new("first"))  # the server knows the text from then on, see above
+        await _as_owner(postgres_url, _REFUSE)
+        proxy.commit, proxy.cut_next = b"second", "late"
+        with pytest.raises(StoreError, match="may be stored or not"):
+            await submit(store, new("second"))
+        await _as_owner(postgres_url, "DROP TRIGGER refuse ON writers")
+        await proxy.carry_on()
+        assert len(looker.tasks.search()) == 2
+
+    play(postgres_url, scene)
+
+
+def test_what_finds_out_leaves_a_later_mark_or_nothing(postgres_url: str) -> None:
+    async def main() -> None:
+        store = PostgresStore(postgres_url)
+        await store.open()
+        database = store.database
+        done: list[str] = []
+
+        def note(cx: Transaction, word: str) -> str:
+            done.append(word)
+            return word
+
+        def refuse(cx: Transaction) -> None:
+            raise QueueFullError("tasks", 1)
+
+        def marks() -> list[tuple[Any, ...]]:
+            return database.read(
+                Reader.rows, "SELECT writer, number FROM writers WHERE writer LIKE 'w%' ORDER BY writer"
+            )
+
+        assert await database.write(_unless_written, ("w1", 3), "lost answer", note, ("again",)) == "again"
+        assert (done, marks()) == (["again"], [("w1", 4)])
+        assert await database.write(_unless_written, ("w1", 4), "lost answer", note, ("twice",)) == "lost answer"
+        assert (done, marks()) == (["again"], [("w1", 4)])
+        with pytest.raises(QueueFullError):
+            await database.write(_unless_written, ("w2", 7), "lost answer", refuse, ())
+        assert marks() == [("w1", 4), ("w2", 8)]
         await store.close()
 
     asyncio.run(main())

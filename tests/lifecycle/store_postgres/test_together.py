@@ -9,6 +9,7 @@ from shoal.kernel.event import Fact
 from shoal.store.postgres.store import PostgresStore
 from shoal.store.sql.transaction import Transaction
 from shoal.testing.store_queue_frame import NOW, after, claim, new, node, submit
+from tests.lifecycle.store_postgres.test_cuts import until_ready
 
 
 def test_nothing_overtakes_those_that_are_written_one_by_one(postgres_url: str) -> None:
@@ -68,6 +69,33 @@ def test_tasks_of_one_group_stand_in_the_order_in_which_they_were_submitted(post
         queued.set()
         await asyncio.gather(before, group)
         assert [(await claim(store))[0].task.name for _ in range(2)] == ["first", "second"]
+        await store.close()
+
+    asyncio.run(main())
+
+
+def test_nothing_overtakes_one_that_is_carried_out_alone(postgres_url: str) -> None:
+    """Neither what comes meanwhile nor what comes from another loop."""
+
+    async def main() -> None:
+        store = PostgresStore(postgres_url)
+        await store.open()
+        await store.leases.join(node("n1"), now=NOW)
+        await until_ready(store)
+        alone = threading.get_ident()
+        points: list[int] = []
+        store.database.faults = lambda point: points.append(threading.get_ident())
+        first = submit(store, new("first"))
+        first_asked = asyncio.ensure_future(first)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert points == [alone]  # it is on its way
+        store.database.faults = None
+        other = asyncio.create_task(asyncio.to_thread(asyncio.run, submit(store, new("second"))))
+        later = asyncio.gather(*(submit(store, new(name)) for name in ("third", "fourth")))
+        await asyncio.gather(first_asked, later, other)
+        names = [(await claim(store))[0].task.name for _ in range(4)]
+        assert names[0] == "first" and names.index("third") < names.index("fourth")
         await store.close()
 
     asyncio.run(main())

@@ -87,8 +87,8 @@ class Bus(Protocol):
         frozen; nobody has its addresses any more, as long as it does not connect anew."""
         ...
 
-    def ring(self, bell: str, note: str = "") -> None:
-        """Wake the hearers of *bell* on every node, this one included. Never blocks, never raises."""
+    def ring(self, bell: str, note: str = "", *, here: bool = True) -> None:
+        """Wake the hearers of *bell* on every node, with *here* on this one as well. Never blocks, never raises."""
         ...
 
     def hear(self, bell: str, callback: Callable[[str], object]) -> Callable[[], None]:

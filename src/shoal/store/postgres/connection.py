@@ -12,14 +12,17 @@ from collections.abc import Awaitable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from shoal.errors import MissingExtraError
+from shoal.errors import MissingExtraError, StoreError
 from shoal.store.postgres import versions
 from shoal.store.postgres.address import Address
 
 if TYPE_CHECKING:
     import asyncpg
 
-__all__ = ["Link", "connect", "crossed_errors", "driver_module", "held_errors", "lost_errors", "said"]
+__all__ = [
+    "Link", "connect", "crossed_errors", "driver_module", "held_errors", "lost_errors", "lost_in_commit",
+    "open_connection", "said",
+]  # fmt: skip
 
 T = TypeVar("T")
 
@@ -84,6 +87,14 @@ def said(error: BaseException) -> str:
     return str(error) or ("it did not answer in time" if isinstance(error, TimeoutError) else type(error).__name__)
 
 
+def lost_in_commit(address: Address, cause: BaseException | None) -> StoreError:
+    """Return the error for a commit of which it is not known whether it came about."""
+    text = "was lost during a commit, and is still away: what was being written may be stored or not"
+    error = StoreError(f"the store {address.url} {text}", url=address.url)
+    error.__cause__ = cause
+    return error
+
+
 class Link:
     """One connection and the event loop in which a thread waits for it."""
 
@@ -106,12 +117,8 @@ class Link:
         """
         if not self.connection.is_closed() and self._poll.poll(0):
             for _ in range(_TURNS):
-                self._turn()
+                _turn(self._loop)
         return not self.connection.is_closed()
-
-    def _turn(self) -> None:
-        self._loop.call_soon(self._loop.stop)
-        self._loop.run_forever()
 
     def close(self) -> None:
         """Take leave of the server, or drop the connection when it does not listen."""
@@ -122,13 +129,22 @@ class Link:
     def drop(self) -> None:
         """Let go of the connection without a word."""
         self.connection.terminate()
-        left = asyncio.all_tasks(self._loop)  # the driver may be asking the server to give a statement up
-        for each in left:
-            each.cancel()
-        if left:
-            self._loop.run_until_complete(asyncio.wait(left))
-        self._turn()  # in which the connection is closed
-        self._loop.close()
+        _end(self._loop)
+
+
+def _turn(loop: asyncio.AbstractEventLoop) -> None:
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+
+
+def _end(loop: asyncio.AbstractEventLoop) -> None:
+    left = asyncio.all_tasks(loop)  # the driver may be asking the server to give a statement up
+    for each in left:
+        each.cancel()
+    if left:
+        loop.run_until_complete(asyncio.wait(left))
+    _turn(loop)  # in which the connection is closed
+    loop.close()
 
 
 async def _answer(answer: Awaitable[T]) -> T:
@@ -145,8 +161,8 @@ def _new_loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
-def connect(address: Address, *, durability: str = "full", writes: bool = False) -> Link:
-    """Connect to whichever server of *address* takes writes.
+async def open_connection(address: Address, *, durability: str = "full", writes: bool = False) -> asyncpg.Connection:
+    """Connect to whichever server of *address* takes writes, in the running loop.
 
     Args:
         address: database and schema.
@@ -154,7 +170,6 @@ def connect(address: Address, *, durability: str = "full", writes: bool = False)
         writes: it is for the operations of a writer.
     """
     asyncpg = driver_module()
-    loop = _new_loop()
     settings = {**_SETTINGS, "search_path": address.schema, **(_BY_INDEX if writes else {})}
     if durability == "normal":
         settings["synchronous_commit"] = "off"
@@ -169,22 +184,27 @@ def connect(address: Address, *, durability: str = "full", writes: bool = False)
             target_session_attrs="read-write",
         )
 
-    try:
-        connection = loop.run_until_complete(address.hosts.first(open_at, _CONNECT_SECONDS, lost_errors()))
-    except BaseException as error:
-        if isinstance(error, asyncpg.PostgresError):
-            # The server has spoken, so there is a connection, which closes now.
-            loop.call_later(_FAREWELL_SECONDS, loop.stop)
-            loop.run_forever()
-        loop.close()
-        raise
-    link = Link(loop, connection)
+    connection: Any = await address.hosts.first(open_at, _CONNECT_SECONDS, lost_errors())
     first = f"SELECT pg_advisory_lock_shared({versions.presence(address.schema)}, {versions.KNOWN.version})"
     if writes and connection.get_server_version().major >= _BOUNDED_FROM:
         first = f"{_BOUNDED}; {first}"
     try:
-        link.wait(connection.execute(first))
+        await connection.execute(first)
     except BaseException:
-        link.drop()
+        connection.terminate()
         raise
-    return link
+    return connection
+
+
+def connect(address: Address, *, durability: str = "full", writes: bool = False) -> Link:
+    """Do what ``open_connection`` does, for a thread that waits."""
+    loop = _new_loop()
+    try:
+        return Link(loop, loop.run_until_complete(open_connection(address, durability=durability, writes=writes)))
+    except BaseException as error:
+        if isinstance(error, driver_module().PostgresError):
+            # The server has spoken, so there is a connection, which closes now.
+            loop.call_later(_FAREWELL_SECONDS, loop.stop)
+            loop.run_forever()
+        _end(loop)
+        raise

@@ -16,6 +16,8 @@ from shoal.store.postgres import schema, versions
 from shoal.store.postgres.address import Address
 from shoal.store.postgres.connection import connect, driver_module, lost_errors
 from shoal.store.postgres.driver import PostgresDriver
+from shoal.store.postgres.intake import Intake
+from shoal.store.postgres.lone import Lone
 from shoal.store.postgres.readers import Readers
 from shoal.store.postgres.session import Session
 from shoal.store.postgres.writer import Writer
@@ -60,6 +62,8 @@ class PostgresDatabase:
         self._key = int.from_bytes(digest[:8], "big", signed=True)
         self._operations = Operations(inline=False)
         self._writer = Writer(address, self._key, durability, self._operations, self._fault)
+        lone = Lone(address, self._key, durability, self._fault, self._writer.note)
+        self._intake = Intake(self._operations, lone, lambda error: self._writer.error(error, "failed at a write"))
         self._readers: Readers | None = None
         self._apart = Session(address, durability)
         self._one_apart = threading.Lock()
@@ -106,6 +110,7 @@ class PostgresDatabase:
         self._accepting = False
         loop = asyncio.get_running_loop()
         if self._thread is not None:
+            await self._intake.end()
             self._operations.put(None)
             self._writer.end()
             await loop.run_in_executor(None, self._thread.join)
@@ -126,7 +131,7 @@ class PostgresDatabase:
         self._check_accepting()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        self._operations.put(Operation(fn, args, future, loop))
+        self._intake.put(Operation(fn, args, future, loop))
         return future
 
     def write_apart(self, fn: Callable[[Transaction, *Ts], T], *args: *Ts) -> T:

@@ -16,7 +16,7 @@ from shoal.store.postgres.dialect import (
     readable,
 )
 from shoal.store.postgres.sealing import Mark, few, sealing, sealing_alone
-from shoal.store.sql.transaction import Gathered, Params, Row, Sole
+from shoal.store.sql.transaction import Gathered, Params, Row
 
 __all__ = ["PostgresDriver"]
 
@@ -129,13 +129,11 @@ class PostgresDriver:
         ((self.number,),) = self._link.wait(self._link.connection.fetch(sql, *values))
         self.sealed = True
 
-    def seal_alone(self, gathered: Gathered, sole: Sole | None = None) -> bool:
-        """Write, number and commit in one statement; False when it cannot be, and nothing was written.
-
-        It cannot be when somebody is in a transaction that is not beside others, or *sole* asks for what is not so.
-        """
+    def seal_alone(self, gathered: Gathered) -> bool:
+        """Write, number and commit in one statement; False when it cannot be, since somebody is in a transaction that is
+        not beside others: then nothing was written."""
         self.sealed = True
-        sql, values = sealing_alone(gathered, self._mark, self._key, sole)
+        sql, values = sealing_alone(gathered, self._mark, self._key)
         found = self._link.wait(self._link.connection.fetch(sql, *values))
         self.sealed = bool(found)
         if found:

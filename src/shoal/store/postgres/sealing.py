@@ -15,9 +15,15 @@ from typing import Any
 from shoal.store.postgres.dialect import prepared, prepared_rows
 from shoal.store.sql.transaction import COUNTED, INSERT_EVENT, Gathered, Params, Sole
 
-__all__ = ["MARK", "Mark", "few", "sealing", "sealing_alone"]
+__all__ = ["LAST", "MARK", "NAME", "Mark", "few", "sealing", "sealing_alone"]
 
 Mark = tuple[str, int]
+
+NAME = """INSERT INTO writers (writer, number, at) VALUES (CAST(gen_random_uuid() AS text), 0, now())
+    RETURNING writer"""
+"""Gives a new writer its name."""
+LAST = "SELECT number FROM writers WHERE writer = ?"
+"""Tells the last mark of a writer."""
 
 MARK = """INSERT INTO writers (writer, number, at) VALUES (?, ?, now())
     ON CONFLICT (writer) DO UPDATE SET number = excluded.number, at = excluded.at"""
@@ -51,7 +57,7 @@ def sealing(gathered: Gathered, mark: Mark, *, beside: bool) -> tuple[str, list[
 def sealing_alone(gathered: Gathered, mark: Mark, key: int, sole: Sole | None = None) -> tuple[str, list[Any]]:
     """Return a transaction that is one statement. It returns the commit's number; nothing, having at most drawn one,
     when somebody holds the lock *key* for himself, when the writer has left a later mark, or when *sole* asks for what is
-    not so.
+    not so: then it has changed nothing else.
 
     Rows are seen as they were before the lock was looked at, so *sole*, which depends on them, holds for one last commit.
     """

@@ -13,22 +13,27 @@ from collections.abc import Callable
 from shoal.errors import StoreError
 from shoal.kernel.clock import RealClock
 from shoal.store.postgres.address import Address
-from shoal.store.postgres.connection import Link, connect, crossed_errors, driver_module, held_errors, lost_errors, said
+from shoal.store.postgres.connection import (
+    Link,
+    connect,
+    crossed_errors,
+    driver_module,
+    held_errors,
+    lost_errors,
+    lost_in_commit,
+    said,
+)
 from shoal.store.postgres.driver import PostgresDriver
-from shoal.store.postgres.sealing import MARK
+from shoal.store.postgres.sealing import LAST, MARK, NAME
 from shoal.store.sql.group import Group, Written, apply, write_group
-from shoal.store.sql.hot import HOT, runs_beside
+from shoal.store.sql.hot import runs_beside
 from shoal.store.sql.operations import Operations, Outcome
-from shoal.store.sql.transaction import Gathered, Reader, Sole, Transaction
+from shoal.store.sql.transaction import Transaction
 
 __all__ = ["Writer"]
 
 _PAUSE_SECONDS = 0.1
-_CROWDED = 16
 _PATIENCE_SECONDS = 10.0  # whoever waits is told then that the server is away
-_NAME = """INSERT INTO writers (writer, number, at) VALUES (CAST(gen_random_uuid() AS text), 0, now())
-    RETURNING writer"""
-_LAST = "SELECT number FROM writers WHERE writer = ?"
 
 
 class _LostError(Exception):
@@ -60,13 +65,11 @@ class Writer:
         self._now = RealClock().monotonic
         self._away: tuple[type[Exception], ...] = (_LostError, *self._lost)
         self._failed: tuple[type[Exception], ...] = (driver_module().PostgresError,)
-        self._not_its_own: tuple[type[Exception], ...] = (*self._away, *self._failed)  # errors of no operation
         self._link: Link | None = None
         self._ended = threading.Event()
         self._name = ""  # of this writer, given by the server
         self._groups = 0  # that it has tried to write
         self._open = False  # others may still join the group
-        self._crowded = 0  # groups that are not tried in one statement, since others commit all the time
         self.known = 0  # the number of the newest commit that this node has heard of
         self.foreign = False  # another node has committed since somebody asked
 
@@ -121,25 +124,19 @@ class Writer:
 
     def _once(self, group: Group, beside: bool) -> Written:
         self._groups += 1
-        link = self._the_link()
-        driver = self._driver(link)
+        driver = self._driver(self._the_link())
         cx = Transaction(driver)
         outcomes: list[Outcome] = []
         gathered = cx.gathered()
         try:
             cx.begin(beside)
             self._join(group, beside)
-            sole = self._sole(cx, link, group) if beside else None
-            if sole is not None:
-                outcomes = [(group[0], None, sole.value)]
-                gathered = cx.gathered()
-            if sole is None or not self._in_one(cx, driver, gathered, sole):
-                outcomes = self._apply(cx, group)
-                outcomes += self._apply(cx, self._join(group, beside))
-                self._open = False
-                gathered = cx.gathered()
-                self._fault("before_commit")
-                cx.commit(gathered)
+            outcomes = self._apply(cx, group)
+            outcomes += self._apply(cx, self._join(group, beside))
+            self._open = False
+            gathered = cx.gathered()
+            self._fault("before_commit")
+            cx.commit(gathered)
         except self._lost as error:
             self.drop()
             if not driver.sealed or not self._committed():
@@ -150,36 +147,8 @@ class Writer:
             raise
         self._fault("after_commit")
         if driver.number:
-            self._note(driver.number)
+            self.note(driver.number)
         return outcomes, gathered.announce
-
-    def _sole(self, cx: Transaction, link: Link, group: Group) -> Sole | None:
-        """Return how a group can be one statement, which *cx* has gathered for then; None when it cannot be."""
-        hot = HOT.get(group[0].fn)
-        if len(group) > 1 or hot is None or hot.alone is None:
-            return None
-        if self._crowded:
-            self._crowded -= 1
-            return None
-        cx.span = group[0].span
-        try:
-            return hot.alone(cx, Reader(PostgresDriver(link)), *group[0].args)
-        except self._not_its_own:
-            raise
-        except Exception:  # noqa: BLE001 - whoever asked is told of it when it is carried out as all others are
-            cx.begin(beside=True)
-            return None
-
-    def _in_one(self, cx: Transaction, driver: PostgresDriver, gathered: Gathered, sole: Sole) -> bool:
-        """Commit in one statement; False when it cannot be now: then nothing is written, and the transaction begins anew."""
-        if sole.held is None:
-            return True
-        self._fault("before_commit")
-        if driver.seal_alone(gathered, sole):
-            return True
-        self._crowded = _CROWDED
-        cx.begin(beside=True)
-        return False
 
     def _join(self, group: Group, beside: bool) -> Group:
         if not self._open:
@@ -197,7 +166,7 @@ class Writer:
             self.drop()
             try:
                 self._link = connect(self._address, durability=self._durability, writes=True)
-                self._name = self._name or PostgresDriver(self._link).rows(_NAME)[0][0]
+                self._name = self._name or PostgresDriver(self._link).rows(NAME)[0][0]
             except self._lost as error:
                 raise _LostError from error
         return self._link
@@ -214,7 +183,7 @@ class Writer:
             try:
                 driver = self._driver(self._the_link())
                 driver.begin()
-                if driver.rows(_LAST, (self._name,)) == [(self._groups,)]:
+                if driver.rows(LAST, (self._name,)) == [(self._groups,)]:
                     driver.rollback()
                     return True
                 driver.execute(MARK, (self._name, self._groups + 1))
@@ -227,13 +196,10 @@ class Writer:
                 return False
             if self._ended.wait(_PAUSE_SECONDS):
                 break
-        raise StoreError(
-            f"the store {self._address.url} was lost during a commit, and is still away: what was being written may be "
-            "stored or not",
-            url=self._address.url,
-        ) from error
+        raise lost_in_commit(self._address, error)
 
-    def _note(self, number: int) -> None:
+    def note(self, number: int) -> None:
+        """Hear of a commit of this node."""
         if number != self.known + 1:
             self.foreign = True
         self.known = number

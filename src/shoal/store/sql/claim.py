@@ -14,9 +14,9 @@ from shoal.kernel.ports import Claim, Fence
 from shoal.kernel.room import Room, Slot
 from shoal.kernel.task import Task, TaskStatus
 from shoal.store.sql.records import TASK_COLUMNS, claimed, task_of
-from shoal.store.sql.transaction import Reader, Sole, Transaction
+from shoal.store.sql.transaction import Params, Row, Sole, Transaction
 
-__all__ = ["claim", "claim_alone"]
+__all__ = ["claim", "claim_alone", "look_for_one"]
 
 _MAY_CLAIM = """SELECT lost, (SELECT value FROM meta WHERE key = 'queue_paused'),
     EXISTS (SELECT 1 FROM tasks WHERE ready = 2 AND not_before <= ?),
@@ -77,9 +77,19 @@ def claim(
     return _give(cx, node_id, _match(candidates, room), now, moment)
 
 
+def look_for_one(
+    node_id: str, room: Room, now: datetime, starved_before: datetime | None, waited: Sequence[Fence] = ()
+) -> tuple[str, Params] | None:
+    """Return the look that ``claim_alone`` needs; None when there may be more to do than to give one task away."""
+    word = room.next_word("")
+    if waited or word is None or room.lent:
+        return None
+    return _LOOK, {"now": epoch(now), "word": word, "node_id": node_id}
+
+
 def claim_alone(
     cx: Transaction,
-    reader: Reader,
+    found: Sequence[Row],
     node_id: str,
     room: Room,
     now: datetime,
@@ -87,10 +97,6 @@ def claim_alone(
     waited: Sequence[Fence] = (),
 ) -> Sole | None:
     """Give the only task that is ready to a free lane of *room*, or find that there is none."""
-    word, moment = room.next_word(""), epoch(now)
-    if waited or word is None or room.lent:
-        return None
-    found = reader.rows(_LOOK, {"now": moment, "word": word, "node_id": node_id})
     if len(found) != 1:
         return None
     lost, paused, due, seen, target, seq, ready_at, *row = found[0]
@@ -99,6 +105,7 @@ def claim_alone(
     slot = None if target is None else next(iter(room.takers(target)), None)
     if slot is None:
         return Sole([])
+    moment = epoch(now)
     ready = task_of(tuple(row))
     task = msgspec.structs.replace(
         ready,

@@ -19,12 +19,13 @@ from shoal.kernel.event import EventType, Fact
 from shoal.kernel.payload import decode, encode
 from shoal.kernel.task import Task, TaskStatus
 from shoal.store.sql.records import INSERT_TASK, task_row
-from shoal.store.sql.transaction import Refusal, Transaction
+from shoal.store.sql.transaction import Refusal, Row, Sole, Transaction
 
-__all__ = ["enqueue"]
+__all__ = ["enqueue", "enqueue_alone"]
 
 _BY_KEY = "SELECT task_id, name, input_data FROM tasks WHERE idempotency_key = ?"
 _STANDING = "SELECT status, error_type, error_details FROM tasks WHERE task_id = ?"
+_ROOM = "SELECT 1 FROM task_counts WHERE pending + ? <= ?"
 _INSERT_EDGE = "INSERT INTO task_deps (dependency_id, task_id) VALUES (?, ?)"
 
 
@@ -53,6 +54,16 @@ def enqueue(cx: Transaction, tasks: Sequence[Task], now: datetime, max_pending: 
     decided = {task.task_id: _decide(task, standing, now) for task in order}
     _store(cx, [decided[task.task_id] for task in new], standing, now)
     return [known.get(task.task_id, task.task_id) for task in tasks]
+
+
+def enqueue_alone(
+    cx: Transaction, found: Sequence[Row], tasks: Sequence[Task], now: datetime, max_pending: int | None
+) -> Sole | None:
+    """Store tasks that need no look at others, when there is room for them."""
+    if any(task.dependencies or task.parent_id or task.idempotency_key is not None for task in tasks):
+        return None
+    held = None if max_pending is None else (_ROOM, (len(tasks), max_pending))
+    return Sole(enqueue(cx, tasks, now, None), held)
 
 
 def _known(cx: Transaction, tasks: Sequence[Task]) -> dict[str, str]:

@@ -22,11 +22,11 @@ import msgspec
 from shoal.kernel.ports import Hold, Outcome, RunWrite, Settlement
 from shoal.kernel.task import Task
 from shoal.store.sql import events, journal, mail, posted, run_steps, tasks
-from shoal.store.sql.claim import claim, claim_alone
-from shoal.store.sql.enqueue import enqueue
+from shoal.store.sql.claim import claim, claim_alone, look_for_one
+from shoal.store.sql.enqueue import enqueue, enqueue_alone
 from shoal.store.sql.operations import Operation
 from shoal.store.sql.settle import settle, settle_alone, settle_many
-from shoal.store.sql.transaction import Sole
+from shoal.store.sql.transaction import Params, Sole
 
 __all__ = ["HOT", "Hot", "runs_beside"]
 
@@ -37,13 +37,15 @@ class Hot(msgspec.Struct, frozen=True):
     Neighbours that have a ``rank`` are carried out in its order, each rank in the order of the calls. With ``many``,
     those of one verb are carried out as one: it returns what each is answered. ``beside`` tells by its arguments
     whether a call may run beside those of other nodes; None: every one may. ``alone`` says how a call without neighbours
-    can be one statement; None when this one cannot, and then it has told and counted nothing.
+    can be one statement, None when this one cannot; it is given the rows of ``look``, if there is one, which says what
+    must be looked at before, or None as well.
     """
 
     rank: int | None = None
     many: Callable[..., list[Any]] | None = None
     beside: Callable[..., bool] | None = None
     alone: Callable[..., Sole | None] | None = None
+    look: Callable[..., tuple[str, Params] | None] | None = None
 
 
 def runs_beside(operation: Operation[Any]) -> bool:
@@ -72,12 +74,12 @@ HOT: dict[Callable[..., Any], Hot] = {
     # Beside. New tasks, when they wait for nothing: else another node could end what they wait for between the look and
     # the write. A parent is only looked for, and whoever cancels it is alone. The limit of the queue is held up to what
     # other nodes submit at that moment.
-    enqueue: Hot(rank=2, beside=_waits_for_nothing),
+    enqueue: Hot(rank=2, beside=_waits_for_nothing, alone=enqueue_alone),
     # Rows of attempts of this node. Dependents that two nodes release at once are counted down one after the other.
     # Failures run along chains, so they are alone.
     settle: Hot(rank=3, many=settle_many, beside=_ends_well, alone=settle_alone),
     # Rows that another node is giving away are passed over; what is not locked is looked at again when it is written.
-    claim: Hot(rank=4, alone=claim_alone),
+    claim: Hot(rank=4, alone=claim_alone, look=look_for_one),
     # Rows of one attempt, which its node alone writes.
     journal.record: Hot(rank=0, many=journal.record_many),
     tasks.progress: Hot(),

@@ -49,10 +49,18 @@ class Operations:
         self._queue: queue.SimpleQueue[Operation[Any] | None] = queue.SimpleQueue()
         self._next: list[Operation[Any] | None] = []  # none, or the one that comes before those in the queue
         self._callbacks: dict[object, Callable[[], object]] = {}
+        self._added = 0
+        self._answered = 0
 
     def put(self, operation: Operation[Any] | None) -> None:
         """Add one; None is the end."""
+        if operation is not None:
+            self._added += 1
         self._queue.put(operation)
+
+    def busy(self) -> bool:
+        """Tell whether some have been added that are not answered yet. With one thread at a time that adds."""
+        return self._added != self._answered
 
     def waiting(self) -> bool:
         """Tell whether something waits to be written."""
@@ -97,6 +105,7 @@ class Operations:
 
     def answer(self, outcomes: list[Outcome], announce: bool) -> None:
         """Give everyone who waits what became of his operation, and with *announce* call the callbacks."""
+        self._answered += len(outcomes)
         by_loop: dict[asyncio.AbstractEventLoop, list[Outcome]] = {}
         for outcome in outcomes:
             operation, error, value = outcome
@@ -111,12 +120,13 @@ class Operations:
         for loop, answers in by_loop.items():
             heard = announce and loop is self.loop
             if self._inline:
-                self._deliver(answers, heard)
+                self.deliver(answers, heard)
             else:
                 with suppress(RuntimeError):  # that loop is closed: nobody waits there any more
-                    loop.call_soon_threadsafe(self._deliver, answers, heard)
+                    loop.call_soon_threadsafe(self.deliver, answers, heard)
 
-    def _deliver(self, answers: list[Outcome], announce: bool) -> None:
+    def deliver(self, answers: list[Outcome], announce: bool) -> None:
+        """Do what ``answer`` does, on the loop to which all of them belong."""
         for operation, error, value in answers:
             future = operation.future
             if future.done():

@@ -17,7 +17,7 @@ from shoal.store.sql import mail
 from shoal.store.sql.dependents import after_failure, release
 from shoal.store.sql.operations import Operation
 from shoal.store.sql.records import moment, text
-from shoal.store.sql.transaction import Reader, Row, Sole, Transaction
+from shoal.store.sql.transaction import Row, Sole, Transaction
 
 __all__ = ["cancel", "cancel_all", "settle", "settle_alone", "settle_many"]
 
@@ -66,7 +66,7 @@ _HELD = """SELECT 1 FROM tasks
 _ENDED = f"UPDATE tasks SET {_COMPLETED} WHERE task_id = :task_id"
 
 
-def settle_alone(cx: Transaction, reader: Reader, settlement: Settlement, now: datetime) -> Sole | None:
+def settle_alone(cx: Transaction, found: Sequence[Row], settlement: Settlement, now: datetime) -> Sole | None:
     """Complete a task that nothing waits for, when that is all there is to do."""
     fence, name = settlement.fence, settlement.name
     if settlement.outcome is not Outcome.COMPLETED or name is None or settlement.acks or settlement.returns:

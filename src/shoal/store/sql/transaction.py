@@ -47,9 +47,8 @@ class Gathered(msgspec.Struct, frozen=True):
 class Sole(msgspec.Struct, frozen=True):
     """What an operation is answered that can be a transaction of one statement, where the database has such.
 
-    What it emits and counts is written, and *change* made, when *held* finds a row then, and *seen*, the number of the last
-    commit that it knows of, is still the last one (None: the one before the statement). Without *held* there is nothing to
-    write.
+    What it emits, counts and adds is written, and *change* made. With *held* only when that finds a row then, and *seen*,
+    the number of the last commit that it knows of, is still the last one (None: the one before the statement).
     """
 
     value: Any

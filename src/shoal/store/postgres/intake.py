@@ -1,0 +1,97 @@
+"""Where operations go, in the order in which they came: one that comes alone is carried out on the loop, others in groups
+by the thread that writes."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from shoal.errors import StoreError
+from shoal.store.postgres.lone import Lone
+from shoal.store.sql.operations import Operation, Operations
+
+__all__ = ["Intake"]
+
+
+class Intake:
+    """Takes operations from any thread.
+
+    What comes in one turn of the loop is looked at in the next one. While one is carried out alone, those that come wait
+    for it; while the thread is at work, they go there at once.
+
+    Args:
+        operations: what the thread writes.
+        lone: carries out one alone.
+        failure: makes what whoever waits is told of an error that nobody has foreseen.
+    """
+
+    def __init__(self, operations: Operations, lone: Lone, failure: Callable[[Exception], StoreError]) -> None:
+        self._operations = operations
+        self._lone = lone
+        self._failure = failure
+        self._guard = threading.Lock()
+        self._came: list[Operation[Any]] = []
+        self._looks = False  # at what came, in the next turn
+        self._alone: asyncio.Task[None] | None = None
+
+    def put(self, operation: Operation[Any]) -> None:
+        """Add one behind all that came before it."""
+        with self._guard:
+            if not self._came and self._alone is None and self._operations.busy():
+                self._operations.put(operation)
+                return
+            self._came.append(operation)
+            if self._looks:
+                return
+            self._looks = True
+        loop = self._operations.loop
+        assert loop is not None
+        if operation.loop is loop:
+            loop.call_soon(self._look)
+        else:
+            with suppress(RuntimeError):  # it is closed, and with it the store
+                loop.call_soon_threadsafe(self._look)
+
+    async def end(self) -> None:
+        """Return when all that came has gone to the thread, or was carried out; the last connection is closed then."""
+        while True:
+            self._look()
+            if self._alone is None:
+                break
+            await asyncio.wait([self._alone])
+        await self._lone.close()
+
+    def _look(self) -> None:
+        loop = self._operations.loop
+        with self._guard:
+            self._looks = False
+            if self._alone is not None:
+                return
+            came, self._came = self._came, []
+            first = came[0] if len(came) == 1 else None
+            if first is None or first.loop is not loop or self._operations.busy() or not self._lone.takes(first):
+                for operation in came:
+                    self._operations.put(operation)
+                return
+            assert loop is not None
+            self._alone = loop.create_task(self._carry_out(first), name="shoal-store-alone")
+
+    async def _carry_out(self, operation: Operation[Any]) -> None:
+        try:
+            done = await self._lone.carry_out(operation)
+        except Exception as error:  # noqa: BLE001 - those behind it are not to wait for ever
+            self._lone.drop()
+            told = self._failure(error)
+            told.__cause__ = error
+            self._operations.deliver([(operation, told, None)], announce=False)
+        else:
+            if isinstance(done, Operation):
+                self._operations.put(done)
+            else:
+                _, value, announce = done
+                self._operations.deliver([(operation, None, value)], announce)
+        self._alone = None
+        self._look()

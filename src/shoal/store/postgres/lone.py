@@ -1,0 +1,201 @@
+"""An operation that comes alone: carried out on the loop of its caller, in one statement, at most one look before it.
+
+A group needs a thread that waits for the server while others join it; one that nobody joins would pay for the way to that
+thread and back, and for the words around its transaction. The loop may be held up by the code of an agent at any time, so
+nothing begins here that would hold others up until the loop goes on: one statement is a transaction by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from shoal.errors import ShoalError, StoreError
+from shoal.kernel.clock import RealClock
+from shoal.store.postgres.address import Address
+from shoal.store.postgres.connection import driver_module, lost_errors, lost_in_commit, open_connection
+from shoal.store.postgres.dialect import prepared, readable
+from shoal.store.postgres.sealing import LAST, MARK, NAME, Mark, few, sealing_alone
+from shoal.store.sql.hot import HOT, Hot
+from shoal.store.sql.operations import Operation
+from shoal.store.sql.transaction import Gathered, Refusal, Row, Sole, Transaction
+
+__all__ = ["Lone", "Written"]
+
+_CROWDED = 16  # operations that are not tried in one statement, since others commit all the time
+_AGAIN_SECONDS = 0.5  # after a connection was not to be had
+_NO_DRIVER: Any = None  # what comes alone is gathered only: its statement is made of that
+
+Written = tuple[Operation[Any], Any, bool]
+"""An operation, what it is answered, and whether somebody wants to hear of the commit."""
+
+
+class Lone:
+    """Carries out one operation at a time.
+
+    Args:
+        address: database and schema.
+        key: the lock that all nodes on one schema take turns with.
+        durability: ``full`` or ``normal``.
+        fault: called at ``before_commit`` and ``after_commit``.
+        note: called with the number of each commit.
+    """
+
+    def __init__(
+        self, address: Address, key: int, durability: str, fault: Callable[[str], None], note: Callable[[int], None]
+    ) -> None:
+        self._address = address
+        self._key = key
+        self._durability = durability
+        self._fault = fault
+        self._note = note
+        self._lost = lost_errors()
+        self._failed: type[Exception] = driver_module().PostgresError
+        self._connection: Any = None
+        self._connecting: asyncio.Task[None] | None = None
+        self._not_before = 0.0
+        self._now = RealClock().monotonic
+        self._name = ""  # of this writer, given by the server
+        self._number = 0  # of the statements that it has tried
+        self._crowded = 0
+
+    def takes(self, operation: Operation[Any]) -> bool:
+        """Tell whether it may be carried out so; what cannot be is seen when it is tried."""
+        hot = HOT.get(operation.fn)
+        if hot is None or hot.alone is None:
+            return False
+        if self._crowded:
+            self._crowded -= 1
+            return False
+        if not self.ready:
+            self._connect_soon()
+        return self.ready
+
+    @property
+    def ready(self) -> bool:
+        """Tell whether there is a connection."""
+        return self._connection is not None and not self._connection.is_closed()
+
+    async def carry_out(self, operation: Operation[Any]) -> Written | Operation[Any]:
+        """Return the operation with its answer, or the one that is to be carried out in its place: itself, when it needs
+        more than this, or one that finds out first whether it was."""
+        hot = HOT[operation.fn]
+        cx = Transaction(_NO_DRIVER)
+        cx.span = operation.span
+        try:
+            sole = await self._sole(cx, hot, operation)
+        except self._lost:
+            self.drop()
+            return operation
+        except Exception:  # noqa: BLE001 - whoever asked is told of it when it is carried out as all others are
+            return operation
+        if sole is None:
+            return operation
+        gathered = cx.gathered()
+        if sole.change is None and not (gathered.announce or gathered.counted or gathered.new):
+            return operation, sole.value, False
+        if not few(gathered.new):
+            return operation
+        return await self._write(operation, gathered, sole)
+
+    async def close(self) -> None:
+        """Take leave of the server."""
+        if self._connecting is not None:
+            self._connecting.cancel()
+            await asyncio.wait([self._connecting])
+        connection, self._connection = self._connection, None
+        if connection is not None and not connection.is_closed():
+            try:
+                await connection.close(timeout=1.0)
+            except self._lost:
+                connection.terminate()
+
+    async def _sole(self, cx: Transaction, hot: Hot, operation: Operation[Any]) -> Sole | None:
+        found: Sequence[Row] = ()
+        if hot.look is not None:
+            look = hot.look(*operation.args)
+            if look is None:
+                return None
+            text, values = prepared(*look)
+            found = list(map(readable, await self._connection.fetch(text, *values)))
+        assert hot.alone is not None
+        return hot.alone(cx, found, *operation.args)
+
+    async def _write(self, operation: Operation[Any], gathered: Gathered, sole: Sole) -> Written | Operation[Any]:
+        self._number += 1
+        mark = (self._name, self._number)
+        sql, values = sealing_alone(gathered, mark, self._key, sole)
+        self._fault("before_commit")
+        try:
+            found = await self._connection.fetch(sql, *values)
+        except self._lost:
+            self.drop()
+            self._number += 1  # of the mark that is left when it is found out
+            return self._doubted(operation, mark, sole.value)
+        except self._failed:  # the server has undone it
+            return operation
+        if not found:
+            self._crowded = _CROWDED
+            return operation
+        self._fault("after_commit")
+        self._note(found[0][0])
+        return operation, sole.value, gathered.announce
+
+    def _doubted(self, operation: Operation[Any], mark: Mark, value: object) -> Operation[Any]:
+        loop = asyncio.get_running_loop()
+        found: asyncio.Future[Any] = loop.create_future()
+        again = Operation(_unless_written, (mark, value, operation.fn, operation.args), found, loop)
+        again.span = operation.span
+
+        def answer(found: asyncio.Future[Any]) -> None:
+            error = found.exception()
+            if operation.future.done():
+                return
+            if error is None:
+                operation.future.set_result(found.result())
+            elif isinstance(error, StoreError):
+                operation.future.set_exception(lost_in_commit(self._address, error))
+            else:
+                operation.future.set_exception(error)
+
+        found.add_done_callback(answer)
+        return again
+
+    def drop(self) -> None:
+        """Let go of the connection, and make a new one."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.terminate()
+        self._connect_soon()
+
+    def _connect_soon(self) -> None:
+        if (self._connecting is None or self._connecting.done()) and self._now() >= self._not_before:
+            self._connecting = asyncio.get_running_loop().create_task(self._connect(), name="shoal-store-connect")
+
+    async def _connect(self) -> None:
+        connection: Any = None
+        try:
+            connection = await open_connection(self._address, durability=self._durability, writes=True)
+            self._name = self._name or await connection.fetchval(NAME)
+            self._connection, connection = connection, None
+        except (*self._lost, self._failed):
+            self._not_before = self._now() + _AGAIN_SECONDS
+        finally:
+            if connection is not None:
+                connection.terminate()
+
+
+def _unless_written(cx: Transaction, mark: Mark, value: object, fn: Callable[..., Any], args: Sequence[Any]) -> Any:
+    """Return *value* when the statement that left *mark* was committed; else carry *fn* out.
+
+    Nobody else writes meanwhile, so that statement has ended, or it has not begun: then it finds a later mark.
+    """
+    writer, number = mark
+    if cx.value(LAST, (writer,)) == number:
+        return value
+    cx.execute(MARK, (writer, number + 1))
+    try:
+        return fn(cx, *args)
+    except ShoalError as error:
+        return Refusal(error)
