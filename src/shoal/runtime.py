@@ -162,6 +162,8 @@ class AgentRuntime(Verbs, Leaving):
         store = open_store(self.url, durability=self.settings.durability, inline=self._clock.virtual, clock=self._clock)
         folder = None if self._clock.virtual else meeting_place(self.url)
         bus = open_bus(self._bus_url, clock=store.clock, folder=folder)
+        if bus.wire is not None and self._bus_url == self.url:
+            store.ring_on(bus.wire)
         return self._assemble(store, bus)
 
     def _assemble(self, store: Store, bus: Bus) -> Node:

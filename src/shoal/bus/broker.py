@@ -28,6 +28,10 @@ class BrokerDesk(Protocol):
         """Send it soon."""
         ...
 
+    def rang(self, bell: str, note: str) -> None:
+        """Hear a bell that another node has rung past this bus."""
+        ...
+
     def gone(self, session: str) -> None:
         """Forget a session that has no connection to the server."""
         ...

@@ -42,6 +42,7 @@ class Members:
     def __init__(self, broker: Broker, seats: Seats, bells: Bells, clock: Clock) -> None:
         self.counts: Counter[str] = Counter()
         self._broker = broker
+        self._bells = bells
         self._clock = clock
         self._tasks = OwnedTasks()
         self._outbox = Outbox(broker, self.counts)
@@ -109,6 +110,10 @@ class Members:
     def wake(self) -> None:
         """Send soon what came of it."""
         self._outbox.wake()
+
+    def rang(self, bell: str, note: str) -> None:
+        """Wake the hearers of this node."""
+        self._bells.rang_elsewhere([(bell, note)])
 
     def gone(self, session: str) -> None:
         """Forget a session that is not there."""

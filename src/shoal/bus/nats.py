@@ -257,6 +257,9 @@ class _Nobody:
     def wake(self) -> None:
         pass
 
+    def rang(self, bell: str, note: str) -> None:
+        pass
+
     def gone(self, session: str) -> None:
         pass
 

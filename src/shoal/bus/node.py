@@ -13,7 +13,7 @@ from shoal.bus.seats import Answer, Seats, answered, settled
 from shoal.bus.wire import Ask, Attach, Cancel, Detach, Publish, Send, Subscribe, Unsubscribe
 from shoal.errors import DeadAgentError, MailboxFullError
 from shoal.kernel.message import AgentMessage
-from shoal.kernel.ports import Clock, Receiver
+from shoal.kernel.ports import Clock, Receiver, Wire
 
 __all__ = ["NodeBus", "Others"]
 
@@ -52,6 +52,8 @@ class Others(Protocol):
 
 class NodeBus:
     """One node's bus. See :class:`shoal.kernel.ports.Bus` for what each verb promises."""
+
+    wire: Wire | None = None
 
     def __init__(self, clock: Clock, others: Callable[[Seats, Bells], Others | None]) -> None:
         """*others* makes the links to the other nodes, not started; None keeps the bus within this object."""

@@ -17,7 +17,7 @@ from shoal.bus.parcels import Postbag, opened
 from shoal.bus.places import PostgresPlace
 from shoal.bus.postgres_link import CONNECT_SECONDS, ERRORS, connect, refused, text_of
 from shoal.bus.seats import Seats
-from shoal.kernel.ports import Clock
+from shoal.kernel.ports import Clock, Wire
 
 __all__ = ["PostgresBroker", "PostgresBus"]
 
@@ -25,6 +25,7 @@ _log = logging.getLogger("shoal.bus")
 
 _DEAF_SECONDS = 5.0  # a node hears its own heartbeats; without them its listening connection is lost
 _PACKET_BYTES = 256 * 1024
+_FEW = 8  # nodes
 _PARCEL_SECONDS = 60  # a parcel that nobody fetched for so long is removed
 
 _CREATE = """
@@ -58,12 +59,14 @@ class _Word(NamedTuple):
 class PostgresBroker:
     """Two connections to a PostgreSQL server, for one schema."""
 
-    def __init__(self, place: PostgresPlace, clock: Clock) -> None:
+    def __init__(self, place: PostgresPlace, clock: Clock, wire: Wire) -> None:
         self.where = place.where
+        self._wire = wire
         self._place = place
         self._clock = clock
         self._schema = f'"{place.schema}"'
         self._everybody = f"{place.schema}.bus"
+        self._all_bells = _bells(place.schema)
         self._class = _key(place.schema)
         self._tasks = OwnedTasks()
         self._sending = asyncio.Lock()
@@ -95,6 +98,8 @@ class PostgresBroker:
                 await self._listener.fetchval(_HOLD, self._class, _key(session))
                 for channel in (_channel(session), self._everybody):
                     await self._listener.add_listener(channel, self._notified)
+                for channel in (_bells(session), self._all_bells):
+                    await self._listener.add_listener(channel, self._rung)
                 await self._sender.execute(_CLEAN.format(schema=self._schema), _PARCEL_SECONDS)
         except BaseException as error:
             self._terminate()
@@ -199,6 +204,18 @@ class PostgresBroker:
                 self._tasks.start(self._empty_inbox(), "shoal-bus-parcels")
         self._desk.wake()
 
+    def _rung(self, connection: object, pid: int, channel: str, payload: str) -> None:
+        """Hear of a bell that rang with a commit."""
+        self._last_heard = self._clock.monotonic()
+        assert self._desk is not None
+        try:
+            told = self._wire.told(payload)
+        except ValueError:
+            _log.warning("%s: something that is none of Shoal's came in on the channel %s", self.where, channel)
+            return
+        if told is not None:
+            self._desk.rang(*told)
+
     async def _empty_inbox(self) -> None:
         assert self._desk is not None
         while self._inbox:
@@ -236,11 +253,25 @@ class PostgresBus(NodeBus):
     def __init__(self, url: str, clock: Clock) -> None:
         """*url* as in :class:`PostgresPlace`."""
         place = PostgresPlace(url)
+        wire = Wire(clock.new_id(), self._channels)
+        self._schema = place.schema
+        self._others: Members | None = None
 
         def others(seats: Seats, bells: Bells) -> Members:
-            return Members(PostgresBroker(place, clock), seats, bells, clock)
+            self._others = Members(PostgresBroker(place, clock, wire), seats, bells, clock)
+            return self._others
 
         super().__init__(clock, others)
+        self.wire = wire
+
+    def _channels(self) -> list[str]:
+        """Return where the others hear bells: each on a channel of its own, which wakes nobody else, while they are few."""
+        members = [] if self._others is None else list(self._others.connections.values())
+        return [_bells(each.session) for each in members] if len(members) <= _FEW else [_bells(self._schema)]
+
+
+def _bells(session_or_schema: str) -> str:
+    return f"bells.{session_or_schema}"
 
 
 def _channel(session: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime, timedelta
+from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ from shoal.kernel.failure import Failure
 from shoal.kernel.message import AgentMessage
 from shoal.kernel.owntime import OwnTimer
 from shoal.kernel.payload import checked
-from shoal.kernel.ports import Exit, Fence, Outcome, Settled, Settlement
+from shoal.kernel.ports import Bell, Exit, Fence, Outcome, Settled, Settlement
 from shoal.kernel.redelivery import again, fetch_when_due, with_mail
 from shoal.kernel.task import Task, completed
 
@@ -208,25 +208,27 @@ class Attempt:
         if self.ending is Ending.CANCELLED:  # recorded when it was cancelled
             return
         try:
-            settlement, settled, now = await self.env.persist(lambda: self._record(settlement))
+            settlement, settled, task, bell = await self.env.persist(lambda: self._record(settlement))
         except (UnicodeError, ValueError) as error:  # what cannot be stored must not keep the task running for ever
             failed = self._error(Failure.of(error), retriable=False)
-            settlement, settled, now = await self.env.persist(lambda: self._record(failed))
+            settlement, settled, task, bell = await self.env.persist(lambda: self._record(failed))
         if settled.applied and settlement.outcome is not Outcome.INTERRUPTED:
             self.cell.count_result(settlement.outcome is not Outcome.COMPLETED)
         for given in settlement.returns:
             fetch_when_due(self.cell, given)
-        is_done = settled.applied and settlement.outcome is Outcome.COMPLETED
-        self.scheduler.settled(settled, settlement, completed(self.task, settlement.output, now) if is_done else None)
+        self.scheduler.settled(settled, settlement, task, bell)
 
-    async def _record(self, settlement: Settlement) -> tuple[Settlement, Settled, datetime]:
+    async def _record(self, settlement: Settlement) -> tuple[Settlement, Settled, Task | None, Bell | None]:
         now = self.env.clock.now()
         if self.pulled:
             settlement = with_mail(self.cell, settlement, self.pulled)
-        done = self.env.store.tasks.settle(settlement, now=now)
+        is_done = settlement.outcome is Outcome.COMPLETED
+        task = completed(self.task, settlement.output, now) if is_done else None
+        bell = None if task is None else self.scheduler.end_bell(task.task_id, task)
+        done = self.env.store.tasks.settle(settlement, now=now, bell=bell)
         if self._code_ended:
             self._leave()
-        return settlement, await done, now
+        return settlement, await done, task, bell
 
     def _leave(self) -> None:
         """Free the lane, once. Right after the settlement is on its way: the next claim joins its group of commits."""

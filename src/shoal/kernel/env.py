@@ -21,7 +21,7 @@ from shoal.errors import (
 from shoal.kernel.leasing import leasing_of
 from shoal.kernel.limits import ResourceLimit
 from shoal.kernel.numbers import Numbers
-from shoal.kernel.ports import Bus, Clock, Store
+from shoal.kernel.ports import Bell, Bus, Clock, Store
 from shoal.kernel.run import RunStep
 from shoal.kernel.settings import Settings
 from shoal.kernel.trace import current_span, without_span
@@ -76,6 +76,11 @@ class Env:
         self.lease_until: datetime | None = None  # as far as this node knows: a frozen one learns late that it is lost
         self.give_up_at: float | None = None  # monotonic: when a node that stops waits no longer for code or store
         self._owned: set[asyncio.Task[Any]] = set()
+
+    def ring(self, bell: Bell) -> None:
+        """Ring a bell on the other nodes, unless the store has done it with its commit."""
+        if not bell.rung:
+            self.bus.ring(bell.name, bell.note, here=False)
 
     def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
         """Run *work* as an asyncio task of this node; what it raises is logged, never lost. It is part of nobody's trace."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from shoal.errors import LeaseLostError, StoreError
 from shoal.kernel.attempt import Attempt, Ending
 from shoal.kernel.cell import Cell
-from shoal.kernel.ports import Claim, Fence, Outcome, Settled, Settlement
+from shoal.kernel.ports import Bell, Claim, Fence, Outcome, Settled, Settlement
 from shoal.kernel.room import Room
 from shoal.kernel.task import Task, TaskStatus
 from shoal.kernel.waiting import Waiting, end_note
@@ -193,14 +193,21 @@ class Scheduler:
         elif not had_room:  # else a claim has found nothing for it since
             self.kick_soon()
 
-    def settled(self, settled: Settled, settlement: Settlement, task: Task | None) -> None:
-        """Tell the waiters, count, and wake whoever can go on."""
+    def end_bell(self, task_id: str, task: Task | None = None) -> Bell:
+        """Return the bell that tells the other nodes that a task has ended: with all of it, when little goes on here."""
+        worth_telling = len(self.attempts) <= FEW_ATTEMPTS and 0 < self._env.neighbours <= FEW_NODES
+        return Bell("ended", end_note(task_id, task if worth_telling else None))
+
+    def settled(self, settled: Settled, settlement: Settlement, task: Task | None, bell: Bell | None) -> None:
+        """Tell the waiters, count, and wake whoever can go on. *task* is the one that has completed, *bell* tells of it."""
         if not settled.applied:
             return
         numbers = self._env.numbers
         for ended in settled.ended:
-            own = task if task is not None and ended.task_id == task.task_id else None
-            self.task_ended(ended.task_id, ended.status, own)
+            if task is not None and ended.task_id == task.task_id:
+                self.task_ended(ended.task_id, ended.status, task, bell)
+            else:
+                self.task_ended(ended.task_id, ended.status)
         if settlement.outcome is Outcome.RETRY:
             numbers.count("retried_tasks")
             assert settlement.not_before is not None
@@ -216,15 +223,14 @@ class Scheduler:
             self._waited.append(fence)
         self.kick()
 
-    def task_ended(self, task_id: str, status: TaskStatus, task: Task | None = None) -> None:
-        """Note that a task has ended, here and on the other nodes: with all of it, when little goes on here."""
+    def task_ended(self, task_id: str, status: TaskStatus, task: Task | None = None, bell: Bell | None = None) -> None:
+        """Note that a task has ended, here and on the other nodes."""
         self._env.numbers.count(f"{status}_tasks")
         if task is not None and task.started_at is not None and task.completed_at is not None:
             seconds = (task.completed_at - task.started_at).total_seconds()
             self._env.numbers.observe("task_duration_seconds", seconds)
         self._waiting.ended(task_id, task)
-        worth_telling = len(self.attempts) <= FEW_ATTEMPTS and 0 < self._env.neighbours <= FEW_NODES
-        self._env.bus.ring("ended", end_note(task_id, task if worth_telling else None), here=False)
+        self._env.ring(bell or self.end_bell(task_id))
 
     # -- ended elsewhere
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from datetime import datetime
 from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 from shoal.errors import TaskNotFoundError, WaitTimeoutError, nearest
-from shoal.kernel.ports import Cancelled
+from shoal.kernel.ports import Bell, Cancelled
 from shoal.kernel.submission import Submission, check_acyclic, check_timeout
 from shoal.kernel.task import RetryPolicy, Task, TaskSpec, TaskStatus
 
@@ -100,19 +100,26 @@ class Tasks:
 
     async def _enqueue(self, tasks: list[Task]) -> list[str]:
         env = self._env
-        stored = env.store.tasks.enqueue(tasks, now=env.clock.now(), max_pending=env.limits.max_task_queue_size)
+        bell, limit = Bell("tasks"), env.limits.max_task_queue_size
+        stored = env.store.tasks.enqueue(tasks, now=env.clock.now(), max_pending=limit, bell=bell)
         self._scheduler.kick()
-        ids = await stored
-        fresh = 0
-        for task, task_id in zip(tasks, ids, strict=True):
-            if task_id == task.task_id:
-                fresh += 1
-                if not task.dependencies:
-                    self.waiting.submitted(task_id)
-        if fresh:
+        ids = await self._open_once_stored(tasks, stored)
+        if fresh := sum(task.task_id == task_id for task, task_id in zip(tasks, ids, strict=True)):
             env.numbers.count("total_tasks", fresh)
-            env.bus.ring("tasks", here=False)
+            env.ring(bell)
         return ids
+
+    async def _open_once_stored(self, tasks: Sequence[Task], stored: Awaitable[list[str]]) -> list[str]:
+        """Return the ids of *stored*. The end of a task may be heard before that it is stored."""
+        mine = {task.task_id for task in tasks if not task.dependencies}
+        self.waiting.submitted(mine)
+        stands: set[str] = set()
+        try:
+            ids = await stored
+            stands = mine & set(ids)
+            return ids
+        finally:
+            self.waiting.withdrawn(mine - stands)
 
     # -- wait
 

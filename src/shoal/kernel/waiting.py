@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -56,9 +56,13 @@ class Waiting:
         future.add_done_callback(lambda _: self._forget(task_id, future))
         return future
 
-    def submitted(self, task_id: str) -> None:
-        """Note that a task was submitted here, so that its end will be heard here."""
-        self._open.add(task_id)
+    def submitted(self, task_ids: Collection[str]) -> None:
+        """Note that tasks are submitted here, so that their ends will be heard here."""
+        self._open.update(task_ids)
+
+    def withdrawn(self, task_ids: Collection[str]) -> None:
+        """Note that tasks were not stored."""
+        self._open.difference_update(task_ids)
 
     def _forget(self, task_id: str, future: asyncio.Future[Task]) -> None:
         waiters = self._waiters.get(task_id)

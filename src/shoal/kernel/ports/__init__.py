@@ -9,7 +9,7 @@ awaited without an error is on disk. Readers are plain functions, work from any 
 from __future__ import annotations
 
 from shoal.kernel.ports.agents import AgentChange, AgentStore
-from shoal.kernel.ports.bus import Bus, Receiver
+from shoal.kernel.ports.bus import Bell, Bus, Receiver, Wire
 from shoal.kernel.ports.clock import Clock, Timer
 from shoal.kernel.ports.conversations import (
     Conversations,
@@ -54,6 +54,8 @@ from shoal.kernel.ports.tasks import (
 )
 
 __all__ = [
+    "Bell",
+    "Wire",
     "Begun",
     "Hold",
     "RunEnd",

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
+
+import msgspec
 
 from shoal.kernel.message import AgentMessage
 
-__all__ = ["Bus", "Receiver"]
+__all__ = ["Bell", "Bus", "Receiver", "Wire"]
+
+_BETWEEN = "\x1f"
 
 
 class Receiver(Protocol):
@@ -27,12 +31,49 @@ class Receiver(Protocol):
         ...
 
 
+class Bell:
+    """A bell that is to ring on the other nodes once a write is committed.
+
+    A store that wakes them by its commits sets ``rung``; otherwise whoever has asked for the write rings it.
+    """
+
+    __slots__ = ("name", "note", "rung")
+
+    def __init__(self, name: str, note: str = "") -> None:
+        self.name = name
+        self.note = note
+        self.rung = False
+
+
+class Wire(msgspec.Struct, frozen=True):
+    """Channels of a database on which the nodes of a bus hear bells that ring with commits.
+
+    ``channels`` returns those on which to ring now, none when nobody else is there; ``origin`` is what a node knows its own
+    bells by.
+    """
+
+    origin: str
+    channels: Callable[[], Sequence[str]]
+
+    def payload(self, bell: Bell) -> str:
+        """Return what is said there."""
+        return _BETWEEN.join((self.origin, bell.name, bell.note))
+
+    def told(self, payload: str) -> tuple[str, str] | None:
+        """Return the bell's name and note; None when it is this node's own. Raises ValueError: it is no bell."""
+        origin, name, note = payload.split(_BETWEEN, 2)
+        return None if origin == self.origin else (name, note)
+
+
 class Bus(Protocol):
     """Live messages and bells; at most once. Whoever asked gets an answer: the reply, the error, or why there is none.
 
     An address is an agent's id. The bus knows which addresses its own and other nodes have attached. A bell that is
-    lost costs its hearers one poll interval and nothing else.
+    lost costs its hearers one poll interval and nothing else. ``wire``: where a store in the same database may ring; None
+    for a bus that is not in one.
     """
+
+    wire: Wire | None
 
     async def start(self, node_id: str) -> None:
         """Connect, and begin to hear other nodes."""

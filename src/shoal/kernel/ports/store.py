@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Protocol
 
 from shoal.kernel.ports.agents import AgentStore
+from shoal.kernel.ports.bus import Wire
 from shoal.kernel.ports.clock import Clock
 from shoal.kernel.ports.conversations import Conversations
 from shoal.kernel.ports.events import Events
@@ -50,6 +51,11 @@ class Store(Protocol):
     def on_commit(self, callback: Callable[[], object]) -> Callable[[], None]:
         """Call *callback* on the loop after commits of this process that wrote events, shared values or news of runs;
         returns an undo."""
+        ...
+
+    def ring_on(self, wire: Wire) -> None:
+        """Ring the bells of writes with their commits, on the channel of a bus in the same database, where that is no
+        detour. Before ``open``."""
         ...
 
     def changed(self) -> bool:

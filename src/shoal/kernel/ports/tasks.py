@@ -10,6 +10,7 @@ from typing import Protocol
 import msgspec
 
 from shoal.kernel.event import Fact
+from shoal.kernel.ports.bus import Bell
 from shoal.kernel.room import AGENT_WORD, Room
 from shoal.kernel.task import QueuePosition, Task, TaskStatus
 
@@ -144,8 +145,10 @@ class QueueState(msgspec.Struct, frozen=True):
 class TaskStore(Protocol):
     """The queue and its history."""
 
-    def enqueue(self, tasks: Sequence[Task], *, now: datetime, max_pending: int | None) -> Awaitable[list[str]]:
-        """Store new tasks, all or none, with their ``task_enqueued``; return their ids in order.
+    def enqueue(
+        self, tasks: Sequence[Task], *, now: datetime, max_pending: int | None, bell: Bell | None = None
+    ) -> Awaitable[list[str]]:
+        """Store new tasks, all or none, with their ``task_enqueued``; return their ids in order. *bell* may ring with it.
 
         A task whose ``idempotency_key`` is known yields the known task's id and stores nothing. Dependencies may be ids
         of this batch or stored tasks; one that has already completed does not block, one that has already failed or was
@@ -181,8 +184,9 @@ class TaskStore(Protocol):
         """
         ...
 
-    def settle(self, settlement: Settlement, *, now: datetime) -> Awaitable[Settled]:
-        """End one attempt: the task's new status, its event, its acknowledged mail, promoted or failed dependents.
+    def settle(self, settlement: Settlement, *, now: datetime, bell: Bell | None = None) -> Awaitable[Settled]:
+        """End one attempt: the task's new status, its event, its acknowledged mail, promoted or failed dependents. *bell*
+        may ring with it, when it is applied.
 
         ``task_completed``, ``task_failed``, ``task_retrying`` or ``task_interrupted`` is written, and ``facts``. A
         retry keeps its place in the order and adds one to ``retry_count``. An interruption keeps place and

@@ -11,7 +11,7 @@ from typing import TypeVar, TypeVarTuple
 from shoal.errors import StoreError
 from shoal.kernel.adjusted import AdjustedClock
 from shoal.kernel.clock import RealClock
-from shoal.kernel.ports import Clock
+from shoal.kernel.ports import Bell, Clock, Wire
 from shoal.store.postgres import schema, versions
 from shoal.store.postgres.address import Address
 from shoal.store.postgres.connection import connect, driver_module, lost_errors
@@ -62,7 +62,7 @@ class PostgresDatabase:
         self._key = int.from_bytes(digest[:8], "big", signed=True)
         self._operations = Operations(inline=False)
         self._writer = Writer(address, self._key, durability, self._operations, self._fault)
-        lone = Lone(address, self._key, durability, self._fault, self._writer.note)
+        self._lone = lone = Lone(address, self._key, durability, self._fault, self._writer.note)
         self._intake = Intake(self._operations, lone, lambda error: self._writer.error(error, "failed at a write"))
         self._readers: Readers | None = None
         self._apart = Session(address, durability)
@@ -124,14 +124,20 @@ class PostgresDatabase:
         with self._one_apart:
             self._apart.close()
 
+    def ring_on(self, wire: Wire) -> None:
+        """Ring the bells of operations that come alone on *wire*."""
+        self._lone.wire = wire
+
     # -- writing ------------------------------------------------------------------------------------------------
 
-    def write(self, fn: Callable[[Transaction, *Ts], T | Refusal], *args: *Ts) -> asyncio.Future[T]:
+    def write(
+        self, fn: Callable[[Transaction, *Ts], T | Refusal], *args: *Ts, bell: Bell | None = None
+    ) -> asyncio.Future[T]:
         """Queue ``fn(transaction, *args)`` now; the future ends when it is on disk, or with the error it raised."""
         self._check_accepting()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        self._intake.put(Operation(fn, args, future, loop))
+        self._intake.put(Operation(fn, args, future, loop, bell))
         return future
 
     def write_apart(self, fn: Callable[[Transaction, *Ts], T], *args: *Ts) -> T:

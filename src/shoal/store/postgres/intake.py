@@ -19,8 +19,8 @@ __all__ = ["Intake"]
 class Intake:
     """Takes operations from any thread.
 
-    What comes in one turn of the loop is looked at in the next one. While one is carried out alone, those that come wait
-    for it; while the thread is at work, they go there at once.
+    One that comes while the thread rests waits for the next turn of the loop: whatever comes until then goes to the thread
+    with it. While one is carried out alone, others wait for it; while the thread is at work, they go there at once.
 
     Args:
         operations: what the thread writes.
@@ -40,10 +40,10 @@ class Intake:
     def put(self, operation: Operation[Any]) -> None:
         """Add one behind all that came before it."""
         with self._guard:
-            if not self._came and self._alone is None and self._operations.busy():
-                self._operations.put(operation)
-                return
             self._came.append(operation)
+            if self._alone is None and (len(self._came) > 1 or self._operations.busy()):
+                self._pass_on()
+                return
             if self._looks:
                 return
             self._looks = True
@@ -70,14 +70,18 @@ class Intake:
             self._looks = False
             if self._alone is not None:
                 return
-            came, self._came = self._came, []
-            first = came[0] if len(came) == 1 else None
+            first = self._came[0] if len(self._came) == 1 else None
             if first is None or first.loop is not loop or self._operations.busy() or not self._lone.takes(first):
-                for operation in came:
-                    self._operations.put(operation)
+                self._pass_on()
                 return
             assert loop is not None
+            self._came.clear()
             self._alone = loop.create_task(self._carry_out(first), name="shoal-store-alone")
+
+    def _pass_on(self) -> None:
+        for operation in self._came:
+            self._operations.put(operation)
+        self._came.clear()
 
     async def _carry_out(self, operation: Operation[Any]) -> None:
         try:

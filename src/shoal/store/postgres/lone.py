@@ -13,10 +13,11 @@ from typing import Any
 
 from shoal.errors import ShoalError, StoreError
 from shoal.kernel.clock import RealClock
+from shoal.kernel.ports import Wire
 from shoal.store.postgres.address import Address
 from shoal.store.postgres.connection import driver_module, lost_errors, lost_in_commit, open_connection
 from shoal.store.postgres.dialect import prepared, readable
-from shoal.store.postgres.sealing import LAST, MARK, NAME, Mark, few, sealing_alone
+from shoal.store.postgres.sealing import LAST, MARK, NAME, Mark, Notice, few, sealing_alone
 from shoal.store.sql.hot import HOT, Hot
 from shoal.store.sql.operations import Operation
 from shoal.store.sql.transaction import Gathered, Refusal, Row, Sole, Transaction
@@ -59,6 +60,7 @@ class Lone:
         self._name = ""  # of this writer, given by the server
         self._number = 0  # of the statements that it has tried
         self._crowded = 0
+        self.wire: Wire | None = None  # on which bells ring with what is committed
 
     def takes(self, operation: Operation[Any]) -> bool:
         """Tell whether it may be carried out so; what cannot be is seen when it is tried."""
@@ -125,7 +127,8 @@ class Lone:
     async def _write(self, operation: Operation[Any], gathered: Gathered, sole: Sole) -> Written | Operation[Any]:
         self._number += 1
         mark = (self._name, self._number)
-        sql, values = sealing_alone(gathered, mark, self._key, sole)
+        notice = self._notice(operation)
+        sql, values = sealing_alone(gathered, mark, self._key, sole, notice)
         self._fault("before_commit")
         try:
             found = await self._connection.fetch(sql, *values)
@@ -139,8 +142,15 @@ class Lone:
             self._crowded = _CROWDED
             return operation
         self._fault("after_commit")
+        if notice is not None and operation.bell is not None:
+            operation.bell.rung = True
         self._note(found[0][0])
         return operation, sole.value, gathered.announce
+
+    def _notice(self, operation: Operation[Any]) -> Notice | None:
+        if operation.bell is None or self.wire is None or not (channels := self.wire.channels()):
+            return None
+        return channels, self.wire.payload(operation.bell)
 
     def _doubted(self, operation: Operation[Any], mark: Mark, value: object) -> Operation[Any]:
         loop = asyncio.get_running_loop()

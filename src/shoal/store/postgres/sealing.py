@@ -15,9 +15,11 @@ from typing import Any
 from shoal.store.postgres.dialect import prepared, prepared_rows
 from shoal.store.sql.transaction import COUNTED, INSERT_EVENT, Gathered, Params, Sole
 
-__all__ = ["LAST", "MARK", "NAME", "Mark", "few", "sealing", "sealing_alone"]
+__all__ = ["LAST", "MARK", "NAME", "Mark", "Notice", "few", "sealing", "sealing_alone"]
 
 Mark = tuple[str, int]
+Notice = tuple[Sequence[str], str]
+"""Channels, and what is said on each."""
 
 NAME = """INSERT INTO writers (writer, number, at) VALUES (CAST(gen_random_uuid() AS text), 0, now())
     RETURNING writer"""
@@ -54,10 +56,14 @@ def sealing(gathered: Gathered, mark: Mark, *, beside: bool) -> tuple[str, list[
     return f"WITH {', '.join(parts)} SELECT {number}", values
 
 
-def sealing_alone(gathered: Gathered, mark: Mark, key: int, sole: Sole | None = None) -> tuple[str, list[Any]]:
+def sealing_alone(
+    gathered: Gathered, mark: Mark, key: int, sole: Sole | None = None, notice: Notice | None = None
+) -> tuple[str, list[Any]]:
     """Return a transaction that is one statement. It returns the commit's number; nothing, having at most drawn one,
     when somebody holds the lock *key* for himself, when the writer has left a later mark, or when *sole* asks for what is
     not so: then it has changed nothing else.
+
+    *notice* is heard once it is committed.
 
     Rows are seen as they were before the lock was looked at, so *sole*, which depends on them, holds for one last commit.
     """
@@ -73,7 +79,12 @@ def sealing_alone(gathered: Gathered, mark: Mark, key: int, sole: Sole | None = 
     if sole is not None and sole.change is not None:
         parts.append(f"changed AS ({_put(sole.change, values)} AND EXISTS (SELECT 1 FROM marked))")
     parts += _gathered(gathered, values, "marked")
-    return f"WITH {', '.join(parts)} SELECT number FROM marked", values
+    told = "number"
+    if notice is not None:
+        channels, payload = notice
+        told += f", (SELECT count(pg_notify(c, ${len(values) + 1}::text)) FROM unnest(${len(values) + 2}::text[]) AS c)"
+        values += (payload, channels)
+    return f"WITH {', '.join(parts)} SELECT {told} FROM marked", values
 
 
 def _last(seen: int | None, values: list[Any]) -> str:

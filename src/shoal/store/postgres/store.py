@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shoal.kernel.ports import Clock
+from shoal.kernel.ports import Clock, Wire
 from shoal.store.postgres.address import address_of
 from shoal.store.postgres.database import PostgresDatabase
 from shoal.store.sql.store import SqlStore
@@ -25,6 +25,11 @@ class PostgresStore(SqlStore):
     ) -> None:
         self.database = PostgresDatabase(address_of(url), durability=durability, read_only=read_only, clock=clock)
         super().__init__(self.database)
+
+    def ring_on(self, wire: Wire) -> None:
+        """Ring the bells of what comes alone by NOTIFY, in the statement that commits it. Groups do not: who notifies
+        holds a lock of the whole server until the disk has it all."""
+        self.database.ring_on(wire)
 
     async def settle(self) -> None:
         """Take away what only programs of older versions need; they are refused from then on. Not while it is open.

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol, TypeVar, TypeVarTuple
 
-from shoal.kernel.ports import Clock
+from shoal.kernel.ports import Bell, Clock
 from shoal.store.sql.transaction import Reader, Refusal, Transaction
 
 __all__ = ["Database", "Drift"]
@@ -32,8 +32,11 @@ class Database(Protocol):
         """Write what was accepted, then close."""
         ...
 
-    def write(self, fn: Callable[[Transaction, *Ts], T | Refusal], *args: *Ts) -> asyncio.Future[T]:
-        """Queue ``fn(transaction, *args)`` now; the future ends when it is on disk, or with the error it raised.
+    def write(
+        self, fn: Callable[[Transaction, *Ts], T | Refusal], *args: *Ts, bell: Bell | None = None
+    ) -> asyncio.Future[T]:
+        """Queue ``fn(transaction, *args)`` now; the future ends when it is on disk, or with the error it raised. *bell* may
+        ring with its commit.
 
         *fn* checks first and raises before it writes anything. It may be run again when its group fails.
         """

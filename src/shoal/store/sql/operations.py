@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
+from shoal.kernel.ports import Bell
 from shoal.kernel.trace import current_span
 
 __all__ = ["Operation", "Operations", "Outcome"]
@@ -19,9 +20,10 @@ _GROUP = 1000  # the most operations in one transaction, so that the first need 
 
 
 class Operation(Generic[T]):
-    """Something to write, and who waits for it: a coroutine on ``loop``, or a thread. ``span``: around whoever asked."""
+    """Something to write, and who waits for it: a coroutine on ``loop``, or a thread. ``span``: around whoever asked;
+    ``bell``: may ring with its commit."""
 
-    __slots__ = ("args", "fn", "future", "loop", "span")
+    __slots__ = ("args", "bell", "fn", "future", "loop", "span")
 
     def __init__(
         self,
@@ -29,11 +31,13 @@ class Operation(Generic[T]):
         args: tuple[Any, ...],
         future: asyncio.Future[T] | concurrent.futures.Future[T],
         loop: asyncio.AbstractEventLoop | None,
+        bell: Bell | None = None,
     ) -> None:
         self.fn = fn
         self.args = args
         self.future = future
         self.loop = loop
+        self.bell = bell
         self.span = current_span.get()
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from shoal.kernel.clock import epoch
-from shoal.kernel.ports import KV, AgentStore, Conversations, Events, Journal, Leases, Mail, RunStore, TaskStore
+from shoal.kernel.ports import KV, AgentStore, Conversations, Events, Journal, Leases, Mail, RunStore, TaskStore, Wire
 from shoal.store.sql.agents import SqlAgents
 from shoal.store.sql.conversations import SqlConversations
 from shoal.store.sql.database import Database
@@ -57,6 +57,9 @@ class SqlStore:
     def on_commit(self, callback: Callable[[], object]) -> Callable[[], None]:
         """Call *callback* on the loop after commits that wrote events, shared values or news of runs; returns an undo."""
         return self._db.on_commit(callback)
+
+    def ring_on(self, wire: Wire) -> None:
+        """Leave all bells to those who ask for writes: this database wakes nobody."""
 
     def changed(self) -> bool:
         """Tell whether another process has committed since the last call."""

@@ -9,7 +9,7 @@ from shoal.errors import LeaseLostError, TaskNotFoundError
 from shoal.kernel.clock import epoch, from_epoch
 from shoal.kernel.event import EventType, Fact
 from shoal.kernel.payload import encode
-from shoal.kernel.ports import Cancelled, Claim, Fence, QueueState, Settled, Settlement
+from shoal.kernel.ports import Bell, Cancelled, Claim, Fence, QueueState, Settled, Settlement
 from shoal.kernel.room import Room
 from shoal.kernel.task import QueuePosition, Task, TaskStatus
 from shoal.store.sql.claim import claim
@@ -91,9 +91,11 @@ class SqlTasks:
     def __init__(self, database: Database) -> None:
         self._db = database
 
-    def enqueue(self, tasks: Sequence[Task], *, now: datetime, max_pending: int | None) -> Awaitable[list[str]]:
+    def enqueue(
+        self, tasks: Sequence[Task], *, now: datetime, max_pending: int | None, bell: Bell | None = None
+    ) -> Awaitable[list[str]]:
         """Store new tasks, all or none."""
-        return self._db.write(enqueue, tasks, now, max_pending)
+        return self._db.write(enqueue, tasks, now, max_pending, bell=bell)
 
     def claim(
         self,
@@ -107,9 +109,9 @@ class SqlTasks:
         """Give ready tasks to free lanes."""
         return self._db.write(claim, node_id, room, now, starved_before, waited)
 
-    def settle(self, settlement: Settlement, *, now: datetime) -> Awaitable[Settled]:
+    def settle(self, settlement: Settlement, *, now: datetime, bell: Bell | None = None) -> Awaitable[Settled]:
         """End one attempt."""
-        return self._db.write(settle, settlement, now)
+        return self._db.write(settle, settlement, now, bell=bell)
 
     def cancel(self, task_id: str, reason: str | None, *, now: datetime) -> Awaitable[Cancelled]:
         """End a task and its children as cancelled."""

@@ -12,7 +12,7 @@ from typing import TypeVar, TypeVarTuple
 
 from shoal.errors import StoreError
 from shoal.kernel.clock import RealClock
-from shoal.kernel.ports import Clock
+from shoal.kernel.ports import Bell, Clock
 from shoal.store.sql.database import Drift
 from shoal.store.sql.operations import Operation, Operations
 from shoal.store.sql.transaction import Reader, Refusal, Transaction
@@ -175,7 +175,9 @@ class SqliteDatabase:
 
     # -- writing ------------------------------------------------------------------------------------------------
 
-    def write(self, fn: Callable[[Transaction, *Ts], T | Refusal], *args: *Ts) -> asyncio.Future[T]:
+    def write(
+        self, fn: Callable[[Transaction, *Ts], T | Refusal], *args: *Ts, bell: Bell | None = None
+    ) -> asyncio.Future[T]:
         """Queue ``fn(transaction, *args)`` now; the future ends when it is on disk, or with the error it raised.
 
         *fn* checks first and raises before it writes anything. It may be run again when its group fails.
