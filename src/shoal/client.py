@@ -105,9 +105,9 @@ class Client(Verbs):
 
     async def _poll(self) -> None:
         """Hear of what others committed without a bell, or with one that was lost."""
-        rooms = self._here
+        rooms, store = self._here, self._here.env.store
         self._polls += 1
-        if rooms.env.store.changed() or self._polls % LOOK_ALL_THE_SAME == 0:
+        if await store.aside(store.changed) or self._polls % LOOK_ALL_THE_SAME == 0:
             rooms.events.wake()
             rooms.runs.running.wake()
             await rooms.tasks.waiting.look()

@@ -110,7 +110,7 @@ class AgentRuntime(Verbs, Leaving):
     ) -> None:
         self._clock: Clock = clock or RealClock()
         faults: list[str] = []
-        settings = _collect(faults, lambda: load_config(config)) or Config()
+        self.settings: Config = _collect(faults, lambda: load_config(config)) or Config()
         self.url: str = _collect(faults, lambda: store_url(storage_path, store)) or "sqlite://:memory:"
         self._limits = resource_limits or ResourceLimit()
         _collect(faults, lambda: check_limits(resource_limits))
@@ -121,7 +121,6 @@ class AgentRuntime(Verbs, Leaving):
         _collect(faults, lambda: open_store(self.url))
         if faults:
             raise ConfigError(faults)
-        self.settings = settings
         self.runtime_id = self._clock.new_id()
         self.node_id = self.runtime_id  # of one life: what a crashed namesake held must not look like this node's own
         self._name = node or self.node_id
@@ -162,8 +161,7 @@ class AgentRuntime(Verbs, Leaving):
         store = open_store(self.url, durability=self.settings.durability, inline=self._clock.virtual, clock=self._clock)
         folder = None if self._clock.virtual else meeting_place(self.url)
         bus = open_bus(self._bus_url, clock=store.clock, folder=folder)
-        if bus.wire is not None and self._bus_url == self.url:
-            store.ring_on(bus.wire)
+        store.ring_on(bus.wire if self._bus_url == self.url else None)
         return self._assemble(store, bus)
 
     def _assemble(self, store: Store, bus: Bus) -> Node:

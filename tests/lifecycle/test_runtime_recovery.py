@@ -23,13 +23,15 @@ from shoal import AgentRuntime, RestartPolicy, Task, TaskStatus
 from shoal.config import store_file
 from shoal.errors import AgentNameTakenError, DeadAgentError, TaskFailedError
 from shoal.kernel.ports import Child, Node
-from shoal.kernel.takeover import process_start, this_boot
+from shoal.kernel.takeover import has_ended, process_start, this_boot
 from tests.support.backend import on_cluster
 from tests.support.facts import all_events, check_story
+from tests.support.otheruser import other_user
 from tests.support.processes import gone, script
 from tests.support.runtimes import running, until
 
 NODE = Path(__file__).with_name("one_node.py")
+HIDDEN = "import sys; from shoal.kernel.takeover import has_ended; print(has_ended(int(sys.argv[1]), int(sys.argv[2])))"
 ASK = "from shoal.kernel.takeover import this_boot; print(this_boot())"
 
 Run = Callable[..., Any]
@@ -178,6 +180,26 @@ def test_an_agent_of_a_frozen_node_that_goes_on_is_not_taken_from_it(store_url: 
 
     with script(NODE, "slow_task", store_url) as node:
         run(lambda: main(node))
+
+
+def test_who_cannot_be_seen_is_not_dead() -> None:
+    mine, started = os.getpid(), process_start(os.getpid())
+    assert started is not None and not has_ended(mine, started) and has_ended(mine, started + 1)
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    assert has_ended(ended.pid, started)
+    with other_user() as other:
+        if isinstance(other, str):
+            pytest.skip(other)
+        asked = ["-c", HIDDEN, str(mine), str(started)]
+        command = [*other.command("x")[:-2], *asked]
+        hidden = subprocess.run(
+            ["unshare", "--mount", "sh", "-c", 'mount -t proc -o hidepid=2 proc /proc && exec "$@"', "sh", *command],
+            capture_output=True, text=True, check=False, env=other.env, cwd="/",
+        )  # fmt: skip
+    if "mount" in hidden.stderr or "unshare" in hidden.stderr:
+        pytest.skip(f"no /proc of its own here: {hidden.stderr.strip()}")
+    assert hidden.stdout == "False\n", hidden.stderr
 
 
 def test_containers_that_share_a_name_are_two_machines() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from shoal import BaseAgent, Task
+from tests.support.clocks import WrongClock
 from tests.support.cuts import Cut
 from tests.support.runtimes import running, until
 
@@ -82,6 +83,27 @@ def test_effects_end_before_the_lease_and_go_on_after_it(
 
     run(main)
     assert "stands still" in caplog.text and "goes on" in caplog.text
+
+
+def test_a_clock_that_is_set_back_prolongs_no_lease(store_url: str, tmp_path: Path, run: Run) -> None:
+    file = tmp_path / "ticks"
+
+    async def main() -> None:
+        clock = WrongClock(0.0)
+        async with running(store_url, {"ticking": Ticking}, clock=clock, lease_seconds=LEASE) as runtime:
+            task_id = await runtime.submit_task("t", {"file": str(file)}, timeout_seconds=30)
+            await until(lambda: size(file) > 5)
+            cut = Cut(runtime)
+            clock.ahead = -600.0
+            await asyncio.sleep(LEASE)
+            held = await stands(file)
+            assert cut.env.lease_over()
+            cut.heal()
+            await until(lambda: size(file) > held)
+            file.with_suffix(".enough").touch()
+            assert (await runtime.wait_for_task(task_id, timeout_seconds=20)).attempt == 1
+
+    run(main)
 
 
 @pytest.mark.parametrize("singleton", [False, True])

@@ -262,7 +262,7 @@ class PostgresBus(NodeBus):
             return self._others
 
         super().__init__(clock, others)
-        self.wire = wire
+        self.wire: Wire | None = wire
 
     def _channels(self) -> list[str]:
         """Return where the others hear bells: each on a channel of its own, which wakes nobody else, while they are few."""

@@ -18,7 +18,7 @@ from shoal.client import Client
 from shoal.errors import ConfigError, nearest
 from shoal.kernel.agent import AgentInstance
 from shoal.kernel.ports import Node
-from shoal.kernel.takeover import process_start, this_boot
+from shoal.kernel.takeover import has_ended, process_start, this_boot
 
 __all__ = ["find", "is_alive", "is_gone", "nodes", "usage"]
 
@@ -84,11 +84,14 @@ def find(known: Sequence[Node], word: str) -> Node:
 
 
 def is_alive(node: Node, now: datetime) -> bool:
-    """Tell whether a node lives: on this host by its process, elsewhere by its lease."""
+    """Tell whether a node lives: on this host by its process, where that can be seen, elsewhere by its lease."""
     if node.lost:
         return False
     if node.host == this_boot():
-        return process_start(node.pid) == node.pid_started
+        if has_ended(node.pid, node.pid_started):
+            return False
+        if process_start(node.pid) is not None:
+            return True
     return node.lease_until > now
 
 

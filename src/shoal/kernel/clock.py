@@ -84,13 +84,16 @@ class RealClock:
     def every(self, seconds: float, callback: Callable[[], object], *, name: str) -> Callable[[], None]:
         """Call *callback* every *seconds* in a thread of its own, so that a blocked event loop cannot hold it up.
 
-        Returns a function that ends it and waits for a call under way. An error of *callback* ends the thread loudly.
+        A call that took longer than that is followed by the next one at once. Returns a function that ends it and waits for
+        a call under way. An error of *callback* ends the thread loudly.
         """
         ended = threading.Event()
 
         def beat() -> None:
-            while not ended.wait(seconds):
+            due = self.monotonic() + seconds
+            while not ended.wait(max(0.0, due - self.monotonic())):
                 callback()
+                due = max(due + seconds, self.monotonic())
 
         thread = threading.Thread(target=beat, name=name, daemon=True)
         thread.start()

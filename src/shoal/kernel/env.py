@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -21,7 +22,7 @@ from shoal.errors import (
 from shoal.kernel.leasing import leasing_of
 from shoal.kernel.limits import ResourceLimit
 from shoal.kernel.numbers import Numbers
-from shoal.kernel.ports import Bell, Bus, Clock, Store
+from shoal.kernel.ports import Bus, Clock, Store
 from shoal.kernel.run import RunStep
 from shoal.kernel.settings import Settings
 from shoal.kernel.trace import current_span, without_span
@@ -74,13 +75,9 @@ class Env:
         self.neighbours = 0  # other nodes, when somebody looked last
         self.draining = False  # it leaves: it takes nothing new, and what it ends it does not begin again
         self.lease_until: datetime | None = None  # as far as this node knows: a frozen one learns late that it is lost
+        self.lease_steady = math.inf  # by the monotonic clock: who sets the other one back prolongs no lease
         self.give_up_at: float | None = None  # monotonic: when a node that stops waits no longer for code or store
         self._owned: set[asyncio.Task[Any]] = set()
-
-    def ring(self, bell: Bell) -> None:
-        """Ring a bell on the other nodes, unless the store has done it with its commit."""
-        if not bell.rung:
-            self.bus.ring(bell.name, bell.note, here=False)
 
     def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
         """Run *work* as an asyncio task of this node; what it raises is logged, never lost. It is part of nobody's trace."""
@@ -197,7 +194,9 @@ class Env:
 
     def lease_over(self) -> bool:
         """Tell whether others may be doing this node's work: they do, or it could not renew its lease in time."""
-        return self.lost or (self.lease_until is not None and self.clock.now() >= self.lease_until)
+        if self.lost or self.lease_until is None:
+            return self.lost
+        return self.clock.now() >= self.lease_until or self.clock.monotonic() >= self.lease_steady
 
     def check_lease(self, *, known: bool = False) -> None:
         """Raise LeaseLostError when this node's lease is over; with *known* only when others are known to have taken it."""
@@ -231,10 +230,12 @@ def renew_lease(env: Env, load: float, agents: int) -> bool:
     A heartbeat puts the clock right. When it was wrong, the lease's end is said once more, by the right one.
     """
     lease = timedelta(seconds=env.settings.lease_seconds)
+    steady = env.clock.monotonic()
     alive, until, moved = _beat(env, lease, load, agents)
     if alive and abs(moved) > lease / 100:
         alive, until, moved = _beat(env, lease, load, agents)
     if alive:
+        env.lease_steady = steady + env.settings.lease_seconds
         env.lease_until = until + min(moved, timedelta())
     return alive
 

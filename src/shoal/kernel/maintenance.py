@@ -52,16 +52,19 @@ class Maintenance:
         """Hear of what other nodes committed, also when their bell was lost."""
         env, node = self._env, self._node
         self._polls += 1
-        if env.store.changed() or self._polls % LOOK_ALL_THE_SAME == 0:
+        store, aside = env.store, env.store.aside
+        if await aside(store.changed) or self._polls % LOOK_ALL_THE_SAME == 0:
             await self._waiting.look()
             await node.scheduler.look()
             node.groups.look()
             node.events.wake()
             node.shared.wake()
             await node.runs.look()
-        if env.store.tasks.claimable(now=env.clock.now()):
+        now = env.clock.now()
+        if await aside(lambda: store.tasks.claimable(now=now)):
             node.scheduler.kick()
-        for agent_id in env.store.mail.due(list(node.post.cells), now=env.clock.now()):
+        cells = list(node.post.cells)
+        for agent_id in await aside(lambda: store.mail.due(cells, now=now)):
             node.post.mail_waits(agent_id)
 
     async def _rescue(self) -> None:

@@ -10,7 +10,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from shoal.errors import DeadAgentError, LeaseLostError, RuntimeStoppingError
+from shoal.errors import DeadAgentError, LeaseLostError, RuntimeStoppingError, StoreError
 from shoal.kernel.agents import Agents
 from shoal.kernel.cell import Cell
 from shoal.kernel.cells import Cells
@@ -97,6 +97,7 @@ class Node:
         await env.bus.start(env.node_id)
         now = clock.now()
         await self.takeover.look()  # a crashed namesake has given up its name
+        env.lease_steady = clock.monotonic() + env.settings.lease_seconds
         record = self._record(clock)
         await env.store.leases.join(record, now=now)
         self._joined = True
@@ -176,6 +177,9 @@ class Node:
         try:
             load, agents = self.agents.standbys.busy()
             alive = renew_lease(env, load, agents)
+        except StoreError as error:
+            log.error("the heartbeat of node %s failed: %s", env.node_id, error)
+            return
         except Exception:
             log.exception("the heartbeat of node %s failed", env.node_id)
             return

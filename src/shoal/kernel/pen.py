@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Awaitable, Callable
-from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,7 +12,7 @@ import msgspec
 from shoal.errors import LeaseLostError
 from shoal.kernel.feeds import Feeds
 from shoal.kernel.ports import Clock, Hold, RunWrite, RunWriter
-from shoal.kernel.stillness import good_until, renewed
+from shoal.kernel.stillness import ALWAYS, Good, good_until, renewed
 
 if TYPE_CHECKING:
     from shoal.kernel.env import Env
@@ -52,22 +50,15 @@ class Pen:
         self._hold = hold
         self._clock = clock
         self._env: Env | None = None
-        self._lease_until: datetime | None = None  # so long nobody else takes the run up
-        self._good_until = sys.maxsize  # what follows from that, in microseconds since 1970
+        self._good = ALWAYS  # so long nobody else takes the run up
         self._writing: set[asyncio.Task[None]] = set()
         self.feeds = Feeds(writer, clock, self._flush if durable else None)
         self.broken: BaseException | None = None
 
-    def bound_to(self, env: Env, lease_until: datetime | None) -> None:
-        """Say which node carries the run out, and when its lease was to end as it asked for the run."""
+    def bound_to(self, env: Env, good: Good) -> None:
+        """Say which node carries the run out, and until when its lease was good as it asked for the run."""
         self._env = env
-        self._taken(lease_until)
-
-    def _taken(self, lease_until: datetime | None) -> None:
-        """The store has taken the hold; when it was asked, the lease was to end at *lease_until*."""
-        if self._env is not None and lease_until is not self._lease_until:
-            self._lease_until = lease_until
-            self._good_until = good_until(self._env, lease_until)
+        self._good = good
 
     # -- for whoever goes on afterwards
 
@@ -80,13 +71,13 @@ class Pen:
         return await self._answered(lambda: verb(self._hold, *given, now=self._clock.now()))
 
     async def _answered(self, ask: Callable[[], Awaitable[T]]) -> T:
-        lease_until = None if self._env is None else self._env.lease_until
+        good = ALWAYS if self._env is None else good_until(self._env)
         try:
             answer = await ask()
         except LeaseLostError as error:
             self.broken = error
             raise
-        self._taken(lease_until)
+        self._good = good
         await self.sure()
         return answer
 
@@ -99,11 +90,11 @@ class Pen:
         if env is None:
             return
         try:
-            while env.lost or env.clock.micros() >= self._good_until:
+            while env.lost or self._good.is_over(env.clock):
                 await renewed(env)
-                lease_until = env.lease_until
+                good = good_until(env)
                 await self._writer.write(self._hold, RunWrite(), now=self._clock.now())
-                self._taken(lease_until)
+                self._good = good
         except LeaseLostError as error:
             self.broken = error
             raise

@@ -17,6 +17,7 @@ from shoal.kernel.ports import Begun, Clock, Lease, RunEnd, RunOrder
 from shoal.kernel.run import RunOptions, RunRecord, RunStatus
 from shoal.kernel.runhandle import Past, RunHandle
 from shoal.kernel.scope import current_scope
+from shoal.kernel.stillness import good_until
 
 if TYPE_CHECKING:
     from shoal.kernel.env import Env
@@ -102,13 +103,13 @@ class Running:
         env = self._env
         current_ambient.set(self._ambient)
         current_scope.set(None)
-        lease_until = env.lease_until
+        good = good_until(env)
         begun, cut_short = await self._begin(RunOrder(record=record, node_id=env.node_id))
         if begun.hold is None:
             handle.was_finished(begun.record)
             return result_from(runnable, begun.result)
         live = LiveRun(env.store.runs, begun, env.clock, options=options, durable=True)
-        live.pen.bound_to(env, lease_until)
+        live.pen.bound_to(env, good)
         handle.began(live)
         if cut_short:
             await let_go(live)

@@ -230,7 +230,7 @@ class Scheduler:
             seconds = (task.completed_at - task.started_at).total_seconds()
             self._env.numbers.observe("task_duration_seconds", seconds)
         self._waiting.ended(task_id, task)
-        self._env.ring(bell or self.end_bell(task_id))
+        (bell or self.end_bell(task_id)).ring_by(self._env.bus)
 
     # -- ended elsewhere
 

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import sys
 from collections.abc import Callable, Iterable
-from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from shoal.errors import AgentPauseError
 from shoal.kernel.clock import epoch
 from shoal.kernel.env import LOOKS, Env
+from shoal.kernel.ports import Clock
 
 if TYPE_CHECKING:
     from shoal.kernel.cell import Cell
     from shoal.kernel.registration import Registration
 
-__all__ = ["Stillness", "good_until", "nearly_over", "renewed"]
+__all__ = ["ALWAYS", "Good", "Stillness", "good_until", "nearly_over", "renewed"]
 
 log = logging.getLogger("shoal")
 
@@ -25,19 +26,32 @@ MARGIN = 8
 """This part of its lease before its end, code is told to stand: time for it to come to its next await."""
 
 
-def good_until(env: Env, lease_until: datetime | None) -> int:
-    """Return until when something may begin under a lease that ends at *lease_until*, in microseconds since 1970.
+class Good(NamedTuple):
+    """Until when something may begin: in microseconds since 1970, and by the monotonic clock. Whichever comes first: the
+    one may be set back, and the other stands still while a machine is suspended."""
 
-    None: there is no lease.
-    """
-    if lease_until is None:
-        return sys.maxsize
-    return epoch(lease_until) - round(env.settings.lease_seconds / MARGIN * 1_000_000)
+    micros: int
+    steady: float
+
+    def is_over(self, clock: Clock) -> bool:
+        """Tell whether that is over."""
+        return clock.micros() >= self.micros or clock.monotonic() >= self.steady
+
+
+ALWAYS = Good(sys.maxsize, math.inf)
+
+
+def good_until(env: Env) -> Good:
+    """Return until when something may begin under the node's lease, as far as the node knows."""
+    if env.lease_until is None:
+        return ALWAYS
+    margin = env.settings.lease_seconds / MARGIN
+    return Good(epoch(env.lease_until) - round(margin * 1_000_000), env.lease_steady - margin)
 
 
 def nearly_over(env: Env) -> bool:
     """Tell whether the node's lease is nearly over, or over: nothing is to begin until it is renewed."""
-    return env.clock.micros() >= good_until(env, env.lease_until)
+    return good_until(env).is_over(env.clock)
 
 
 async def renewed(env: Env) -> None:

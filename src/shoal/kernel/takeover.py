@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from shoal.kernel.post import Post
     from shoal.kernel.scheduler import Scheduler
 
-__all__ = ["Takeover", "process_start", "this_boot"]
+__all__ = ["Takeover", "has_ended", "process_start", "this_boot"]
 
 
 class Takeover:
@@ -50,26 +50,32 @@ class Takeover:
         """Look who is dead, and take over what they held."""
         env = self._env
         now = env.clock.now()
-        self._read()
+        await self._read()
         others = [node for node in self.nodes if node.node_id != env.node_id and not node.lost]
         env.neighbours = len(others)
         here = this_boot() if others else ""  # a node by itself reads no files four times a second
-        dead = [node.node_id for node in others if node.host == here and process_start(node.pid) != node.pid_started]
+        dead = [node.node_id for node in others if node.host == here and has_ended(node.pid, node.pid_started)]
         overdue = self._overdue(others)
         spared = self._spared([node for node in others if node.node_id not in dead], here, overdue)
         late = env.settings.lease_seconds  # beyond that, of those whose clock is ahead
-        dead += [node_id for node_id, seconds in overdue.items() if seconds > late and node_id not in spared]
-        silent = any(node.lease_until <= now and node.node_id not in spared for node in others)
-        if env.lease_over() or not (dead or silent):
+        # By the end of their leases, since this is carried out late when another node holds the store up.
+        silent = {
+            node.node_id: node.lease_until
+            for node in others
+            if overdue[node.node_id] > late and node.node_id not in spared
+        }
+        over = any(node.lease_until <= now and node.node_id not in spared for node in others)
+        if env.lease_over() or not (dead or silent or over):
             return  # nobody is dead; or this node was frozen itself, and must not judge before its heartbeat has
         rescue = await env.store.leases.rescue(
             dead,
             now=now,
             max_interruptions=env.settings.max_interruptions if env.settings.auto_recover else 0,
             spared=spared,
+            silent=silent,
         )
         await self._kill_orphans(rescue.children, {node.node_id for node in others if node.host == here})
-        self._read()
+        await self._read()
         for ended in rescue.ended:
             self._scheduler.task_ended(ended.task_id, ended.status)
         for agent_id in rescue.agents:
@@ -80,9 +86,10 @@ class Takeover:
             self._scheduler.kick()
             env.bus.ring("tasks", here=False)
 
-    def _read(self) -> None:
+    async def _read(self) -> None:
         """Read what is known of the nodes; from those that are lost nobody is to wait for an answer."""
-        self.nodes = self._env.store.leases.nodes()
+        store = self._env.store
+        self.nodes = await store.aside(store.leases.nodes)
         for node in self.nodes:
             if node.lost:
                 self._env.bus.give_up(node.node_id)
@@ -142,6 +149,24 @@ def this_boot() -> str:
         words.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8])
         words.append(os.readlink("/proc/self/ns/pid").strip("pid:[]"))
     return " ".join(words)
+
+
+def has_ended(pid: int, started: int) -> bool:
+    """Tell whether the process of this machine that began at *started* has ended.
+
+    False when that cannot be seen: /proc may hide the processes of other users (``hidepid``, ``ProtectProc=`` of systemd),
+    and whoever cannot be seen is not dead for that.
+    """
+    found = process_start(pid)
+    if found is not None:
+        return found != started
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return False
+    except ProcessLookupError:
+        return True
+    return True  # its zombie
 
 
 def process_start(pid: int) -> int | None:

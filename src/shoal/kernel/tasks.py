@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
@@ -103,23 +103,11 @@ class Tasks:
         bell, limit = Bell("tasks"), env.limits.max_task_queue_size
         stored = env.store.tasks.enqueue(tasks, now=env.clock.now(), max_pending=limit, bell=bell)
         self._scheduler.kick()
-        ids = await self._open_once_stored(tasks, stored)
+        ids = await self.waiting.submitted(tasks, stored)
         if fresh := sum(task.task_id == task_id for task, task_id in zip(tasks, ids, strict=True)):
             env.numbers.count("total_tasks", fresh)
-            env.ring(bell)
+            bell.ring_by(env.bus)
         return ids
-
-    async def _open_once_stored(self, tasks: Sequence[Task], stored: Awaitable[list[str]]) -> list[str]:
-        """Return the ids of *stored*. The end of a task may be heard before that it is stored."""
-        mine = {task.task_id for task in tasks if not task.dependencies}
-        self.waiting.submitted(mine)
-        stands: set[str] = set()
-        try:
-            ids = await stored
-            stands = mine & set(ids)
-            return ids
-        finally:
-            self.waiting.withdrawn(mine - stands)
 
     # -- wait
 

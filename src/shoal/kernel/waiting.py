@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -56,13 +56,16 @@ class Waiting:
         future.add_done_callback(lambda _: self._forget(task_id, future))
         return future
 
-    def submitted(self, task_ids: Collection[str]) -> None:
-        """Note that tasks are submitted here, so that their ends will be heard here."""
-        self._open.update(task_ids)
-
-    def withdrawn(self, task_ids: Collection[str]) -> None:
-        """Note that tasks were not stored."""
-        self._open.difference_update(task_ids)
+    async def submitted(self, tasks: Sequence[Task], stored: Awaitable[list[str]]) -> list[str]:
+        """Return the ids of *stored*, the write of *tasks*, whose ends will be heard here: perhaps before that answer."""
+        mine = {task.task_id for task in tasks if not task.dependencies}
+        self._open |= mine
+        ids: list[str] = []
+        try:
+            ids = await stored
+        finally:
+            self._open -= mine.difference(ids)
+        return ids
 
     def _forget(self, task_id: str, future: asyncio.Future[Task]) -> None:
         waiters = self._waiters.get(task_id)

@@ -75,6 +75,17 @@ class LeasesContract:
         check_counts(store, 3)
 
     @on_nodes
+    async def test_whoever_was_silent_and_has_renewed_is_alive(self, store: Store) -> None:
+        for node_id in ("silent", "back"):
+            await store.leases.join(node(node_id, lease=100), now=NOW)
+        seen = {each.node_id: each.lease_until for each in store.leases.nodes() if each.node_id in ("silent", "back")}
+        assert await _beat(store, "back", after(101))
+        rescued = await store.leases.rescue([], now=after(20), max_interruptions=2, spared=["n1", "n2"], silent=seen)
+        assert rescued.nodes == ("silent",)
+        assert await store.aside(store.leases.nodes) == store.leases.nodes()
+        assert await _beat(store, "back", after(102))
+
+    @on_nodes
     async def test_join_leave_and_heartbeat(self, store: Store) -> None:
         with pytest.raises(ConfigError, match="n1"):
             await store.leases.join(node("n3", name="n1"), now=NOW)

@@ -17,7 +17,7 @@ class Proxy:
     """Stands between a store and its server. ``cut_next`` says where the next commit is cut; each cut is made once.
 
     ``commit`` are the bytes by which it is known. What is cut ``late`` is carried on at ``carry_on``, ``between`` before
-    the same comes again.
+    the same comes again. While ``flowing`` is not set nothing is carried: the server seems to hang.
     """
 
     def __init__(self, url: str) -> None:
@@ -27,6 +27,8 @@ class Proxy:
         self.cut_next: Cut | None = None
         self.commit = b"COMMIT\0"
         self.cuts = 0
+        self.flowing = asyncio.Event()
+        self.flowing.set()
         self._between = False
         self._waiting: list[tuple[asyncio.Event, asyncio.Event]] = []
 
@@ -66,6 +68,7 @@ class Proxy:
         answers = asyncio.create_task(_pump(there, writer, muted))
         try:
             while data := await reader.read(1 << 16):
+                await self.flowing.wait()
                 cut = self.cut_next if self.commit in data else None
                 if cut is None and self.commit in data and self._between:
                     await self.carry_on()

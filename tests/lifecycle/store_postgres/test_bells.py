@@ -63,18 +63,19 @@ def test_a_bus_hears_the_bells_of_others(postgres_url: str, caplog: pytest.LogCa
     async def main() -> None:
         here, there = (open_bus(postgres_url, clock=RealClock()) for _ in range(2))
         assert isinstance(here, PostgresBus) and isinstance(there, PostgresBus)
-        assert here.wire is not None and there.wire is not None and here.wire.channels() == []
+        hears, says_there = here.wire, there.wire
+        assert hears is not None and says_there is not None and hears.channels() == []
         await here.start("here")
         await there.start("there")
-        await until(lambda: bool(here.wire.channels()) and bool(there.wire.channels()))
+        await until(lambda: bool(hears.channels()) and bool(says_there.channels()))
         heard: list[str] = []
         here.hear("tasks", heard.append)
         there.hear("tasks", lambda note: heard.append(f"there: {note}"))
         says = await asyncpg.connect(postgres_url)
-        (to_here,) = there.wire.channels()
+        (to_here,) = says_there.channels()
         for said in (
-            there.wire.payload(Bell("tasks", "one")), here.wire.payload(Bell("tasks", "its own")), "no bell",
-            there.wire.payload(Bell("tasks", "two")),
+            says_there.payload(Bell("tasks", "one")), hears.payload(Bell("tasks", "its own")), "no bell",
+            says_there.payload(Bell("tasks", "two")),
         ):  # fmt: skip
             await says.execute("SELECT pg_notify($1, $2)", to_here, said)
         await until(lambda: "two" in heard)

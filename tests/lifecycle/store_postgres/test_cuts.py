@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
 from typing import Any, cast
 
 import asyncpg
 import pytest
 
 from shoal.errors import QueueFullError, StoreError
+from shoal.kernel.clock import epoch
 from shoal.kernel.event import EventFilter, Fact
 from shoal.kernel.ports import Store
 from shoal.store import open_store
@@ -242,5 +244,22 @@ def test_an_end_that_cannot_be_written_says_why_and_costs_no_connection(postgres
             await settle(store, given, output=object())
         assert (await settle(store, given)).applied and proxy.cuts == 0
         assert kinds(looker, task_id) == ENDED
+
+    play(postgres_url, scene)
+
+
+def test_a_heartbeat_that_comes_late_shortens_no_lease(postgres_url: str) -> None:
+    async def scene(proxy: Proxy, store: Store, looker: Store) -> None:
+        ends = [looker.clock.now() + timedelta(seconds=seconds) for seconds in (10, 20, 30)]
+
+        async def beat(until: datetime) -> None:
+            assert await asyncio.to_thread(store.leases.heartbeat, "n1", until=until, load=0.0, agents=0)
+
+        await beat(ends[0])
+        proxy.commit, proxy.cut_next = epoch(ends[1]).to_bytes(8, "big"), "late"
+        await beat(ends[1])
+        await beat(ends[2])
+        await proxy.carry_on()
+        assert proxy.cuts == 1 and [each.lease_until for each in looker.leases.nodes()] == [ends[2]]
 
     play(postgres_url, scene)

@@ -18,8 +18,10 @@ from shoal.store.postgres.connection import connect
 from shoal.store.postgres.driver import PostgresDriver
 from shoal.store.postgres.store import PostgresStore
 from shoal.testing.store_queue_frame import NOW, new, node, submit
+from tests.support.runtimes import running
 
 HELD_SECONDS = 10.0
+LEASE = 0.6
 
 
 @pytest.mark.parametrize("verb", ["enqueue", "set"])
@@ -92,8 +94,8 @@ def test_a_heartbeat_waits_for_nobody(postgres_url: str) -> None:
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("known_dead", [False, True])
-def test_a_heartbeat_that_comes_between_look_and_rescue(postgres_url: str, known_dead: bool) -> None:
+@pytest.mark.parametrize("known", ["dead", "silent", "over"])
+def test_a_heartbeat_that_comes_between_look_and_rescue(postgres_url: str, known: str) -> None:
     async def main() -> None:
         store = open_store(postgres_url)
         await store.open()
@@ -103,20 +105,44 @@ def test_a_heartbeat_that_comes_between_look_and_rescue(postgres_url: str, known
         beat = PostgresDriver(link)
         await asyncio.to_thread(beat.script, "BEGIN; UPDATE nodes SET lease_until = lease_until + 60000000")
         late = joined.lease_until + timedelta(seconds=1)
-        dead = ["n1"] if known_dead else []
-        rescue = asyncio.ensure_future(store.leases.rescue(dead, now=late, max_interruptions=3))
-        await asyncio.to_thread(_until_it_waits, beat)
+        dead = ["n1"] if known == "dead" else []
+        silent = {"n1": joined.lease_until} if known == "silent" else {}
+        rescue = asyncio.ensure_future(store.leases.rescue(dead, now=late, max_interruptions=3, silent=silent))
+        await asyncio.to_thread(_until_it_waits, beat, "UPDATE nodes SET lost%")
         await asyncio.to_thread(beat.script, "COMMIT")
-        assert (await rescue).nodes == (("n1",) if known_dead else ())
-        assert [each.lost for each in store.leases.nodes()] == [known_dead]
+        assert (await rescue).nodes == (("n1",) if dead else ())
+        assert [each.lost for each in store.leases.nodes()] == [bool(dead)]
         await asyncio.to_thread(link.drop)
         await store.close()
 
     asyncio.run(main())
 
 
-def _until_it_waits(driver: PostgresDriver) -> None:
-    waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'UPDATE nodes SET lost%'"
-    while not driver.rows(waiting):
+def test_a_node_judged_by_its_silence_renews_before_the_rescue(postgres_url: str) -> None:
+    async def main() -> None:
+        other = open_store(postgres_url)
+        await other.open()
+        async with running(postgres_url, {}, lease_seconds=LEASE) as runtime:
+            link = await asyncio.to_thread(connect, address_of(postgres_url), writes=True)
+            frozen = PostgresDriver(link, PostgresStore(postgres_url).database._key)
+            now = runtime.services.node.env.clock.now()
+            ahead = replace(node("ahead"), started_at=now, lease_until=now + timedelta(seconds=60))
+            await other.leases.join(ahead, now=now)
+            await asyncio.to_thread(frozen.begin)
+            await asyncio.to_thread(_until_it_waits, frozen, "%pg_advisory_xact_lock(%")
+            until = ahead.lease_until + timedelta(seconds=1)
+            assert await asyncio.to_thread(other.leases.heartbeat, "ahead", until=until, load=0.0, agents=0)
+            await asyncio.to_thread(frozen.rollback)
+            await runtime.store.kv.set("written after the rescue", 1, now=now)
+            assert [each.name for each in other.leases.nodes() if each.lost] == []
+            await asyncio.to_thread(link.drop)
+        await other.close()
+
+    asyncio.run(main())
+
+
+def _until_it_waits(driver: PostgresDriver, statement: str) -> None:
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE ?"
+    while not driver.rows(waiting, (statement,)):
         driver.rows("SELECT pg_stat_clear_snapshot()")
         time.sleep(0.01)

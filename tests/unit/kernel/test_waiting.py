@@ -18,6 +18,7 @@ def test_an_end_that_is_heard_before_the_answer_of_the_store(
     async def main() -> None:
         async with running(f"sqlite:///{tmp_path / 'shoal.db'}", poll_seconds=60) as runtime:
             node = runtime._node
+            assert node is not None
             enqueue = runtime.store.tasks.enqueue
 
             async def late(tasks: list[Task], **options: Any) -> list[str]:

@@ -32,10 +32,8 @@ class Receiver(Protocol):
 
 
 class Bell:
-    """A bell that is to ring on the other nodes once a write is committed.
-
-    A store that wakes them by its commits sets ``rung``; otherwise whoever has asked for the write rings it.
-    """
+    """A bell that is to ring on the other nodes once a write is committed: by a store that wakes them with its commits,
+    which sets ``rung`` then, or by whoever has asked for the write."""
 
     __slots__ = ("name", "note", "rung")
 
@@ -43,6 +41,11 @@ class Bell:
         self.name = name
         self.note = note
         self.rung = False
+
+    def ring_by(self, bus: Bus) -> None:
+        """Ring, unless the store has done it."""
+        if not self.rung:
+            bus.ring(self.name, self.note, here=False)
 
 
 class Wire(msgspec.Struct, frozen=True):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import Protocol
 
 import msgspec
@@ -104,9 +105,18 @@ class Leases(Protocol):
         ...
 
     def rescue(
-        self, dead: Sequence[str], *, now: datetime, max_interruptions: int, spared: Sequence[str] = ()
+        self,
+        dead: Sequence[str],
+        *,
+        now: datetime,
+        max_interruptions: int,
+        spared: Sequence[str] = (),
+        silent: Mapping[str, datetime] = MappingProxyType({}),
     ) -> Awaitable[Rescue]:
         """Take over what nodes of *dead* held, and nodes whose lease has ended at *now*, but for those of *spared*.
+
+        Nodes of *silent*, too, if their lease still has the end that is given there, however far away it is: whoever
+        judged them by their silence may be late, and one that has renewed since is alive.
 
         Running tasks go back to pending in their place (``task_interrupted``), or fail with TaskInterruptedError when
         they were lost *max_interruptions* times in a row. Their agents become failed, paused ones stay paused. Taken

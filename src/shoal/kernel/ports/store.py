@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from shoal.kernel.ports.agents import AgentStore
 from shoal.kernel.ports.bus import Wire
@@ -19,6 +19,8 @@ from shoal.kernel.ports.runs import RunStore
 from shoal.kernel.ports.tasks import TaskStore
 
 __all__ = ["Store"]
+
+T = TypeVar("T")
 
 
 class Store(Protocol):
@@ -53,13 +55,20 @@ class Store(Protocol):
         returns an undo."""
         ...
 
-    def ring_on(self, wire: Wire) -> None:
-        """Ring the bells of writes with their commits, on the channel of a bus in the same database, where that is no
-        detour. Before ``open``."""
+    def ring_on(self, wire: Wire | None) -> None:
+        """Ring the bells of writes with their commits, on the channels of a bus in the same database, where that is no
+        detour; None: there is no such bus. Before ``open``."""
         ...
 
     def changed(self) -> bool:
         """Tell whether another process has committed since the last call."""
+        ...
+
+    async def aside(self, read: Callable[[], T]) -> T:
+        """Return what *read* returns, which calls verbs of this store that only read.
+
+        Where these wait for a server, the loop goes on meanwhile: for what a node does by itself, again and again.
+        """
         ...
 
     def info(self) -> dict[str, object]:

@@ -124,7 +124,7 @@ class PostgresDatabase:
         with self._one_apart:
             self._apart.close()
 
-    def ring_on(self, wire: Wire) -> None:
+    def ring_on(self, wire: Wire | None) -> None:
         """Ring the bells of operations that come alone on *wire*."""
         self._lone.wire = wire
 
@@ -141,12 +141,14 @@ class PostgresDatabase:
         return future
 
     def write_apart(self, fn: Callable[[Transaction, *Ts], T], *args: *Ts) -> T:
-        """Write by one statement and wait, without any event loop; from any thread but the loop's.
+        """Write and wait, without any event loop; from any thread but the loop's.
 
         Each statement is a transaction of its own that takes no turn, on a connection that nothing else is done with.
         """
         with self._one_apart:
             self._check_accepting()
+            if self._thread is None or not self._thread.is_alive():  # a node that writes nothing is to be given up
+                raise StoreError(f"the store {self.url} writes no more: its thread has ended", url=self.url)
             return self._apart.do(lambda driver: fn(Transaction(driver), *args), "could not be written")
 
     def _check_accepting(self) -> None:
@@ -193,6 +195,10 @@ class PostgresDatabase:
         if self._readers is None:
             raise StoreError(f"the store {self.url} is not open", url=self.url)
         return asyncio.wrap_future(self._readers.submit(fn, *args))
+
+    async def aside(self, read: Callable[[], T]) -> T:
+        """Return what *read* returns, from a thread; the loop goes on meanwhile."""
+        return await asyncio.get_running_loop().run_in_executor(None, read)
 
     def changed(self) -> bool:
         """Tell whether another node has committed since the last call."""

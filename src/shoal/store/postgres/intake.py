@@ -41,7 +41,9 @@ class Intake:
         """Add one behind all that came before it."""
         with self._guard:
             self._came.append(operation)
-            if self._alone is None and (len(self._came) > 1 or self._operations.busy()):
+            # One of another loop is not to wait for this one, which the code of an agent may hold up.
+            elsewhere = operation.loop is not self._operations.loop
+            if self._alone is None and (elsewhere or len(self._came) > 1 or self._operations.busy()):
                 self._pass_on()
                 return
             if self._looks:

@@ -26,6 +26,7 @@ __all__ = ["Lone", "Written"]
 
 _CROWDED = 16  # operations that are not tried in one statement, since others commit all the time
 _AGAIN_SECONDS = 0.5  # after a connection was not to be had
+_KNOWN = "INSERT INTO writers (writer, number, at) VALUES ($1, $2, now()) ON CONFLICT (writer) DO NOTHING"
 _NO_DRIVER: Any = None  # what comes alone is gathered only: its statement is made of that
 
 Written = tuple[Operation[Any], Any, bool]
@@ -140,6 +141,7 @@ class Lone:
             return operation
         if not found:
             self._crowded = _CROWDED
+            await self._be_known(mark)
             return operation
         self._fault("after_commit")
         if notice is not None and operation.bell is not None:
@@ -171,6 +173,13 @@ class Lone:
 
         found.add_done_callback(answer)
         return again
+
+    async def _be_known(self, mark: Mark) -> None:
+        """Leave *mark* where there is none: those of writers that wrote nothing for days are forgotten."""
+        try:
+            await self._connection.execute(_KNOWN, *mark)
+        except (*self._lost, self._failed):
+            self.drop()
 
     def drop(self) -> None:
         """Let go of the connection, and make a new one."""

@@ -26,7 +26,7 @@ class PostgresStore(SqlStore):
         self.database = PostgresDatabase(address_of(url), durability=durability, read_only=read_only, clock=clock)
         super().__init__(self.database)
 
-    def ring_on(self, wire: Wire) -> None:
+    def ring_on(self, wire: Wire | None) -> None:
         """Ring the bells of what comes alone by NOTIFY, in the statement that commits it. Groups do not: who notifies
         holds a lock of the whole server until the disk has it all."""
         self.database.ring_on(wire)

@@ -43,11 +43,11 @@ class Database(Protocol):
         ...
 
     def write_apart(self, fn: Callable[[Transaction, *Ts], T], *args: *Ts) -> T:
-        """Write by one statement, of rows that are the caller's own, and wait, without any event loop; from any thread
-        but the loop's.
+        """Write rows that are the caller's own, and wait, without any event loop; from any thread but the loop's.
 
-        Where the database has several writers it waits for nobody who does not write these rows: not for a node that has
-        stopped in the midst of a transaction, nor for the groups of this one. It may be run twice.
+        Where the database has several writers each statement is a transaction of its own. It waits for nobody who does not
+        write these rows: not for a node that has stopped in the midst of a transaction, nor for the groups of this one.
+        *fn* may be run twice, and what it sends may be carried out after what a later call has written.
         """
         ...
 
@@ -57,6 +57,11 @@ class Database(Protocol):
 
     def read_soon(self, fn: Callable[[Reader, *Ts], T], *args: *Ts) -> asyncio.Future[T]:
         """Do what ``read`` does; where that waits for a server, the loop goes on meanwhile."""
+        ...
+
+    async def aside(self, read: Callable[[], T]) -> T:
+        """Return what *read* returns, which calls ``read`` and ``changed``; where these wait for a server, the loop goes on
+        meanwhile."""
         ...
 
     def on_commit(self, callback: Callable[[], object]) -> Callable[[], None]:

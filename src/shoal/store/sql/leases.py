@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 from shoal.errors import ConfigError
@@ -24,7 +25,8 @@ _JOIN = """INSERT INTO nodes (node_id, runtime_id, name, host, pid, pid_started,
     ON CONFLICT (node_id) DO UPDATE SET runtime_id = excluded.runtime_id, name = excluded.name, host = excluded.host,
         pid = excluded.pid, pid_started = excluded.pid_started, started_at = excluded.started_at,
         lease_until = excluded.lease_until, lost = 0, draining = NULL, load = 0, agents = 0"""
-_BEAT = "UPDATE nodes SET lease_until = ?, load = ?, agents = ? WHERE node_id = ? AND lost = 0"
+_LEASE = "SELECT lease_until FROM nodes WHERE node_id = ? AND lost = 0"
+_BEAT = "UPDATE nodes SET lease_until = ?, load = ?, agents = ? WHERE node_id = ? AND lost = 0 AND lease_until = ?"
 _DRAIN = "UPDATE nodes SET draining = ? WHERE node_id = ? AND lost = 0 AND draining IS NULL"
 _LEAVE = "DELETE FROM nodes WHERE node_id = ?"
 _LEAVE_CHILDREN = "DELETE FROM children WHERE node_id = ?"
@@ -67,10 +69,17 @@ class SqlLeases:
         return self._db.write(_leave, node_id, now)
 
     def rescue(
-        self, dead: Sequence[str], *, now: datetime, max_interruptions: int, spared: Sequence[str] = ()
+        self,
+        dead: Sequence[str],
+        *,
+        now: datetime,
+        max_interruptions: int,
+        spared: Sequence[str] = (),
+        silent: Mapping[str, datetime] = MappingProxyType({}),
     ) -> Awaitable[Rescue]:
         """Take over what dead nodes held."""
-        return self._db.write(rescue, frozenset(dead), now, max_interruptions, frozenset(spared))
+        ends = {node_id: epoch(until) for node_id, until in silent.items()}
+        return self._db.write(rescue, frozenset(dead), ends, now, max_interruptions, frozenset(spared))
 
     def adopt(self, child: Child) -> Awaitable[None]:
         """Remember a child process."""
@@ -150,8 +159,16 @@ def _node(row: tuple[Any, ...]) -> Node:
 
 
 def _beat(cx: Transaction, drift: Drift, node_id: str, until: int, load: float, agents: int) -> bool:
-    """Let a node's lease end at *until*, and put its clock right; False when it was already lost."""
-    return cx.execute(_BEAT, (until + drift(cx), load, agents, node_id)) > 0
+    """Let a node's lease end at *until*, and put its clock right; False when it was already lost.
+
+    A beat whose answer was lost may come to the server after the next one. It finds another lease than it has seen, and
+    changes nothing: it would end that lease sooner than its holder believes.
+    """
+    until += drift(cx)
+    while (seen := cx.value(_LEASE, (node_id,))) is not None:
+        if cx.execute(_BEAT, (until, load, agents, node_id, seen)):
+            return True
+    return False
 
 
 def _drain(cx: Transaction, node_id: str, seconds: float, now: datetime) -> bool:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from shoal.store.sql.operations import Operation
     from shoal.store.sql.transaction import Reader, Transaction
 
-__all__ = ["OPEN", "SqlMail", "ack", "ack_many", "bury_all", "nack", "prune_mail_tombstones", "release_node", "take"]
+__all__ = ["OPEN", "SqlMail", "ack", "ack_many", "bury_all", "nack", "prune_mail_tombstones", "take"]
 
 OPEN = "node_id IS NULL AND done_at IS NULL"  # as the indexes have it
 _LISTED = "WHERE seq IN (SELECT CAST(value AS BIGINT) FROM json_each(?))"
@@ -167,11 +167,6 @@ def nack(cx: Transaction, recipient_id: str, given: Return, now: datetime) -> bo
         (epoch(given.retry_at), failures, seq),
     )
     return False
-
-
-def release_node(cx: Transaction, node_id: str) -> None:
-    """Give back all that a node took and did not acknowledge."""
-    cx.execute("UPDATE mail SET node_id = NULL WHERE node_id = ?", (node_id,))
 
 
 def bury_all(cx: Transaction, recipient_id: str, reason: str, now: datetime) -> None:

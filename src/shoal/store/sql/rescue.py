@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -18,8 +19,8 @@ from shoal.store.sql.transaction import Transaction
 __all__ = ["hand_back", "rescue"]
 
 _NODES = "SELECT node_id, name, host, lease_until FROM nodes WHERE lost = 0 ORDER BY started_at, node_id"
-_LOSE = "UPDATE nodes SET lost = 1 WHERE node_id = ? AND lease_until <= ?"
-_ANY_TIME = 2**63 - 1
+_LOSE = "UPDATE nodes SET lost = 1 WHERE node_id = ? AND lease_until BETWEEN ? AND ?"
+_FIRST, _LAST = -(2**63), 2**63 - 1
 _HELD = """SELECT task_id, name, assigned_agent_id, attempt, interruptions FROM tasks
     WHERE status = 'running' AND node_id = ? ORDER BY seq"""
 _AGAIN = """UPDATE tasks SET status = 'pending', ready = 1, ready_at = ?, assigned_agent_id = NULL, node_id = NULL,
@@ -33,21 +34,22 @@ _FORGET_CHILDREN = "DELETE FROM children WHERE node_id = ?"
 
 
 def rescue(
-    cx: Transaction, dead: frozenset[str], now: datetime, max_interruptions: int, spared: frozenset[str]
+    cx: Transaction,
+    dead: frozenset[str],
+    silent: Mapping[str, int],
+    now: datetime,
+    max_interruptions: int,
+    spared: frozenset[str],
 ) -> Rescue:
-    """Take over from the nodes of *dead*, and those whose lease has ended unless *spared*; see ``Leases.rescue``."""
+    """Take over from the nodes of *dead*, those of *silent* that have not renewed since, and those whose lease has ended
+    unless *spared*; see ``Leases.rescue``."""
     nodes: list[str] = []
     requeued: list[str] = []
     ended: list[Ended] = []
     agents: list[str] = []
     children: list[Child] = []
     runs: list[str] = []
-    for node_id, name, host, lease_until in cx.rows(_NODES):
-        if node_id not in dead and (node_id in spared or lease_until > epoch(now)):
-            continue
-        # A heartbeat takes no turn, so one may have come since the look.
-        if not cx.execute(_LOSE, (node_id, _ANY_TIME if node_id in dead else epoch(now))):
-            continue
+    for node_id, name, host in _lose(cx, dead, silent, now, spared):
         nodes.append(node_id)
         details: dict[str, object] = {"name": name, "host": host}
         cx.emit(Fact(event_type=EventType.NODE_LOST, node_id=node_id, details=details), now)
@@ -73,6 +75,24 @@ def rescue(
         children=tuple(children),
         runs=tuple(runs),
     )
+
+
+def _lose(
+    cx: Transaction, dead: frozenset[str], silent: Mapping[str, int], now: datetime, spared: frozenset[str]
+) -> Iterator[tuple[str, str, str]]:
+    """Mark who is lost, one after the other, and yield id, name and host of each."""
+    for node_id, name, host, lease_until in cx.rows(_NODES):
+        if node_id in dead:
+            ends = _FIRST, _LAST
+        elif silent.get(node_id) == lease_until:
+            ends = lease_until, lease_until
+        elif node_id not in spared and lease_until <= epoch(now):
+            ends = _FIRST, epoch(now)
+        else:
+            continue
+        # A heartbeat takes no turn, so one may have come since the look.
+        if cx.execute(_LOSE, (node_id, *ends)):
+            yield node_id, name, host
 
 
 def hand_back(cx: Transaction, node_id: str, now: datetime) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from typing import TypeVar
 
 from shoal.kernel.clock import epoch
 from shoal.kernel.ports import KV, AgentStore, Conversations, Events, Journal, Leases, Mail, RunStore, TaskStore, Wire
@@ -23,6 +24,8 @@ from shoal.store.sql.tasks import SqlTasks, prune_tasks
 from shoal.store.sql.transaction import Transaction
 
 __all__ = ["SqlStore"]
+
+T = TypeVar("T")
 
 
 class SqlStore:
@@ -58,12 +61,16 @@ class SqlStore:
         """Call *callback* on the loop after commits that wrote events, shared values or news of runs; returns an undo."""
         return self._db.on_commit(callback)
 
-    def ring_on(self, wire: Wire) -> None:
+    def ring_on(self, wire: Wire | None) -> None:
         """Leave all bells to those who ask for writes: this database wakes nobody."""
 
     def changed(self) -> bool:
         """Tell whether another process has committed since the last call."""
         return self._db.changed()
+
+    async def aside(self, read: Callable[[], T]) -> T:
+        """Return what *read* returns; where that waits for a server, the loop goes on meanwhile."""
+        return await self._db.aside(read)
 
     def info(self) -> dict[str, object]:
         """Return facts for people: url, schema version, size in bytes, rows by table, durability."""

@@ -178,10 +178,7 @@ class SqliteDatabase:
     def write(
         self, fn: Callable[[Transaction, *Ts], T | Refusal], *args: *Ts, bell: Bell | None = None
     ) -> asyncio.Future[T]:
-        """Queue ``fn(transaction, *args)`` now; the future ends when it is on disk, or with the error it raised.
-
-        *fn* checks first and raises before it writes anything. It may be run again when its group fails.
-        """
+        """Queue ``fn(transaction, *args)`` now; the future ends when it is on disk, or with the error it raised."""
         self._check_accepting()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
@@ -271,6 +268,10 @@ class SqliteDatabase:
         future.set_result(self.read(fn, *args))
         return future
 
+    async def aside(self, read: Callable[[], T]) -> T:
+        """Return what *read* returns, at once: a file is not waited for."""
+        return read()
+
     def _take_reader(self) -> tuple[Connection, Reader]:
         try:
             return self._idle.pop()
@@ -294,5 +295,5 @@ class SqliteDatabase:
 
     def info(self) -> dict[str, object]:
         """Return facts for people: url, schema version, durability, size in bytes, rows by table."""
-        facts = {"url": self.url, "schema_version": schema.VERSION, "durability": self.durability}
-        return {**facts, **self.read(schema.measure)}
+        known = {"url": self.url, "schema_version": schema.VERSION, "durability": self.durability}
+        return known | self.read(schema.measure)
