@@ -13,7 +13,7 @@ import time
 import asyncpg
 
 from benchmarks.common import run, spread
-from benchmarks.postgres_store import server
+from benchmarks.engines import engines
 from benchmarks.sides import Sides, until_alone
 
 __all__ = ["across", "working"]
@@ -31,26 +31,25 @@ _END = """WITH ended AS (UPDATE jobs SET status = 'done', output = $2 WHERE id =
 
 def across(count: int) -> dict[str, float]:
     """Return percentiles in milliseconds from the row to having heard of its end, carried out by another process."""
-    return run(_across(count))
+    with engines() as servers, Sides(__name__) as sides:
+        return run(_across(servers.store, sides, count))
 
 
-async def _across(count: int) -> dict[str, float]:
-    async with server() as url:
-        writes, hears = await asyncpg.connect(url), await asyncpg.connect(url)
-        await writes.execute(_TABLE)
-        ended: dict[int, asyncio.Event] = {}
-        await hears.add_listener("ended", lambda *heard: ended.setdefault(int(heard[3]), asyncio.Event()).set())
-        with Sides(__name__) as sides:
-            await asyncio.to_thread(sides.begin, "working", url=url)
-            seconds = []
-            for _ in range(count + count // 10):
-                begun = time.perf_counter()
-                job = await writes.fetchval(_SUBMIT, '{"n": 1}')
-                await ended.setdefault(job, asyncio.Event()).wait()
-                seconds.append(time.perf_counter() - begun)
-        await writes.close()
-        await hears.close()
-        return spread(seconds[count // 10 :])
+async def _across(url: str, sides: Sides, count: int) -> dict[str, float]:
+    writes, hears = await asyncpg.connect(url), await asyncpg.connect(url)
+    await writes.execute(_TABLE)
+    ended: dict[int, asyncio.Event] = {}
+    await hears.add_listener("ended", lambda *heard: ended.setdefault(int(heard[3]), asyncio.Event()).set())
+    await asyncio.to_thread(sides.begin, "working", url=url)
+    seconds = []
+    for _ in range(count + count // 10):
+        begun = time.perf_counter()
+        job = await writes.fetchval(_SUBMIT, '{"n": 1}')
+        await ended.setdefault(job, asyncio.Event()).wait()
+        seconds.append(time.perf_counter() - begun)
+    await writes.close()
+    await hears.close()
+    return spread(seconds[count // 10 :])
 
 
 def working(url: str) -> None:

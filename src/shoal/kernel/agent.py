@@ -14,7 +14,6 @@ from shoal.kernel.task import Task
 
 if TYPE_CHECKING:
     from shoal.kernel.context import AgentContext
-    from shoal.kernel.message import AgentMessage
 
 __all__ = [
     "AGENT_EVENTS",
@@ -26,7 +25,6 @@ __all__ = [
     "AgentVerb",
     "BaseAgent",
     "Isolation",
-    "MessageHandler",
     "RestartPolicy",
 ]
 
@@ -188,14 +186,6 @@ class BaseAgent:
 
 AgentSource = type | Callable[..., Any] | Callable[..., Awaitable[Any]] | object
 """A class, an object, a function called with ``(task)`` or ``(task, context)``, or an object with ``chat``."""
-
-
-class MessageHandler(Protocol):
-    """The least that answers messages."""
-
-    async def on_message(self, message: AgentMessage) -> Any:
-        """Handle *message*; what it returns is the reply."""
-        ...
 
 
 AGENT_EVENTS: dict[AgentVerb, EventType] = {
