@@ -35,6 +35,11 @@ FEW_ATTEMPTS, FEW_NODES = 4, 8
 of it, and most do not wait for it, so among many that would be more than the reading that it saves."""
 
 
+DOUBT_SECONDS = 60.0
+"""So long after a claim that was refused a node looks whether it came about all the same: its connection may have been lost
+before the answer, and what is on its way through a network may come late."""
+
+
 class Scheduler:
     """The claims of one node, and the attempts that came of them."""
 
@@ -52,6 +57,8 @@ class Scheduler:
         self._waited: list[Fence] = []  # retries whose wait is over, whatever the wall clock says
         self._turns: dict[str, int] = {}  # by agent: claims that gave it tasks since the oldest ready one came first
         self._due = False  # for one of them it is time that the oldest comes first
+        self._held: set[tuple[str, int]] = set()  # what was given to this node, until it has recorded what came of it
+        self._doubt_until = 0.0  # monotonic
         self.attempts: dict[str, Attempt] = {}  # by task id, on this node
         self.cancels: dict[str, asyncio.Future[None]] = {}  # by task id: cancels that are on their way to the store
         self.accepting = False
@@ -134,6 +141,7 @@ class Scheduler:
         except StoreError as error:
             self._waited += waited
             self._again = True
+            self._doubt_until = self._env.clock.monotonic() + DOUBT_SECONDS
             log.error("no tasks can be claimed: %s; tried again in %g s", error, self._env.settings.poll_seconds)
             await self._env.clock.sleep(self._env.settings.poll_seconds)
         finally:
@@ -153,13 +161,19 @@ class Scheduler:
         cell = self._cells.get(claim.agent_id)
         self.touch(claim.agent_id)
         if cell is None or cell.paused or cell.closing or not self.accepting:
-            self._env.spawn(self._give_back(claim), "give back a claim")
+            self._hold(claim, self._env.spawn(self._give_back(claim), "give back a claim"))
             return
         self._note_wait(claim.task)
         attempt = Attempt(self, cell, claim.task)
         cell.attempts[claim.task.task_id] = attempt
         self.attempts[claim.task.task_id] = attempt
         attempt.entry.asyncio_task = self._env.spawn(attempt.run(), f"{cell.name}: {claim.task.name}")
+        self._hold(claim, attempt.entry.asyncio_task)
+
+    def _hold(self, claim: Claim, until: asyncio.Task[None]) -> None:
+        held = (claim.task.task_id, claim.task.attempt)
+        self._held.add(held)
+        until.add_done_callback(lambda _: self._held.discard(held))
 
     def _note_wait(self, task: Task) -> None:
         """Keep how long the task waited for its first attempt, from its submission or ``not_before``."""
@@ -260,3 +274,17 @@ class Scheduler:
             for task_id, task in found.items():
                 if task.status is TaskStatus.CANCELLED:
                     self.cancelled(task_id)
+        if self._env.clock.monotonic() < self._doubt_until and not self._claiming:
+            await self._look_for_forgotten()
+
+    async def _look_for_forgotten(self) -> None:
+        """Give back what this node was given by a claim of which it heard an error only."""
+        store, claims, held = self._env.store, self._claims, set(self._held)
+        running = await store.aside(lambda: store.tasks.search(status=TaskStatus.RUNNING, limit=10_000))
+        if self._claims != claims:
+            return  # what was given meanwhile is among them
+        for task in running:
+            agent_id = task.assigned_agent_id
+            if agent_id in self._cells and (task.task_id, task.attempt) not in held:
+                claim = Claim(task, agent_id)
+                self._hold(claim, self._env.spawn(self._give_back(claim), "give back a claim"))

@@ -10,14 +10,15 @@ from urllib.parse import urlsplit
 
 __all__ = ["Proxy"]
 
-Cut = Literal["before", "answer", "late", "between"]
+Cut = Literal["before", "answer", "late", "between", "silent"]
 
 
 class Proxy:
     """Stands between a store and its server. ``cut_next`` says where the next commit is cut; each cut is made once.
 
     ``commit`` are the bytes by which it is known. What is cut ``late`` is carried on at ``carry_on``, ``between`` before
-    the same comes again. While ``flowing`` is not set nothing is carried: the server seems to hang.
+    the same comes again; ``silent`` carries nothing more and leaves the connection open. While ``flowing`` is not set
+    nothing is carried: the server seems to hang.
     """
 
     def __init__(self, url: str) -> None:
@@ -76,6 +77,10 @@ class Proxy:
                     self.cut_next, self._between = None, cut == "between"
                     self.cuts += 1
                     muted.set()
+                if cut == "silent":
+                    while await reader.read(1 << 16):
+                        pass
+                    return
                 if cut in ("late", "between"):
                     writer.close()
                     done = await self._go_on()

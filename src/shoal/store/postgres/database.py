@@ -63,7 +63,7 @@ class PostgresDatabase:
         self._operations = Operations(inline=False)
         self._writer = Writer(address, self._key, durability, self._operations, self._fault)
         self._lone = lone = Lone(address, self._key, durability, self._fault, self._writer.note)
-        self._intake = Intake(self._operations, lone, lambda error: self._writer.error(error, "failed at a write"))
+        self._intake = Intake(self._operations, lone)
         self._readers: Readers | None = None
         self._apart = Session(address, durability)
         self._one_apart = threading.Lock()

@@ -5,12 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
-from shoal.errors import StoreError
-from shoal.store.postgres.lone import Lone
+from shoal.store.postgres.lone import Lone, Trial, Written
 from shoal.store.sql.operations import Operation, Operations
 
 __all__ = ["Intake"]
@@ -20,42 +17,39 @@ class Intake:
     """Takes operations from any thread.
 
     One that comes while the thread rests waits for the next turn of the loop: whatever comes until then goes to the thread
-    with it. While one is carried out alone, others wait for it; while the thread is at work, they go there at once.
+    with it. While one is carried out alone, others of that loop wait for it; those of other loops take it to the thread with
+    them, since the code of an agent may hold that loop up. While the thread is at work, all go there at once.
 
     Args:
         operations: what the thread writes.
         lone: carries out one alone.
-        failure: makes what whoever waits is told of an error that nobody has foreseen.
     """
 
-    def __init__(self, operations: Operations, lone: Lone, failure: Callable[[Exception], StoreError]) -> None:
+    def __init__(self, operations: Operations, lone: Lone) -> None:
         self._operations = operations
         self._lone = lone
-        self._failure = failure
         self._guard = threading.Lock()
         self._came: list[Operation[Any]] = []
         self._looks = False  # at what came, in the next turn
-        self._alone: asyncio.Task[None] | None = None
+        self._alone: asyncio.Task[Written | None] | None = None
+        self._trial: Trial | None = None  # what it carries out, as long as it may
 
     def put(self, operation: Operation[Any]) -> None:
         """Add one behind all that came before it."""
+        loop = self._operations.loop
         with self._guard:
             self._came.append(operation)
-            # One of another loop is not to wait for this one, which the code of an agent may hold up.
-            elsewhere = operation.loop is not self._operations.loop
-            if self._alone is None and (elsewhere or len(self._came) > 1 or self._operations.busy()):
+            elsewhere = operation.loop is not loop
+            if elsewhere:
+                self._take_over()
+            if elsewhere or (self._alone is None and (len(self._came) > 1 or self._operations.busy())):
                 self._pass_on()
                 return
             if self._looks:
                 return
             self._looks = True
-        loop = self._operations.loop
         assert loop is not None
-        if operation.loop is loop:
-            loop.call_soon(self._look)
-        else:
-            with suppress(RuntimeError):  # it is closed, and with it the store
-                loop.call_soon_threadsafe(self._look)
+        loop.call_soon(self._look)
 
     async def end(self) -> None:
         """Return when all that came has gone to the thread, or was carried out; the last connection is closed then."""
@@ -78,26 +72,38 @@ class Intake:
                 return
             assert loop is not None
             self._came.clear()
-            self._alone = loop.create_task(self._carry_out(first), name="shoal-store-alone")
+            self._trial = trial = Trial(first)
+            self._alone = loop.create_task(self._lone.carry_out(trial), name="shoal-store-alone")
+            self._alone.add_done_callback(self._ended)
 
     def _pass_on(self) -> None:
         for operation in self._came:
             self._operations.put(operation)
         self._came.clear()
 
-    async def _carry_out(self, operation: Operation[Any]) -> None:
-        try:
-            done = await self._lone.carry_out(operation)
-        except Exception as error:  # noqa: BLE001 - those behind it are not to wait for ever
+    def _take_over(self) -> None:
+        """Have the thread carry out what is carried out alone, or find out whether it was."""
+        trial, self._trial = self._trial, None
+        if trial is not None:
+            self._operations.put(self._lone.instead(trial))
+
+    def _ended(self, alone: asyncio.Task[Written | None]) -> None:
+        error = None if alone.cancelled() else alone.exception()
+        written = None
+        if alone.cancelled() or error is not None:
             self._lone.drop()
-            told = self._failure(error)
-            told.__cause__ = error
-            self._operations.deliver([(operation, told, None)], announce=False)
         else:
-            if isinstance(done, Operation):
-                self._operations.put(done)
-            else:
-                _, value, announce = done
-                self._operations.deliver([(operation, None, value)], announce)
-        self._alone = None
+            written = alone.result()
+        with self._guard:
+            mine = self._trial is not None
+            if written is None:
+                self._take_over()
+            self._trial = self._alone = None
         self._look()
+        if error is not None:
+            alone.get_loop().call_exception_handler(
+                {"message": "an operation could not be carried out alone", "exception": error, "task": alone}
+            )
+        if mine and written is not None:
+            operation, value, announce = written
+            self._operations.deliver([(operation, None, value)], announce)

@@ -8,29 +8,44 @@ nothing begins here that would hold others up until the loop goes on: one statem
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from shoal.errors import ShoalError, StoreError
+from shoal.errors import StoreError
 from shoal.kernel.clock import RealClock
 from shoal.kernel.ports import Wire
 from shoal.store.postgres.address import Address
-from shoal.store.postgres.connection import driver_module, lost_errors, lost_in_commit, open_connection
+from shoal.store.postgres.connection import driver_module, lost_errors, lost_in_commit, open_connection, said
 from shoal.store.postgres.dialect import prepared, readable
 from shoal.store.postgres.sealing import LAST, MARK, NAME, Mark, Notice, few, sealing_alone
 from shoal.store.sql.hot import HOT, Hot
 from shoal.store.sql.operations import Operation
 from shoal.store.sql.transaction import Gathered, Refusal, Row, Sole, Transaction
 
-__all__ = ["Lone", "Written"]
+__all__ = ["Lone", "Trial", "Written"]
 
 _CROWDED = 16  # operations that are not tried in one statement, since others commit all the time
+_ANSWER_SECONDS = 5.0  # in which a statement is answered, else it is found out on another connection whether it was
 _AGAIN_SECONDS = 0.5  # after a connection was not to be had
 _KNOWN = "INSERT INTO writers (writer, number, at) VALUES ($1, $2, now()) ON CONFLICT (writer) DO NOTHING"
 _NO_DRIVER: Any = None  # what comes alone is gathered only: its statement is made of that
 
 Written = tuple[Operation[Any], Any, bool]
 """An operation, what it is answered, and whether somebody wants to hear of the commit."""
+
+
+class Trial:
+    """An operation that is tried, with the mark of its statement and what it is answered then, as soon as that may be
+    carried out."""
+
+    __slots__ = ("given_up", "mark", "operation", "value")
+
+    def __init__(self, operation: Operation[Any]) -> None:
+        self.operation = operation
+        self.mark: Mark | None = None
+        self.value: object = None
+        self.given_up = False
 
 
 class Lone:
@@ -54,6 +69,7 @@ class Lone:
         self._note = note
         self._lost = lost_errors()
         self._failed: type[Exception] = driver_module().PostgresError
+        self._guard = threading.Lock()  # of a trial, between whoever carries it out and who gives it up
         self._connection: Any = None
         self._connecting: asyncio.Task[None] | None = None
         self._not_before = 0.0
@@ -80,9 +96,9 @@ class Lone:
         """Tell whether there is a connection."""
         return self._connection is not None and not self._connection.is_closed()
 
-    async def carry_out(self, operation: Operation[Any]) -> Written | Operation[Any]:
-        """Return the operation with its answer, or the one that is to be carried out in its place: itself, when it needs
-        more than this, or one that finds out first whether it was."""
+    async def carry_out(self, trial: Trial) -> Written | None:
+        """Return the operation with its answer; None when it needs more than this, or when the connection was lost."""
+        operation = trial.operation
         hot = HOT[operation.fn]
         cx = Transaction(_NO_DRIVER)
         cx.span = operation.span
@@ -90,17 +106,27 @@ class Lone:
             sole = await self._sole(cx, hot, operation)
         except self._lost:
             self.drop()
-            return operation
+            return None
         except Exception:  # noqa: BLE001 - whoever asked is told of it when it is carried out as all others are
-            return operation
+            return None
         if sole is None:
-            return operation
+            return None
         gathered = cx.gathered()
         if sole.change is None and not (gathered.announce or gathered.counted or gathered.new):
             return operation, sole.value, False
         if not few(gathered.new):
-            return operation
-        return await self._write(operation, gathered, sole)
+            return None
+        return await self._write(trial, gathered, sole)
+
+    def instead(self, trial: Trial) -> Operation[Any]:
+        """Give a trial up, and return what is to be carried out in its place: the operation itself, or, when its statement
+        may be on its way, one that finds out first whether it was. From any thread."""
+        with self._guard:
+            trial.given_up = True
+            if trial.mark is None:
+                return trial.operation
+            self._number += 1  # of the mark that is left when it is found out
+            return self._doubted(trial.operation, trial.mark, trial.value)
 
     async def close(self) -> None:
         """Take leave of the server."""
@@ -121,28 +147,34 @@ class Lone:
             if look is None:
                 return None
             text, values = prepared(*look)
-            found = list(map(readable, await self._connection.fetch(text, *values)))
+            found = list(map(readable, await self._connection.fetch(text, *values, timeout=_ANSWER_SECONDS)))
         assert hot.alone is not None
         return hot.alone(cx, found, *operation.args)
 
-    async def _write(self, operation: Operation[Any], gathered: Gathered, sole: Sole) -> Written | Operation[Any]:
-        self._number += 1
-        mark = (self._name, self._number)
+    async def _write(self, trial: Trial, gathered: Gathered, sole: Sole) -> Written | None:
+        operation = trial.operation
         notice = self._notice(operation)
+        with self._guard:
+            if trial.given_up:
+                return None
+            self._number += 1
+            trial.mark = mark = (self._name, self._number)
+            trial.value = sole.value
         sql, values = sealing_alone(gathered, mark, self._key, sole, notice)
         self._fault("before_commit")
         try:
-            found = await self._connection.fetch(sql, *values)
+            found = await self._connection.fetch(sql, *values, timeout=_ANSWER_SECONDS)
         except self._lost:
             self.drop()
-            self._number += 1  # of the mark that is left when it is found out
-            return self._doubted(operation, mark, sole.value)
+            return None
         except self._failed:  # the server has undone it
-            return operation
+            trial.mark = None
+            return None
         if not found:
+            trial.mark = None
             self._crowded = _CROWDED
             await self._be_known(mark)
-            return operation
+            return None
         self._fault("after_commit")
         if notice is not None and operation.bell is not None:
             operation.bell.rung = True
@@ -155,7 +187,8 @@ class Lone:
         return channels, self.wire.payload(operation.bell)
 
     def _doubted(self, operation: Operation[Any], mark: Mark, value: object) -> Operation[Any]:
-        loop = asyncio.get_running_loop()
+        loop = operation.loop
+        assert loop is not None
         found: asyncio.Future[Any] = loop.create_future()
         again = Operation(_unless_written, (mark, value, operation.fn, operation.args), found, loop)
         again.span = operation.span
@@ -177,16 +210,15 @@ class Lone:
     async def _be_known(self, mark: Mark) -> None:
         """Leave *mark* where there is none: those of writers that wrote nothing for days are forgotten."""
         try:
-            await self._connection.execute(_KNOWN, *mark)
+            await self._connection.execute(_KNOWN, *mark, timeout=_ANSWER_SECONDS)
         except (*self._lost, self._failed):
             self.drop()
 
     def drop(self) -> None:
-        """Let go of the connection, and make a new one."""
+        """Let go of the connection; whatever comes alone next has a new one made."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.terminate()
-        self._connect_soon()
 
     def _connect_soon(self) -> None:
         if (self._connecting is None or self._connecting.done()) and self._now() >= self._not_before:
@@ -214,7 +246,12 @@ def _unless_written(cx: Transaction, mark: Mark, value: object, fn: Callable[...
     if cx.value(LAST, (writer,)) == number:
         return value
     cx.execute(MARK, (writer, number + 1))
+    before = cx.mark()
     try:
         return fn(cx, *args)
-    except ShoalError as error:
+    except (*lost_errors(), driver_module().PostgresError):
+        raise
+    except Exception as error:
+        if cx.mark() != before:  # it is undone, and with it the mark, so that the statement may still come
+            raise StoreError(said(error)) from error
         return Refusal(error)

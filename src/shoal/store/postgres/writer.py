@@ -86,7 +86,7 @@ class Writer:
         )
 
     def end(self) -> None:
-        """Try no further to reach a server that is away."""
+        """Try no further to reach a server that is away; a connection that is lost is made once more."""
         self._ended.set()
 
     def close(self) -> None:
@@ -111,12 +111,14 @@ class Writer:
     def _transact(self, group: Group) -> Written:
         beside = all(map(runs_beside, group))
         until = self._now() + _PATIENCE_SECONDS
+        again = False
         while True:
             try:
                 return self._once(group, beside)
             except _LostError:
-                if self._now() > until or self._ended.wait(_PAUSE_SECONDS):
+                if self._now() > until or (self._ended.wait(_PAUSE_SECONDS) and again):
                     raise
+                again = True
             except self._crossed:
                 if not beside:
                     raise
