@@ -23,6 +23,8 @@ def test_what_comes_alone_is_one_statement_after_its_writer_was_forgotten(postgr
         driver = PostgresDriver(link)
         await asyncio.to_thread(driver.execute, "DELETE FROM writers")
         await submit(store, new())
+        known = await asyncio.to_thread(driver.rows, "SELECT writer, number FROM writers")
+        assert (lone._name, 0) in known  # no mark of the statement that has written nothing
         while lone._crowded:
             await submit(store, new())
         await submit(store, new())

@@ -28,7 +28,7 @@ __all__ = ["Lone", "Trial", "Written"]
 _CROWDED = 16  # operations that are not tried in one statement, since others commit all the time
 _ANSWER_SECONDS = 5.0  # in which a statement is answered, else it is found out on another connection whether it was
 _AGAIN_SECONDS = 0.5  # after a connection was not to be had
-_KNOWN = "INSERT INTO writers (writer, number, at) VALUES ($1, $2, now()) ON CONFLICT (writer) DO NOTHING"
+_KNOWN = "INSERT INTO writers (writer, number, at) VALUES ($1, 0, now()) ON CONFLICT (writer) DO NOTHING"
 _NO_DRIVER: Any = None  # what comes alone is gathered only: its statement is made of that
 
 Written = tuple[Operation[Any], Any, bool]
@@ -173,7 +173,7 @@ class Lone:
         if not found:
             trial.mark = None
             self._crowded = _CROWDED
-            await self._be_known(mark)
+            await self._be_known()
             return None
         self._fault("after_commit")
         if notice is not None and operation.bell is not None:
@@ -207,10 +207,11 @@ class Lone:
         found.add_done_callback(answer)
         return again
 
-    async def _be_known(self, mark: Mark) -> None:
-        """Leave *mark* where there is none: those of writers that wrote nothing for days are forgotten."""
+    async def _be_known(self) -> None:
+        """Leave a mark where there is none: those of writers that wrote nothing for days are forgotten. It is none of a
+        statement's: whoever finds out about one would take it for written."""
         try:
-            await self._connection.execute(_KNOWN, *mark, timeout=_ANSWER_SECONDS)
+            await self._connection.execute(_KNOWN, self._name, timeout=_ANSWER_SECONDS)
         except (*self._lost, self._failed):
             self.drop()
 
