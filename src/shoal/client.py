@@ -84,6 +84,7 @@ class Client(Verbs):
         store = build_store(self.url, durability=self._settings.durability, read_only=self.read_only, clock=self._clock)
         folder = None if self.read_only else meeting_place(self.url)
         bus = open_bus(self._bus_url, clock=store.clock, folder=folder)
+        store.ring_on(bus.wire if self._bus_url == self.url else None)
         env = Env(clock=store.clock, store=store, bus=bus, settings=self._settings, limits=self._limits)
         env.node_id = env.runtime_id = f"client-{self._clock.new_id()}"
         env.loop = asyncio.get_running_loop()

@@ -31,8 +31,8 @@ FAIR_EVERY = 10
 
 
 FEW_ATTEMPTS, FEW_NODES = 4, 8
-"""With at most so many attempts under way here, and so many other nodes, all of a task is told at its end. Every node hears
-of it, and most do not wait for it, so among many that would be more than the reading that it saves."""
+"""With at most so many attempts under way here, and so many other nodes, all of a task is told at its end. Every node and
+every client hears of it, and most do not wait for it, so among many that would be more than the reading that it saves."""
 
 
 DOUBT_SECONDS = 60.0
@@ -209,7 +209,7 @@ class Scheduler:
 
     def end_bell(self, task_id: str, task: Task | None = None) -> Bell:
         """Return the bell that tells the other nodes that a task has ended: with all of it, when little goes on here."""
-        worth_telling = len(self.attempts) <= FEW_ATTEMPTS and 0 < self._env.neighbours <= FEW_NODES
+        worth_telling = len(self.attempts) <= FEW_ATTEMPTS and self._env.neighbours <= FEW_NODES
         return Bell("ended", end_note(task_id, task if worth_telling else None))
 
     def settled(self, settled: Settled, settlement: Settlement, task: Task | None, bell: Bell | None) -> None:
