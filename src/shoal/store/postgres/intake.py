@@ -7,7 +7,7 @@ import asyncio
 import threading
 from typing import Any
 
-from shoal.store.postgres.lone import Lone, Trial, Written
+from shoal.store.postgres.lone import Answered, Lone, Trial
 from shoal.store.sql.operations import Operation, Operations
 
 __all__ = ["Intake"]
@@ -31,7 +31,7 @@ class Intake:
         self._guard = threading.Lock()
         self._came: list[Operation[Any]] = []
         self._looks = False  # at what came, in the next turn
-        self._alone: asyncio.Task[Written | None] | None = None
+        self._alone: asyncio.Task[Answered | None] | None = None
         self._trial: Trial | None = None  # what it carries out, as long as it may
 
     def put(self, operation: Operation[Any]) -> None:
@@ -87,7 +87,7 @@ class Intake:
         if trial is not None:
             self._operations.put(self._lone.instead(trial))
 
-    def _ended(self, alone: asyncio.Task[Written | None]) -> None:
+    def _ended(self, alone: asyncio.Task[Answered | None]) -> None:
         error = None if alone.cancelled() else alone.exception()
         written = None
         if alone.cancelled() or error is not None:

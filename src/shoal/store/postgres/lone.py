@@ -23,7 +23,7 @@ from shoal.store.sql.hot import HOT, Hot
 from shoal.store.sql.operations import Operation
 from shoal.store.sql.transaction import Gathered, Refusal, Row, Sole, Transaction
 
-__all__ = ["Lone", "Trial", "Written"]
+__all__ = ["Lone", "Trial", "Answered"]
 
 _CROWDED = 16  # operations that are not tried in one statement, since others commit all the time
 _ANSWER_SECONDS = 5.0  # in which a statement is answered, else it is found out on another connection whether it was
@@ -31,7 +31,7 @@ _AGAIN_SECONDS = 0.5  # after a connection was not to be had
 _KNOWN = "INSERT INTO writers (writer, number, at) VALUES ($1, 0, now()) ON CONFLICT (writer) DO NOTHING"
 _NO_DRIVER: Any = None  # what comes alone is gathered only: its statement is made of that
 
-Written = tuple[Operation[Any], Any, bool]
+Answered = tuple[Operation[Any], Any, bool]
 """An operation, what it is answered, and whether somebody wants to hear of the commit."""
 
 
@@ -96,7 +96,7 @@ class Lone:
         """Tell whether there is a connection."""
         return self._connection is not None and not self._connection.is_closed()
 
-    async def carry_out(self, trial: Trial) -> Written | None:
+    async def carry_out(self, trial: Trial) -> Answered | None:
         """Return the operation with its answer; None when it needs more than this, or when the connection was lost."""
         operation = trial.operation
         hot = HOT[operation.fn]
@@ -151,7 +151,7 @@ class Lone:
         assert hot.alone is not None
         return hot.alone(cx, found, *operation.args)
 
-    async def _write(self, trial: Trial, gathered: Gathered, sole: Sole) -> Written | None:
+    async def _write(self, trial: Trial, gathered: Gathered, sole: Sole) -> Answered | None:
         operation = trial.operation
         notice = self._notice(operation)
         with self._guard:
