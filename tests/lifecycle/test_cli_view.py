@@ -92,11 +92,10 @@ def test_a_plan_and_a_result_are_shown_to_whoever_approves_them(tmp_path: Path) 
     script = {"Lead": ["1. Research → Need A", "all\nis done"], "A": ["first words"]}
     write_team(tmp_path, "orchestrator", script, options='approve = ["plan", "final"]')
     with terminal(tmp_path, "run", "team.toml", "dig", "--run-id", "r") as shown:
-        shown.until("approve?")
+        asked = shown.until("approve?")
         assert shown.screen[-3:-1] == ["plan of team", "  1. Research → A"]
         shown.type("y\n")
-        after = len(shown.shown)
-        shown.until("approve?", after)
+        shown.until("approve?", asked)
         assert shown.screen[-4:-1] == ["final of team", "all", "is done"]
         shown.type("n not today\n")
         assert shown.end() == 1

@@ -34,12 +34,13 @@ class Terminal:
         """Type *text*; ``\\x03`` is Ctrl-C."""
         os.write(self._ours, text.encode())
 
-    def until(self, words: str, after: int = 0) -> None:
-        """Wait until *words* were written, behind the first *after* characters."""
+    def until(self, words: str, after: int = 0) -> int:
+        """Wait until *words* were written, behind the first *after* characters; return where they end."""
         limit = time.monotonic() + GUARD_SECONDS
-        while words not in self.shown[after:]:
+        while (place := self.shown.find(words, after)) < 0:
             assert time.monotonic() < limit, self.shown
             assert self._read(), f"it ended without {words!r}: {self.shown}"
+        return place + len(words)
 
     def end(self) -> int:
         """Wait for its end and return its exit code."""

@@ -282,11 +282,10 @@ def test_bad_files_start_nothing(tmp_path: Path) -> None:
 def test_on_a_terminal_the_list_is_drawn_in_place(tmp_path: Path) -> None:
     with terminal(write(tmp_path), "up", "services.toml") as shown:
         shown.until("worker_1  running")
-        shown.until("here_0    running")
-        mark = len(shown.shown)
+        listed = shown.until("here_0    running")
         victim = said(shoal(tmp_path, "discover", "--json"))
         os.kill(next(each["pid"] for each in victim if each["instance"] == "worker_0"), signal.SIGKILL)
-        shown.until("restart 1", mark)
+        shown.until("restart 1", listed)
         shown.type("\x03")
         assert shown.end() == 0
     lines = [line for line in shown.screen if line]
