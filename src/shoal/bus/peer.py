@@ -7,10 +7,11 @@ import itertools
 from collections.abc import Callable
 from typing import NamedTuple
 
-from shoal.bus.faults import error_of, node_lost
+from shoal.bus.faults import node_lost
 from shoal.bus.topics import TopicIndex
 from shoal.bus.wire import Ask, Count, Frame, Hello, Publish, Reply, Send, packed
 from shoal.errors import DeadAgentError, MailboxFullError
+from shoal.kernel.fault import error_of
 from shoal.kernel.message import AgentMessage
 
 __all__ = ["Call", "FULL_BYTES", "LOST_BYTES", "Peer"]

@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import Awaitable
 
 from shoal.bus.bells import Bells
-from shoal.bus.faults import fault_of, not_running, stopped
+from shoal.bus.faults import not_running, stopped
 from shoal.bus.owned import OwnedTasks
 from shoal.bus.peer import Peer
 from shoal.bus.seats import Seat, Seats, settled
 from shoal.bus.wire import Ask, Cancel, Count, Frame, Publish, Reply, Ring, Send
 from shoal.errors import PayloadError, ProtocolError
+from shoal.kernel.fault import fault_of
 from shoal.kernel.message import AgentMessage
 
 __all__ = ["Service"]

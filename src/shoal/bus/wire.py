@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import msgspec
 
-from shoal.bus.faults import Fault
 from shoal.errors import MessageTooLargeError, PayloadError, ProtocolError
+from shoal.kernel.fault import Fault
 from shoal.kernel.message import AgentMessage
 
 __all__ = [

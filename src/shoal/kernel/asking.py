@@ -6,13 +6,16 @@ import asyncio
 import contextlib
 import copy
 from collections import OrderedDict
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from shoal.errors import AgentNotFoundError, DeadAgentError, ResponseTimeoutError, ShoalError
 from shoal.kernel.agent import AgentStatus
 from shoal.kernel.event import EventType, Fact
+from shoal.kernel.fault import Fault, error_of, fault_of
 from shoal.kernel.message import AgentMessage, check_message_type, check_seconds
 from shoal.kernel.probes import Probes
 from shoal.kernel.redelivery import put_back
@@ -28,6 +31,14 @@ __all__ = ["Asking"]
 
 REMEMBERED_QUESTIONS = 10_000
 Hope = asyncio.Future[AgentMessage]
+
+
+class _Unanswered(msgspec.Struct, frozen=True, kw_only=True):
+    """What another node hears of a question that one of its agents sent under a correlation."""
+
+    asker: str
+    correlation_id: str
+    fault: Fault
 
 
 class Asking:
@@ -56,13 +67,29 @@ class Asking:
                 future.set_exception(copy.copy(error))
 
     def unanswered(self, message: AgentMessage, error: BaseException) -> None:
-        """Tell an agent of this node that waits for a correlation, or will, that no answer comes: who was asked is done
-        with the message."""
-        asker = self._post.cells.get(message.sender_id)
-        if asker is None or message.correlation_id is None or len(message.recipient_ids) != 1:
+        """Tell the agent that waits for a correlation, or will, that no answer comes: who was asked is done with the
+        message."""
+        asker, correlation_id = message.sender_id, message.correlation_id
+        if correlation_id is None or len(message.recipient_ids) != 1:
             return
-        asker.inbox.mailbox.refuse(message.correlation_id, error)
-        self._over[message.sender_id, message.correlation_id] = error
+        if asker in self._post.cells:
+            self._refuse(asker, correlation_id, error)
+        elif self._env.bus.has(asker):
+            told = _Unanswered(asker=asker, correlation_id=correlation_id, fault=fault_of(error))
+            self._env.bus.ring("unanswered", msgspec.json.encode(told).decode(), here=False)
+
+    def hear(self) -> list[Callable[[], None]]:
+        """Begin to hear what other nodes tell of questions; returns what ends it."""
+        return [self._env.bus.hear("unanswered", self._heard_unanswered), *self.probes.hear()]
+
+    def _heard_unanswered(self, note: str) -> None:
+        told = msgspec.json.decode(note, type=_Unanswered)
+        if told.asker in self._post.cells:
+            self._refuse(told.asker, told.correlation_id, error_of(told.fault))
+
+    def _refuse(self, asker: str, correlation_id: str, error: BaseException) -> None:
+        self._post.cells[asker].inbox.mailbox.refuse(correlation_id, error)
+        self._over[asker, correlation_id] = error
         if len(self._over) > REMEMBERED_QUESTIONS:
             self._over.popitem(last=False)
 

@@ -146,7 +146,7 @@ class Node:
             hear("agents", self.agents.standbys.heard),
             hear("nodes", lambda _: self.look_around(env.store.leases.nodes())),
             self.env.leasing.connect(self.env.bus),
-            *self.post.asking.probes.hear(),
+            *self.post.asking.hear(),
         ]
 
     def _heard_gone(self, note: str) -> None:

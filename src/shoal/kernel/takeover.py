@@ -81,6 +81,7 @@ class Takeover:
         for agent_id in rescue.agents:
             error = DeadAgentError(f"Agent {agent_id} was lost with its node", reason="node_lost")
             self._post.asking.gone(agent_id, error)
+            env.bus.ring("gone", f"{agent_id} {error.reason}", here=False)
             env.bus.ring("agents", agent_id)
         if rescue.requeued:
             self._scheduler.kick()

@@ -4,8 +4,8 @@ import msgspec
 import pytest
 
 from shoal import errors
-from shoal.bus.faults import Fault, error_of, fault_of
 from shoal.errors import RequestFailedError, ShoalError
+from shoal.kernel.fault import Fault, error_of, fault_of
 
 _EXAMPLES: list[ShoalError] = [
     errors.ConfigError(["a: b", "c: d"], note="look"),
