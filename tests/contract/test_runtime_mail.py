@@ -123,7 +123,7 @@ def test_mail_that_is_being_fetched_when_a_pause_begins_is_kept(url: str, run: R
                 for number in range(5):
                     await runtime.send_message(["ear"], "note", 10 * round + number)
                 resuming = asyncio.create_task(runtime.resume_agent("ear"))
-                while inbox(runtime, "ear")._fetching is None and not resuming.done():
+                while inbox(runtime, "ear").fetching is None and not resuming.done():
                     await asyncio.sleep(0)
                 await resuming
             await until(lambda: len(ear.heard) >= 100)

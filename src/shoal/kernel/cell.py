@@ -137,15 +137,19 @@ class Cell:
     def leave(self, entry: Entry) -> None:
         """End an invocation: what it still tries has no effect."""
         self.entries.pop(entry.invocation.invocation_id, None)
-        if self.drained is not None:
-            self.look_drained()
+        self.look_drained()
 
     def look_drained(self) -> None:
-        """Tell whoever waits for it that a draining cell has nothing left to do."""
+        """Tell whoever waits for it that a draining cell has nothing left to do; from that moment on it takes nothing."""
         drained, inbox = self.drained, self.inbox
-        if drained is None or drained.done() or self.entries or inbox.mailbox or inbox.parked:
+        if drained is None or drained.done() or self.entries or inbox.mailbox or inbox.parked or inbox.fetching:
             return
         drained.set_result(None)
+
+    @property
+    def closed(self) -> bool:
+        """Tell whether it takes nothing more: it is closing, or it drains and has nothing left to do."""
+        return self.closing or (self.drained is not None and self.drained.done())
 
     def give_up(self, entry: Entry) -> None:
         """Let nothing count that the invocation still does."""

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,7 +27,7 @@ from shoal.kernel.run import RunStep
 from shoal.kernel.settings import Settings
 from shoal.kernel.trace import current_span, without_span
 
-__all__ = ["Env", "RuntimeStatus", "renew_lease"]
+__all__ = ["Env", "RuntimeStatus"]
 
 log = logging.getLogger("shoal")
 
@@ -222,27 +222,3 @@ class Env:
     def lost_error(self) -> LeaseLostError:
         """Return the error for what this node may not do any more."""
         return LeaseLostError(f"Node {self.node_id} lost its lease: others may be doing its work now")
-
-
-def renew_lease(env: Env, load: float, agents: int) -> bool:
-    """Prolong the lease of a node and tell how busy it is; False when it was lost. Blocks; not on the loop.
-
-    A heartbeat puts the clock right. When it was wrong, the lease's end is said once more, by the right one.
-    """
-    lease = timedelta(seconds=env.settings.lease_seconds)
-    steady = env.clock.monotonic()
-    alive, until, moved = _beat(env, lease, load, agents)
-    if alive and abs(moved) > lease / 100:
-        alive, until, moved = _beat(env, lease, load, agents)
-    if alive:
-        env.lease_steady = steady + env.settings.lease_seconds
-        env.lease_until = until + min(moved, timedelta())
-    return alive
-
-
-def _beat(env: Env, lease: timedelta, load: float, agents: int) -> tuple[bool, datetime, timedelta]:
-    """Beat once; return whether the lease is held, until when, and how far the clock was put right by it."""
-    clock = env.clock
-    steady, now = clock.monotonic(), clock.now()
-    alive = env.store.leases.heartbeat(env.node_id, until=now + lease, load=load, agents=agents)
-    return alive, now + lease, clock.now() - now - timedelta(seconds=clock.monotonic() - steady)

@@ -13,18 +13,18 @@ from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 from shoal.errors import (
-    DeadAgentError,
     DeadlockError,
     LeaseLostError,
     MailboxFullError,
     NoHandlerError,
     ShoalError,
     StoreError,
-)  # fmt: skip
+)
 from shoal.kernel.handler import too_late
 from shoal.kernel.mailbox import Mailbox
 from shoal.kernel.message import AgentMessage
 from shoal.kernel.questions import Answer, Questions
+from shoal.kernel.undelivered import not_taken
 from shoal.kernel.waits import find_cycle
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ class Inbox:
     """Stands behind the agent's address on the bus (``Receiver``). Belongs to one event loop."""
 
     __slots__ = (
-        "_cell", "_coming", "_direct", "_env", "_fetching", "_post", "_still", "_wanted", "_withdrawn", "asks",
-        "heir", "limit", "mailbox", "parked",
+        "_cell", "_coming", "_direct", "_env", "_post", "_still", "_wanted", "_withdrawn", "asks",
+        "fetching", "heir", "limit", "mailbox", "parked",
     )  # fmt: skip
 
     def __init__(self, cell: Cell) -> None:
@@ -53,7 +53,7 @@ class Inbox:
         self.parked = 0  # plain messages that wait in the store
         self._direct = False  # nothing is in the store or on its way there: plain mail goes into the mailbox
         self._coming = 0  # messages on their way to the disk
-        self._fetching: asyncio.Task[None] | None = None
+        self.fetching: asyncio.Task[None] | None = None  # mail of the store into the mailbox
         self._still = False  # a pause begins, or is: nothing is fetched
         self._wanted = False  # somebody receives already while the agent starts
         self._withdrawn: dict[str, None] = {}  # questions in the store whose askers wait no longer
@@ -63,8 +63,8 @@ class Inbox:
     def offer(self, message: AgentMessage) -> Awaitable[None] | None:
         """Take a message (``Receiver``)."""
         cell = self._cell
-        if cell.closing:
-            raise self._gone()
+        if cell.closed:
+            raise not_taken(cell)
         try:
             if not self._direct and (message.message_type != "response" or cell.paused):
                 return self._park(message)
@@ -87,8 +87,8 @@ class Inbox:
         future: Answer = asyncio.get_running_loop().create_future()
         cell = self._cell
         try:
-            if cell.closing:
-                raise self._gone()
+            if cell.closed:
+                raise not_taken(cell)
             if not cell.abilities.takes_messages:
                 raise NoHandlerError(f"Agent {cell.name!r} has no on_message, so it can never answer")
             self._admit(message, future)
@@ -105,7 +105,7 @@ class Inbox:
                 cell.lane.start_beside(message)
                 return
             if cell.drained is not None:
-                raise self._gone("draining")
+                raise not_taken(cell, "draining")
             if not cell.lane.free() and (cycle := find_cycle(cell, message)):
                 self._post.asking.deadlock(cycle)
                 raise DeadlockError(cycle)
@@ -123,7 +123,7 @@ class Inbox:
         this one lost its lease is to him the agent's end."""
         error = None if parked.cancelled() else parked.exception()
         if error is not None and not future.done():
-            future.set_exception(self._gone("node_lost") if isinstance(error, LeaseLostError) else error)
+            future.set_exception(not_taken(self._cell, "node_lost") if isinstance(error, LeaseLostError) else error)
 
     def close_question(self, message: AgentMessage, answer: Answer) -> None:
         """Forget a question that was answered; when its asker waits no longer, its handler has no more time either."""
@@ -142,13 +142,6 @@ class Inbox:
                     return
             if not self._direct:
                 self._withdrawn[message.message_id] = None
-
-    def _gone(self, reason: str = "stopped") -> DeadAgentError:
-        cell = self._cell
-        what = {"draining": "is draining", "node_lost": "was lost with its node"}.get(reason, "is stopping")
-        return DeadAgentError(
-            f"Agent {cell.name!r} {what}", reason=reason, agent_id=cell.agent_id, name=cell.name, began=False
-        )
 
     @property
     def full(self) -> bool:
@@ -201,10 +194,10 @@ class Inbox:
     def fetch(self) -> None:
         """Begin to bring mail of the store into the mailbox, as far as there is room; without any, take mail directly."""
         cell = self._cell
-        if self._fetching is not None or self._still or cell.closing or (cell.starting and not self._wanted):
+        if self.fetching is not None or self._still or cell.closed or (cell.starting and not self._wanted):
             return
         if self._mail_is_due() and self.mailbox.room:
-            self._fetching = self._env.spawn(self._fetch(), f"fetch mail of {cell.name}")
+            self.fetching = self._env.spawn(self._fetch(), f"fetch mail of {cell.name}")
 
     def _mail_is_due(self) -> bool:
         env, agent_id = self._env, self._cell.agent_id
@@ -223,10 +216,11 @@ class Inbox:
 
     async def _fetch(self) -> None:
         try:
-            while not (self._still or self._cell.closing) and self.mailbox.room and self._mail_is_due():
+            while not (self._still or self._cell.closed) and self.mailbox.room and self._mail_is_due():
                 await self._take()
         finally:
-            self._fetching = None
+            self.fetching = None
+            self._cell.look_drained()
 
     async def _take(self) -> None:
         env, cell = self._env, self._cell
@@ -246,8 +240,8 @@ class Inbox:
             return
         self._wanted = True
         self.fetch()
-        while self._fetching is not None:
-            await asyncio.wait([self._fetching])
+        while self.fetching is not None:
+            await asyncio.wait([self.fetching])
 
     # -- start, pause, end
 
@@ -261,8 +255,8 @@ class Inbox:
         """Fetch no more, and return when what is being fetched is in the mailbox; ``open`` ends it."""
         self._still = True
         try:
-            while self._fetching is not None:
-                await asyncio.wait([self._fetching])
+            while self.fetching is not None:
+                await asyncio.wait([self.fetching])
         except BaseException:
             self._still = False
             raise

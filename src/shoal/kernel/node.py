@@ -10,15 +10,16 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from shoal.errors import DeadAgentError, LeaseLostError, RuntimeStoppingError, StoreError
+from shoal.errors import DeadAgentError, LeaseLostError, RuntimeStoppingError
 from shoal.kernel.agents import Agents
 from shoal.kernel.cell import Cell
 from shoal.kernel.cells import Cells
 from shoal.kernel.draining import Draining
-from shoal.kernel.env import Env, renew_lease
+from shoal.kernel.env import Env
 from shoal.kernel.event import EventType, Fact
 from shoal.kernel.events import Events
 from shoal.kernel.groups import Groups
+from shoal.kernel.heartbeat import Heartbeat
 from shoal.kernel.launches import LaunchGate
 from shoal.kernel.link import CellLink
 from shoal.kernel.load import Load, MachineProbe, QuietProbe
@@ -82,6 +83,7 @@ class Node:
         self.takeover = Takeover(env, self.scheduler, self.post, kill_orphan)
         self.draining = Draining(self)
         self.maintenance = Maintenance(env, self, waiting)
+        self._heartbeat = Heartbeat(env, lambda: self.agents.standbys.busy(), self._lose)
         self._watchdog = Watchdog(env)
         self._stillness = Stillness(env, lambda: self.cells.alive)
 
@@ -102,8 +104,7 @@ class Node:
         await env.store.leases.join(record, now=now)
         self._joined = True
         env.lease_until = record.lease_until
-        beat = clock.every(env.settings.lease_seconds / 4, self._heartbeat, name="shoal-heartbeat")
-        self._undo += [beat, env.store.on_commit(self._committed)]
+        self._undo += [self._heartbeat.start(), env.store.on_commit(self._committed)]
         self._hear()
         self._started = clock.monotonic()
         await env.store.events.append(
@@ -170,21 +171,6 @@ class Node:
         self.runs.running.wake()
 
     # -- being alive
-
-    def _heartbeat(self) -> None:
-        """Prolong the lease. Runs outside the event loop, so that a blocked loop loses no lease."""
-        env = self.env
-        try:
-            load, agents = self.agents.standbys.busy()
-            alive = renew_lease(env, load, agents)
-        except StoreError as error:
-            log.error("the heartbeat of node %s failed: %s", env.node_id, error)
-            return
-        except Exception:
-            log.exception("the heartbeat of node %s failed", env.node_id)
-            return
-        if not alive and not env.lost and env.loop is not None:
-            env.loop.call_soon_threadsafe(self._lose)
 
     def _lose(self) -> None:
         """Stop all effects: others may be doing this node's work now.

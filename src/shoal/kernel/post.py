@@ -210,7 +210,7 @@ class Post:
         for agent_id in ids:
             cell = self.cells.get(agent_id)
             if cell is not None:
-                if cell.closing:
+                if cell.closed:
                     raise not_running(cell.instance)
                 if cell.inbox.full and not cell.inbox.mailbox.expects(message.correlation_id):
                     full.append(cell.name)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from shoal.kernel.cell import Cell
     from shoal.kernel.post import Post
 
-__all__ = ["Undelivered", "not_running"]
+__all__ = ["Undelivered", "not_running", "not_taken"]
 
 
 class Undelivered:
@@ -89,4 +89,12 @@ def not_running(instance: AgentInstance) -> DeadAgentError:
         reason="not_running",
         agent_id=instance.agent_id,
         name=instance.name,
+    )
+
+
+def not_taken(cell: Cell, reason: str = "stopped") -> DeadAgentError:
+    """Return the error for what comes to an agent that takes no more."""
+    what = {"draining": "is draining", "node_lost": "was lost with its node"}.get(reason, "is stopping")
+    return DeadAgentError(
+        f"Agent {cell.name!r} {what}", reason=reason, agent_id=cell.agent_id, name=cell.name, began=False
     )

@@ -154,8 +154,10 @@ class Cluster:
     def lines(self, offset: int) -> list[Line]:
         """Return what was added to the diary since it had so many bytes."""
         with self._file.open("rb") as file:
-            file.seek(offset)
+            file.seek(max(0, offset - 1))
             whole, _, _ = file.read().rpartition(b"\n")  # of a line that is being written a part may be seen
+        if offset:  # and it may have been seen when the size was asked for
+            _, _, whole = whole.partition(b"\n")
         return [msgspec.json.decode(line, type=Line) for line in whole.splitlines()]
 
     @property

@@ -14,7 +14,7 @@ import pytest
 from shoal import AgentRuntime, BaseAgent, Task, get_lock
 from shoal.errors import ConfigError, ResponseTimeoutError
 from shoal.kernel.clock import RealClock
-from shoal.kernel.env import renew_lease
+from shoal.kernel.heartbeat import renew_lease
 from shoal.orchestration import Pipeline
 from tests.support.clocks import WrongClock
 from tests.support.runtimes import until
