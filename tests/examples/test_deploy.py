@@ -13,6 +13,7 @@ import yaml
 from shoal.bus import open_bus
 from shoal.cli.app import build
 from shoal.config import load_config
+from shoal.errors import ConfigError
 from shoal.kernel.clock import RealClock
 from shoal.servicefile import load_services
 from shoal.store import open_store
@@ -58,15 +59,27 @@ def check_command(words: list[str]) -> None:
 
 
 def entrypoint() -> list[str]:
-    """Return the command of the image."""
+    """Return the command of the image, without what runs it as process 1."""
     found = re.search(r"^ENTRYPOINT (.*)$", (DEPLOY / "Dockerfile").read_text(), re.M)
     assert found is not None
-    return list(ast.literal_eval(found[1]))
+    words: list[str] = ast.literal_eval(found[1])
+    assert words[:2] == ["tini", "--"], "without it what agents leave behind stays as zombies"
+    return words[2:]
+
+
+def workloads() -> dict[str, Any]:
+    """Return the pods of the manifests, by the name of what makes them."""
+    return {
+        name: each["spec"]["template"]["spec"]
+        for (kind, name), each in documents().items()
+        if kind in ("Deployment", "StatefulSet")
+    }
 
 
 def test_the_image_has_what_it_runs() -> None:
     text = (DEPLOY / "Dockerfile").read_text()
     check_command(entrypoint())
+    assert re.search(r"apt-get install .*\btini\b", text)
     (copied,) = re.findall(r"^COPY (.*) \./$", text, re.M)
     assert all((DEPLOY / name).exists() for name in copied.split())
     (extras,) = re.findall(r'shoal-\*\.whl\)\[(.*?)\]"', text)
@@ -110,17 +123,19 @@ def test_kubernetes(grace: float) -> None:
 KNOWN = {
     "compose": {
         "image", "build", "command", "environment", "volumes", "healthcheck", "stop_signal", "stop_grace_period", "restart",
-        "mem_limit", "shm_size", "depends_on", "deploy",
+        "mem_limit", "shm_size", "depends_on", "deploy", "user", "read_only", "tmpfs", "cap_drop", "security_opt",
     },
     "healthcheck": {"test", "interval", "timeout", "retries", "start_period"},
     "pod": {
         "terminationGracePeriodSeconds", "automountServiceAccountToken", "securityContext", "topologySpreadConstraints",
-        "containers", "volumes",
+        "containers", "volumes", "enableServiceLinks",
     },
+    "pod security": {"runAsNonRoot", "runAsUser", "runAsGroup", "fsGroup", "fsGroupChangePolicy", "seccompProfile"},
     "container": {
-        "name", "image", "args", "env", "ports", "resources", "volumeMounts",
+        "name", "image", "args", "env", "ports", "resources", "volumeMounts", "securityContext",
         "startupProbe", "readinessProbe", "livenessProbe",
     },
+    "container security": {"allowPrivilegeEscalation", "readOnlyRootFilesystem", "capabilities"},
     "probe": {"exec", "httpGet", "timeoutSeconds", "periodSeconds", "failureThreshold"},
 }  # fmt: skip
 """The words that the files use, as Compose and Kubernetes spell them: another one is a slip of the pen."""
@@ -135,8 +150,10 @@ def test_no_word_is_misspelt() -> None:
             continue
         pod = each["spec"]["template"]["spec"]
         assert pod.keys() <= KNOWN["pod"]
+        assert pod["securityContext"].keys() <= KNOWN["pod security"]
         (container,) = pod["containers"]
         assert container.keys() <= KNOWN["container"]
+        assert container["securityContext"].keys() <= KNOWN["container security"]
         for name, probe in container.items():
             assert not name.endswith("Probe") or probe.keys() <= KNOWN["probe"]
         volumes = {volume["name"] for volume in [*pod.get("volumes", ()), *_claimed(each)]}
@@ -159,6 +176,57 @@ def test_only_the_nodes_reach_the_servers() -> None:
             port["port"] for port in found["Service", name]["spec"]["ports"]
         ]
         assert "ports" not in compose()["services"][name], "it is not published on the machine"
+
+
+WRITES = {
+    "shoal-nodes": {"/tmp"},
+    "nats": set(),
+    "postgres": {"/tmp", "/var/run/postgresql", "/dev/shm", "/var/lib/postgresql"},
+}
+"""Where each writes."""
+
+
+def test_nobody_is_root_or_writes_elsewhere() -> None:
+    for name, pod in workloads().items():
+        user = pod["securityContext"]
+        assert user["runAsNonRoot"] is True and user["seccompProfile"] == {"type": "RuntimeDefault"}
+        (container,) = pod["containers"]
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        assert {mount["mountPath"] for mount in container.get("volumeMounts", ())} == WRITES[name]
+    uid = workloads()["shoal-nodes"]["securityContext"]["runAsUser"]
+    assert f"--uid {uid} " in (DEPLOY / "Dockerfile").read_text()
+    for name in ("node", "nats"):
+        service = compose()["services"][name]
+        assert service["read_only"] is True and service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+    assert compose()["services"]["node"]["tmpfs"] == "/tmp"
+
+
+def test_a_service_of_any_name_may_stand_beside_the_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert workloads()["shoal-nodes"]["enableServiceLinks"] is False
+    monkeypatch.setenv("SHOAL_NODES_PORT", "tcp://10.0.0.1:4567")
+    with pytest.raises(ConfigError, match="SHOAL_NODES_PORT"):
+        load_config()
+
+
+def test_postgres_is_ready_when_it_can_be_reached() -> None:
+    """While the image makes the database, a server answers on its socket alone."""
+    (container,) = workloads()["postgres"]["containers"]
+    checks = [
+        container["readinessProbe"]["exec"]["command"],
+        compose()["services"]["postgres"]["healthcheck"]["test"][1:],
+    ]
+    for command in checks:
+        assert command[:3] == ["pg_isready", "-h", "127.0.0.1"]
+
+
+def test_the_compose_file_has_a_name_and_its_passwords_stay_here() -> None:
+    assert compose()["name"] == "shoal", "not the name of the folder, which others have, too"
+    assert "deploy/.env" in (ROOT / ".gitignore").read_text().splitlines()
 
 
 def test_a_node_that_is_cut_off_is_not_killed_for_it() -> None:

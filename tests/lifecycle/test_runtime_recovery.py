@@ -13,7 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import pytest
 
 from shoal import AgentRuntime, RestartPolicy, Task, TaskStatus
 from shoal.config import store_file
-from shoal.errors import AgentNameTakenError, DeadAgentError, TaskFailedError
+from shoal.errors import AgentNameTakenError, ConfigError, DeadAgentError, TaskFailedError
 from shoal.kernel.ports import Child, Node
 from shoal.kernel.takeover import has_ended, process_start, this_boot
 from tests.support.backend import on_cluster
@@ -211,6 +211,49 @@ def test_containers_that_share_a_name_are_two_machines() -> None:
         pytest.skip(f"no pid namespaces here: {here.stderr.strip()}")
     assert here.stdout.split()[:1] == this_boot().split()[:1]
     assert here.stdout.strip() != this_boot()
+
+
+def _earlier_life(now: datetime, lease: float) -> Node:
+    """Return a node "pod" whose process is behind another pid namespace: a container of this machine's name."""
+    return Node(
+        node_id="earlier", runtime_id="earlier", name="pod", host=f"{this_boot().split()[0]} elsewhere 1", pid=1,
+        pid_started=1, started_at=now, lease_until=now + timedelta(seconds=lease),
+    )  # fmt: skip
+
+
+def test_a_container_that_was_killed_comes_back_under_its_name(store_url: str, run: Run) -> None:
+    async def main() -> None:
+        async with running(store_url, lease_seconds=1.5) as runtime:
+            store = runtime.store
+            await store.leases.join(_earlier_life(store.clock.now(), 1.5), now=store.clock.now())
+            async with AgentRuntime(store_url, node="pod", config={"lease_seconds": 1.5}):
+                lives = {node.node_id: node.lost for node in store.leases.nodes() if node.name == "pod"}
+                assert lives.pop("earlier") is True, "what it held is taken over"
+                assert list(lives.values()) == [False]
+
+    run(main)
+
+
+def test_a_container_that_lives_keeps_its_name(store_url: str, run: Run) -> None:
+    async def main() -> None:
+        async with running(store_url, lease_seconds=30) as runtime:
+            store, began = runtime.store, time.monotonic()
+            node = _earlier_life(store.clock.now(), 30)
+            await store.leases.join(node, now=store.clock.now())
+
+            async def live() -> None:
+                while True:
+                    await asyncio.sleep(0.05)
+                    until = store.clock.now() + timedelta(seconds=30)
+                    assert await asyncio.to_thread(store.leases.heartbeat, "earlier", until=until, load=0.0, agents=0)
+
+            beating = asyncio.create_task(live())
+            with pytest.raises(ConfigError, match="in use by the live node"):
+                await AgentRuntime(store_url, node="pod", config={"lease_seconds": 30}).start()
+            assert time.monotonic() - began < 15, "one renewal is enough"
+            beating.cancel()
+
+    run(main)
 
 
 @pytest.mark.spec("R50")

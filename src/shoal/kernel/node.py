@@ -97,8 +97,9 @@ class Node:
         clock = env.clock
         await env.store.open()
         await env.bus.start(env.node_id)
-        now = clock.now()
         await self.takeover.look()  # a crashed namesake has given up its name
+        await self.takeover.outlast(self.name)
+        now = clock.now()
         env.lease_steady = clock.monotonic() + env.settings.lease_seconds
         record = self._record(clock)
         await env.store.leases.join(record, now=now)

@@ -87,6 +87,32 @@ class Takeover:
             self._scheduler.kick()
             env.bus.ring("tasks", here=False)
 
+    async def outlast(self, name: str) -> None:
+        """Wait for the end of a node that bears *name* and may have died where nobody sees it: until its lease is over,
+        or it is renewed, since then it lives.
+
+        So a container, or a machine, that was killed comes back at once under its own name. The process that it was is
+        behind another pid namespace, or another boot; its lease alone tells that it is dead.
+        """
+        env = self._env
+        until = None
+        last = env.clock.monotonic() + 1.25 * env.settings.lease_seconds
+        while env.clock.monotonic() < last and (node := self._unseen(name)) is not None:
+            if node.lease_until != (until or node.lease_until):
+                return
+            until = node.lease_until
+            await env.clock.sleep(env.settings.lease_seconds / 16)
+            await self.look()
+
+    def _unseen(self, name: str) -> Node | None:
+        """Return the node of that name, if it is not lost and was on a machine that is called as this one, in another
+        life or container of it."""
+        here = this_boot()
+        for node in self.nodes:
+            if node.name == name and not node.lost and node.host != here and node.host.split()[:1] == here.split()[:1]:
+                return node
+        return None
+
     async def _read(self) -> None:
         """Read what is known of the nodes; from those that are lost nobody is to wait for an answer."""
         store = self._env.store

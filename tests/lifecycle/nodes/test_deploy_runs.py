@@ -126,8 +126,8 @@ class Node:
         entrypoint = ast.literal_eval(found[1])
         words = [word.replace("$(POD_NAME)", name) for word in _container("Deployment", "shoal-nodes")["args"]]
         variables = {"SHOAL_STORE": place.store, "SHOAL_BUS": place.bus}
-        assert entrypoint[:3] == ["shoal", "up", "services.toml"]
-        self.up = up(folder, "services.toml", *entrypoint[3:], *words, **variables)
+        assert entrypoint[:5] == ["tini", "--", "shoal", "up", "services.toml"]
+        self.up = up(folder, "services.toml", *entrypoint[5:], *words, **variables)
         self._probes = [
             _container("Deployment", "shoal-nodes")[f"{kind}Probe"]["exec"]["command"]
             for kind in ("startup", "readiness", "liveness")
