@@ -72,7 +72,8 @@ class Crew:
             (table, _Manager(runtime, isolation=table.isolation, restart=table.restart, grace=file.grace))  # type: ignore[arg-type]
             for table in file.agents
         ]
-        self.failed = False  # whether one could not be started, or was lost
+        self.failed = False  # whether one could not be started, or was lost, before all of them were to end
+        self._ending = False
 
     async def run(self, asked: asyncio.Event) -> None:
         """Start all of them, and show how they are until *asked* is set, or none is left that lives or comes back.
@@ -92,6 +93,7 @@ class Crew:
                     break
                 await _wait(asked.wait())
         finally:
+            self._ending = True
             if not starting.done():
                 starting.cancel()
             await asyncio.wait([starting])
@@ -111,6 +113,8 @@ class Crew:
         try:
             await manager.start_agent_process(table.agent_class, 1, table.options, name=table.name)
         except Exception as error:  # noqa: BLE001  the service's own code may raise anything, and the others go on
+            if self._ending:  # that is why
+                return None
             self.failed = True
             return table.name, " ".join([_reason(error), *getattr(error, "__notes__", ())])
         return None
@@ -122,7 +126,7 @@ class Crew:
             for table, manager in self._managers
             for info in manager.processes.values()
         ]
-        self.failed = self.failed or any(member.phase == "lost" for member in found)
+        self.failed = self.failed or (not self._ending and any(member.phase == "lost" for member in found))
         self._stage.show(found)
         return found
 

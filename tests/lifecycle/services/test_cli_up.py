@@ -186,10 +186,11 @@ def test_a_second_signal_ends_all_at_once(tmp_path: Path, number: signal.Signals
             assert asked.wait(GUARD_SECONDS) == 4, "the caller hears of the death"
 
 
-def test_a_signal_while_it_starts_ends_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", ["^services.toml", "^here_0  runs", "^worker_1  runs"])
+def test_a_signal_while_it_starts_ends_it(tmp_path: Path, place: str) -> None:
     text = THREE.replace("count = 2", "count = 20")
     with up(write(tmp_path, text)) as running:
-        running.until("^services.toml")
+        running.until(place)
         assert running.end(signal.SIGTERM) == 0
     assert said(shoal(tmp_path, "discover", "--all", "--json")) == []
 
