@@ -77,6 +77,7 @@ class Client(Verbs):
         self._rooms: Node | None = None
         self._undo: list[Callable[[], object]] = []
         self._polls = 0
+        self._behind = False  # something was committed at which it has not looked yet
 
     async def open(self) -> None:
         """Open the store, and the bus unless it only reads. Raises StoreError, ConfigError (no such store)."""
@@ -109,9 +110,12 @@ class Client(Verbs):
         rooms, store = self._here, self._here.env.store
         self._polls += 1
         if await store.aside(store.changed) or self._polls % LOOK_ALL_THE_SAME == 0:
+            self._behind = True
+        if self._behind:
             rooms.events.wake()
             rooms.runs.running.wake()
             await rooms.tasks.waiting.look()
+            self._behind = False  # else the store was away meanwhile: the next poll looks
 
     async def close(self) -> None:
         """Write what was accepted, and leave. Twice does nothing."""

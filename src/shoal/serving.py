@@ -50,7 +50,8 @@ class Leaving(ABC):
     async def stop(self, graceful: bool = True, timeout_seconds: float = 30.0) -> None:
         """Take no more, give what runs *timeout_seconds*, put the rest back in the queue, close. Twice does nothing.
 
-        Returns within *timeout_seconds* + 6 s; with ``graceful=False`` within 2 s.
+        Returns within *timeout_seconds* + 6 s; with ``graceful=False`` within 2 s; in both cases up to 7 s later when the
+        store does not answer. Raises StoreError: it has not heard of all of that; other nodes find this one gone.
         """
         if self._status in (RuntimeStatus.STOPPED, RuntimeStatus.STOPPING):
             return
@@ -89,7 +90,7 @@ class Leaving(ABC):
         clock = node.env.clock
         deadline = clock.monotonic() + seconds
         await node.draining.begin(seconds)
-        await node.draining.finish(seconds)
+        await node.draining.finish(max(0.0, deadline - clock.monotonic()))
         await self.stop(timeout_seconds=max(0.0, deadline - clock.monotonic()))
 
     async def serve(self) -> None:

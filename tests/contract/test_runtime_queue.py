@@ -87,6 +87,7 @@ def test_a_full_queue_refuses_and_takes_again_when_one_starts(url: str, run: Run
                 await runtime.submit_task("one too many")
             for error in (batch.value, found.value):
                 assert (error.max_size, error.queue_name, str(error)) == (3, "tasks", "Task queue at capacity")
+                assert "raise ResourceLimit.max_task_queue_size" in "".join(error.__notes__)
             assert [event.details["max_size"] for event in runtime.query_events("queue_full")] == [3, 3]
             assert count(runtime, "pending") == 3
             await runtime.register_agent("one", held)

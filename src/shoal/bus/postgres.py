@@ -148,14 +148,17 @@ class PostgresBroker:
         self._inbox.clear()
         sender, listener = self._sender, self._listener
         self._sender = self._listener = None
-        for connection in (listener, sender):
-            if connection is None or connection.is_closed():
-                continue
-            try:
-                await connection.close(timeout=1)
-            except ERRORS as error:
-                _log.debug("%s: %s", self.where, text_of(error))
-                connection.terminate()
+        open_ones = [each for each in (listener, sender) if each is not None and not each.is_closed()]
+        try:
+            for connection in open_ones:
+                try:
+                    await connection.close(timeout=1)
+                except ERRORS as error:
+                    _log.debug("%s: %s", self.where, text_of(error))
+        finally:  # whoever leaves may be cancelled: nobody else knows of them any more
+            for connection in open_ones:
+                if not connection.is_closed():
+                    connection.terminate()
 
     # -- inside
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from shoal.errors import DeadAgentError
 from shoal.kernel.agent import AgentVerb
 from shoal.kernel.departure import Departure, Departures
+from shoal.kernel.env import give_up
 from shoal.kernel.event import EventType, Fact
 from shoal.kernel.holding import Holding
 from shoal.kernel.hooks import STOP_HOOK_SECONDS
@@ -223,7 +224,7 @@ class Cells:
         """
         clock, hooks = self._env.clock, min(grace, STOP_HOOK_SECONDS)
         last = clock.monotonic() + timeout + hooks
-        self._env.give_up_at = last
+        give_up(self._env, last)
         self.restarts.forget_all()
         cut_short = list(self._cut_short)
         for task in cut_short:
@@ -235,7 +236,8 @@ class Cells:
         await asyncio.gather(
             *(self._departures.finish_work(cell, timeout, grace) for _, cell in alive if cell is not None)
         )
-        deadline = self._env.give_up_at = min(last, clock.monotonic() + hooks)
+        deadline = min(last, clock.monotonic() + hooks)
+        give_up(self._env, deadline)
         ends = []
         for registration, _ in alive:
             end = self._env.watch(self._leave(registration), f"end of {registration.name}")

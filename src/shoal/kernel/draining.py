@@ -51,6 +51,7 @@ class Draining:
         if env.draining:
             return
         env.draining = True
+        env.store.hurry(seconds)
         node.scheduler.accepting = False
         node.cells.restarts.forget_all()
         node.agents.standbys.clear()

@@ -27,7 +27,7 @@ from shoal.kernel.run import RunStep
 from shoal.kernel.settings import Settings
 from shoal.kernel.trace import current_span, without_span
 
-__all__ = ["Env", "RuntimeStatus"]
+__all__ = ["Env", "RuntimeStatus", "give_up"]
 
 log = logging.getLogger("shoal")
 
@@ -222,3 +222,9 @@ class Env:
     def lost_error(self) -> LeaseLostError:
         """Return the error for what this node may not do any more."""
         return LeaseLostError(f"Node {self.node_id} lost its lease: others may be doing its work now")
+
+
+def give_up(env: Env, at: float) -> None:
+    """Let a node that stops wait no longer for code or store than until *at*, by the monotonic clock."""
+    env.give_up_at = at
+    env.store.hurry(max(0.0, at - env.clock.monotonic()))

@@ -29,6 +29,7 @@ class Maintenance:
         self._waiting = waiting
         self._sweeps: list[asyncio.Task[Any]] = []
         self._polls = 0
+        self._behind = False  # something was committed at which this node has not looked yet
 
     def start(self) -> None:
         """Begin."""
@@ -54,12 +55,15 @@ class Maintenance:
         self._polls += 1
         store, aside = env.store, env.store.aside
         if await aside(store.changed) or self._polls % LOOK_ALL_THE_SAME == 0:
+            self._behind = True
+        if self._behind:
             await self._waiting.look()
             await node.scheduler.look()
             node.groups.look()
             node.events.wake()
             node.shared.wake()
             await node.runs.look()
+            self._behind = False  # else the store was away meanwhile: the next poll looks
         now = env.clock.now()
         if await aside(lambda: store.tasks.claimable(now=now)):
             node.scheduler.kick()

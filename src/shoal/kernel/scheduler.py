@@ -16,6 +16,7 @@ from shoal.kernel.attempt import Attempt, Ending
 from shoal.kernel.cell import Cell
 from shoal.kernel.ports import Bell, Claim, Fence, Outcome, Settled, Settlement
 from shoal.kernel.room import Room
+from shoal.kernel.stillness import renewed
 from shoal.kernel.task import Task, TaskStatus
 from shoal.kernel.waiting import Waiting, end_note
 
@@ -135,7 +136,9 @@ class Scheduler:
     async def _claimed(self, claim: asyncio.Future[list[Claim]], fair: bool, waited: list[Fence]) -> None:
         claims: list[Claim] = []
         try:
-            claims = await claim
+            given_here = await claim
+            await renewed(self._env)  # else others may be doing what was given here long ago
+            claims = given_here
         except LeaseLostError:
             return
         except StoreError as error:

@@ -12,10 +12,14 @@ import msgspec
 import pytest
 
 from shoal import LockManager, LockTimeoutError
+from shoal.errors import RunActiveError
 from shoal.kernel.message import AgentMessage
 from shoal.kernel.ports import Lease, Store
+from shoal.kernel.run import RunStatus
 from shoal.store import open_store
 from shoal.testing.store_frame import join, message, start
+from shoal.testing.store_queue_frame import node
+from shoal.testing.store_run_frame import begin, done, hold_of, write
 from tests.support.clocks import WrongClock
 
 Run = Callable[..., Any]
@@ -160,5 +164,32 @@ def test_a_shared_value_is_there_as_long_as_its_writer_said(
             assert two.kv.get("k", now=two.clock.now()) is not None
             await asyncio.sleep(0.2)
             assert list(two.kv.keys("", now=two.clock.now())) == ["k"]
+
+    run(main)
+
+
+@pytest.mark.parametrize("verb", ["begin", "delete", "ask_cancel"])
+def test_a_run_of_a_living_node_is_not_taken_by_a_clock_that_was_set_forward(
+    postgres_url: str, run: Run, verb: str
+) -> None:
+    async def main() -> None:
+        clock = WrongClock(0.0)
+        async with opened(postgres_url, WrongClock(0.0), clock) as (one, two):
+            for store, node_id in ((one, "n1"), (two, "n2")):
+                now = store.clock.now()
+                living = msgspec.structs.replace(node(node_id), started_at=now, lease_until=now + SOON)
+                await store.leases.join(living, now=now)
+            held = await hold_of(one, "r", "n1", now=one.clock.now())
+            clock.ahead = 3600.0
+            if verb == "begin":
+                with pytest.raises(RunActiveError, match="n1"):
+                    await begin(two, "r", "n2", now=two.clock.now())
+            elif verb == "delete":
+                with pytest.raises(RunActiveError, match="n1"):
+                    await two.runs.delete("r", now=two.clock.now())
+            else:
+                asked = await two.runs.ask_cancel("r", "enough", now=two.clock.now())
+                assert asked.status is RunStatus.RUNNING and await one.runs.cancel_asked("r") == "enough"
+            await write(one, held, done("a"), now=one.clock.now())
 
     run(main)

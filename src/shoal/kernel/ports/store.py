@@ -46,6 +46,14 @@ class Store(Protocol):
         """Open, create or migrate. Raises StoreError with what is wrong; a foreign or newer file is left untouched."""
         ...
 
+    def hurry(self, seconds: float) -> None:
+        """Let all writes together wait no longer than *seconds* from now for a server that is away, or for another process
+        that holds the store up; those that come later are tried once. As a rule each write has a patience of its own.
+
+        On the loop. The last call counts.
+        """
+        ...
+
     async def close(self) -> None:
         """Write what was accepted, then close. Nothing is accepted afterwards."""
         ...

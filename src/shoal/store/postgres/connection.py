@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from shoal.errors import MissingExtraError, StoreError
 from shoal.store.postgres import versions
 from shoal.store.postgres.address import Address
+from shoal.store.postgres.patience import Patience
 
 if TYPE_CHECKING:
     import asyncpg
@@ -98,15 +99,47 @@ def lost_in_commit(address: Address, cause: BaseException | None) -> StoreError:
 class Link:
     """One connection and the event loop in which a thread waits for it."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, connection: asyncpg.Connection) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, connection: asyncpg.Connection, patience: Patience | None = None
+    ) -> None:
         self.connection = connection
         self._loop = loop
+        self._patience = patience
+        self._cut: asyncio.TimerHandle | None = None
+        self._gave_up = False
         self._poll = select.poll()
         self._poll.register(connection._transport.get_extra_info("socket").fileno(), select.POLLIN)
 
     def wait(self, answer: Awaitable[T]) -> T:
         """Wait for an answer of the server."""
-        return self._loop.run_until_complete(_answer(answer))
+        if self._patience is None or not self._patience.hurried:
+            return self._loop.run_until_complete(_answer(answer))
+        self._be_cut()
+        try:
+            return self._loop.run_until_complete(_answer(answer))
+        except lost_errors():
+            if self._gave_up:
+                raise TimeoutError from None
+            raise
+        finally:
+            if self._cut is not None:
+                self._cut.cancel()
+
+    def hurry(self) -> None:
+        """Hear that the patience has to hurry: an answer for which it is over is given up, and the connection with it, also
+        one that is waited for now. From any thread."""
+        with suppress(RuntimeError):  # it was dropped, and its loop is closed
+            self._loop.call_soon_threadsafe(self._be_cut)
+
+    def _be_cut(self) -> None:
+        if self._cut is not None:
+            self._cut.cancel()
+        if self._patience is not None:
+            self._cut = self._loop.call_later(self._patience.rest, self._give_up)
+
+    def _give_up(self) -> None:
+        self._gave_up = True
+        self.connection.terminate()
 
     @property
     def alive(self) -> bool:
@@ -161,14 +194,18 @@ def _new_loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
-async def open_connection(address: Address, *, durability: str = "full", writes: bool = False) -> asyncpg.Connection:
+async def open_connection(
+    address: Address, *, durability: str = "full", writes: bool = False, patience: Patience | None = None
+) -> asyncpg.Connection:
     """Connect to whichever server of *address* takes writes, in the running loop.
 
     Args:
         address: database and schema.
         durability: ``full``: a commit is on disk when it is answered; ``normal``: soon after.
         writes: it is for the operations of a writer.
+        patience: of whoever waits for it.
     """
+    rest = patience.rest if patience is not None and patience.hurried else None
     asyncpg = driver_module()
     settings = {**_SETTINGS, "search_path": address.schema, **(_BY_INDEX if writes else {})}
     if durability == "normal":
@@ -184,23 +221,26 @@ async def open_connection(address: Address, *, durability: str = "full", writes:
             target_session_attrs="read-write",
         )
 
-    connection: Any = await address.hosts.first(open_at, _CONNECT_SECONDS, lost_errors())
+    connection: Any = await address.hosts.first(open_at, min(_CONNECT_SECONDS, rest or _CONNECT_SECONDS), lost_errors())
     first = f"SELECT pg_advisory_lock_shared({versions.presence(address.schema)}, {versions.KNOWN.version})"
     if writes and connection.get_server_version().major >= _BOUNDED_FROM:
         first = f"{_BOUNDED}; {first}"
     try:
-        await connection.execute(first)
+        await connection.execute(first, timeout=rest)
     except BaseException:
         connection.terminate()
         raise
     return connection
 
 
-def connect(address: Address, *, durability: str = "full", writes: bool = False) -> Link:
+def connect(
+    address: Address, *, durability: str = "full", writes: bool = False, patience: Patience | None = None
+) -> Link:
     """Do what ``open_connection`` does, for a thread that waits."""
     loop = _new_loop()
     try:
-        return Link(loop, loop.run_until_complete(open_connection(address, durability=durability, writes=writes)))
+        opened = open_connection(address, durability=durability, writes=writes, patience=patience)
+        return Link(loop, loop.run_until_complete(opened), patience)
     except BaseException as error:
         if isinstance(error, driver_module().PostgresError):
             # The server has spoken, so there is a connection, which closes now.

@@ -18,6 +18,7 @@ from shoal.store.postgres.connection import connect, driver_module, lost_errors
 from shoal.store.postgres.driver import PostgresDriver
 from shoal.store.postgres.intake import Intake
 from shoal.store.postgres.lone import Lone
+from shoal.store.postgres.patience import Patience
 from shoal.store.postgres.readers import Readers
 from shoal.store.postgres.session import Session
 from shoal.store.postgres.writer import Writer
@@ -61,11 +62,12 @@ class PostgresDatabase:
         digest = hashlib.sha256(f"shoal:{address.schema}".encode()).digest()
         self._key = int.from_bytes(digest[:8], "big", signed=True)
         self._operations = Operations(inline=False)
-        self._writer = Writer(address, self._key, durability, self._operations, self._fault)
+        self._patience = Patience()
+        self._writer = Writer(address, self._key, durability, self._operations, self._fault, self._patience)
         self._lone = lone = Lone(address, self._key, durability, self._fault, self._writer.note)
         self._intake = Intake(self._operations, lone)
         self._readers: Readers | None = None
-        self._apart = Session(address, durability)
+        self._apart = Session(address, durability, self._patience)
         self._one_apart = threading.Lock()
         self._accepting = False
         self._thread: threading.Thread | None = None
@@ -74,7 +76,7 @@ class PostgresDatabase:
         """Connect, create or migrate. Raises StoreError with what is wrong; what is refused is left untouched."""
         loop = self._operations.loop = asyncio.get_running_loop()
         await loop.run_in_executor(None, self._prepare, self._bring_up_to_date)
-        self._readers = Readers(self._address)
+        self._readers = Readers(self._address, self._patience)
         self._writer.known = await loop.run_in_executor(None, self._newest)
         await loop.run_in_executor(None, self._adjusted.set_by, lambda: self.read(Reader.value, _TIME))
         if not self._read_only:
@@ -104,6 +106,15 @@ class PostgresDatabase:
         elif (found := schema.version_of(driver, address)) < versions.KNOWN.version:
             what = "there is no store" if not found else f"the store has an older schema ({found})"
             raise StoreError(f"{what} at {self.url}, schema {address.schema}", url=self.url)
+
+    def hurry(self, seconds: float) -> None:
+        """Let all writes together wait no longer than *seconds* for a server that is away; and reads. On the loop."""
+        self._patience.hurry(seconds)
+        self._writer.hurry()
+        self._lone.hurry(self._patience.rest)
+        self._apart.hurry()
+        if self._readers is not None:
+            self._readers.hurry()
 
     async def close(self) -> None:
         """Write what was accepted, then close. Nothing is accepted afterwards."""

@@ -72,6 +72,7 @@ class Lone:
         self._guard = threading.Lock()  # of a trial, between whoever carries it out and who gives it up
         self._connection: Any = None
         self._connecting: asyncio.Task[None] | None = None
+        self._hurry: asyncio.TimerHandle | None = None
         self._not_before = 0.0
         self._now = RealClock().monotonic
         self._name = ""  # of this writer, given by the server
@@ -128,8 +129,16 @@ class Lone:
             self._number += 1  # of the mark that is left when it is found out
             return self._doubted(trial.operation, trial.mark, trial.value)
 
+    def hurry(self, seconds: float) -> None:
+        """Give up what is not answered within *seconds*: the thread that writes finds out what became of it. On the loop."""
+        if self._hurry is not None:
+            self._hurry.cancel()
+        self._hurry = asyncio.get_running_loop().call_later(seconds, self.drop)
+
     async def close(self) -> None:
         """Take leave of the server."""
+        if self._hurry is not None:
+            self._hurry.cancel()
         if self._connecting is not None:
             self._connecting.cancel()
             await asyncio.wait([self._connecting])

@@ -14,6 +14,7 @@ from typing import Any, TypeVar, TypeVarTuple
 from shoal.errors import StoreError
 from shoal.store.postgres.address import Address
 from shoal.store.postgres.driver import PostgresDriver
+from shoal.store.postgres.patience import Patience
 from shoal.store.postgres.session import Session
 from shoal.store.sql.transaction import Reader
 
@@ -30,10 +31,11 @@ _ALONE: tuple[Any, ...] = (Reader.rows, Reader.one, Reader.value)  # one stateme
 class Readers:
     """A few connections that read."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, patience: Patience) -> None:
         self._address = address
         self._own = threading.local()
         self._sessions: list[Session] = []
+        self._patience = patience
         self._answers = threading.Event()  # the server does; else somebody looks when it does again
         self._answers.set()
         self._refusing = False
@@ -56,6 +58,11 @@ class Readers:
         """Begin to read."""
         return self._threads.submit(lambda: self._read(fn, *args))
 
+    def hurry(self) -> None:
+        """Hear that the patience has to hurry."""
+        for session in list(self._sessions):
+            session.hurry()
+
     def close(self) -> None:
         """End the threads and their connections."""
         self._ended.set()
@@ -65,7 +72,7 @@ class Readers:
         self._sessions.clear()
 
     def _begin(self) -> None:
-        self._own.session = Session(self._address)
+        self._own.session = Session(self._address, patience=self._patience)
         self._sessions.append(self._own.session)
 
     def _read(self, fn: Callable[[Reader, *Ts], T], *args: *Ts) -> T:

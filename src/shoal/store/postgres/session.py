@@ -9,6 +9,7 @@ from shoal.errors import StoreError
 from shoal.store.postgres.address import Address
 from shoal.store.postgres.connection import Link, connect, driver_module, lost_errors, said
 from shoal.store.postgres.driver import PostgresDriver
+from shoal.store.postgres.patience import Patience
 
 __all__ = ["Session"]
 
@@ -21,14 +22,16 @@ class Session:
     Args:
         address: database and schema.
         durability: ``full`` or ``normal``.
+        patience: how long a server that does not answer is waited for at most.
     """
 
-    def __init__(self, address: Address, durability: str = "full") -> None:
+    def __init__(self, address: Address, durability: str = "full", patience: Patience | None = None) -> None:
         self._address = address
         self._durability = durability
         self._lost = lost_errors()
         self._failed: tuple[type[Exception], ...] = (driver_module().PostgresError,)
         self._link: Link | None = None
+        self._patience = patience
 
     def do(self, work: Callable[[PostgresDriver], T], what: str) -> T:
         """Return what *work* returns, which is done once more when the connection had been lost.
@@ -47,6 +50,11 @@ class Session:
             self._drop()
             raise StoreError(f"the store {self._address.url} {what}: {said(error)}", url=self._address.url) from error
 
+    def hurry(self) -> None:
+        """Hear that the patience has to hurry, also with what is waited for now. From any thread."""
+        if (link := self._link) is not None:
+            link.hurry()
+
     def close(self) -> None:
         """Take leave of the server."""
         link, self._link = self._link, None
@@ -56,7 +64,7 @@ class Session:
     def _driver(self) -> PostgresDriver:
         if self._link is None or not self._link.alive:
             self._drop()
-            self._link = connect(self._address, durability=self._durability)
+            self._link = connect(self._address, durability=self._durability, patience=self._patience)
         return PostgresDriver(self._link)
 
     def _drop(self) -> None:

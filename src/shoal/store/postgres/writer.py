@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable
 
 from shoal.errors import StoreError
-from shoal.kernel.clock import RealClock
 from shoal.store.postgres.address import Address
 from shoal.store.postgres.connection import (
     Link,
@@ -24,6 +23,7 @@ from shoal.store.postgres.connection import (
     said,
 )
 from shoal.store.postgres.driver import PostgresDriver
+from shoal.store.postgres.patience import Patience
 from shoal.store.postgres.sealing import LAST, MARK, NAME
 from shoal.store.sql.group import Group, Written, apply, write_group
 from shoal.store.sql.hot import runs_beside
@@ -33,7 +33,6 @@ from shoal.store.sql.transaction import Transaction
 __all__ = ["Writer"]
 
 _PAUSE_SECONDS = 0.1
-_PATIENCE_SECONDS = 10.0  # whoever waits is told then that the server is away
 
 
 class _LostError(Exception):
@@ -49,10 +48,17 @@ class Writer:
         durability: ``full`` or ``normal``.
         operations: what waits to be written.
         fault: called at ``before_commit`` and ``after_commit``.
+        patience: how long a server that is away is waited for.
     """
 
     def __init__(
-        self, address: Address, key: int, durability: str, operations: Operations, fault: Callable[[str], None]
+        self,
+        address: Address,
+        key: int,
+        durability: str,
+        operations: Operations,
+        fault: Callable[[str], None],
+        patience: Patience,
     ) -> None:
         self._address = address
         self._key = key
@@ -62,7 +68,7 @@ class Writer:
         self._lost = lost_errors()
         self._crossed = crossed_errors()
         self._held = held_errors()
-        self._now = RealClock().monotonic
+        self._patience = patience
         self._away: tuple[type[Exception], ...] = (_LostError, *self._lost)
         self._failed: tuple[type[Exception], ...] = (driver_module().PostgresError,)
         self._link: Link | None = None
@@ -84,6 +90,11 @@ class Writer:
             failed=self._failed,
             failure=lambda error: self.error(error, "refused the write"),
         )
+
+    def hurry(self) -> None:
+        """Hear that the patience has to hurry, also with what is waited for now. From any thread."""
+        if (link := self._link) is not None:
+            link.hurry()
 
     def end(self) -> None:
         """Try no further to reach a server that is away; a connection that is lost is made once more."""
@@ -110,13 +121,13 @@ class Writer:
 
     def _transact(self, group: Group) -> Written:
         beside = all(map(runs_beside, group))
-        until = self._now() + _PATIENCE_SECONDS
+        begun = self._patience.begin()
         again = False
         while True:
             try:
                 return self._once(group, beside)
             except _LostError:
-                if self._now() > until or (self._ended.wait(_PAUSE_SECONDS) and again):
+                if self._patience.is_over(begun) or (self._ended.wait(_PAUSE_SECONDS) and again):
                     raise
                 again = True
             except self._crossed:
@@ -167,7 +178,7 @@ class Writer:
         if self._link is None or not self._link.alive or not self._name:
             self.drop()
             try:
-                self._link = connect(self._address, durability=self._durability, writes=True)
+                self._link = connect(self._address, durability=self._durability, writes=True, patience=self._patience)
                 self._name = self._name or PostgresDriver(self._link).rows(NAME)[0][0]
             except self._lost as error:
                 raise _LostError from error
@@ -179,9 +190,8 @@ class Writer:
         Its transaction has ended when the lock of all that write is free, or it has not begun: then it finds a later mark
         than its own.
         """
-        error: Exception | None = None
-        until = self._now() + _PATIENCE_SECONDS
-        while self._now() < until:
+        begun = self._patience.begin()
+        while True:
             try:
                 driver = self._driver(self._the_link())
                 driver.begin()
@@ -191,14 +201,12 @@ class Writer:
                 driver.execute(MARK, (self._name, self._groups + 1))
                 driver.commit()
             except (*self._away, *self._failed) as lost:
-                error = lost
                 self.close()
+                if self._patience.is_over(begun) or self._ended.wait(_PAUSE_SECONDS):
+                    raise lost_in_commit(self._address, lost) from lost
             else:
                 self._groups += 1
                 return False
-            if self._ended.wait(_PAUSE_SECONDS):
-                break
-        raise lost_in_commit(self._address, error)
 
     def note(self, number: int) -> None:
         """Hear of a commit of this node."""

@@ -28,6 +28,10 @@ class Database(Protocol):
         """Open, create or migrate; see ``Store.open``."""
         ...
 
+    def hurry(self, seconds: float) -> None:
+        """Let all writes together wait no longer than *seconds* for what holds them up; see ``Store.hurry``."""
+        ...
+
     async def close(self) -> None:
         """Write what was accepted, then close."""
         ...

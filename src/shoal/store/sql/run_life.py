@@ -18,6 +18,7 @@ from shoal.store.sql.run_steps import add_usage, check_hold, note_seconds, tell
 from shoal.store.sql.tasks import check_fence
 
 if TYPE_CHECKING:
+    from shoal.store.sql.database import Drift
     from shoal.store.sql.transaction import Reader, Transaction
 
 __all__ = ["ask_cancel", "begin", "check_free", "end", "last_offset", "let_go", "read_run", "result_of"]
@@ -26,7 +27,7 @@ _GET = f"SELECT {RUN_COLUMNS} FROM runs WHERE run_id = ?"
 _KNOWN = "SELECT seq, hold FROM runs WHERE run_id = ?"
 _TAKE_UP = """UPDATE runs SET status = 'running', node_id = ?, hold = hold + 1, finished_at = NULL, error = NULL,
     stopped = NULL, cancel_asked = NULL, budget = coalesce(?, budget) WHERE seq = ?"""
-_LIVING = "SELECT 1 FROM nodes WHERE node_id = ? AND lost = 0 AND lease_until > ?"
+_LEASE = "SELECT lease_until FROM nodes WHERE node_id = ? AND lost = 0"
 _LAST = "SELECT max(\"offset\") FROM run_events WHERE run = ? AND feed = ''"
 _RESULT = "SELECT value FROM run_results WHERE run = ?"
 _KEEP_RESULT = """INSERT INTO run_results (run, value) VALUES (?, ?)
@@ -59,14 +60,20 @@ def last_offset(cx: Reader, run: int) -> int:
     return cx.value(_LAST, (run,)) or 0
 
 
-def check_free(cx: Reader, record: RunRecord, now: datetime, *, but: str | None = None) -> None:
-    """Raise RunActiveError when a living node, other than *but*, carries a run out."""
+def check_free(cx: Transaction, drift: Drift, record: RunRecord, now: datetime, *, but: str | None = None) -> None:
+    """Raise RunActiveError when a living node, other than *but*, carries a run out.
+
+    Before a lease is taken for over, the clock is put right: one that was set forward would take what living nodes hold.
+    """
     node_id = record.node_id
-    if node_id is not None and node_id != but and cx.value(_LIVING, (node_id, epoch(now))):
+    if node_id is None or node_id == but:
+        return
+    until, micros = cx.value(_LEASE, (node_id,)), epoch(now)
+    if until is not None and (until > micros or until > micros + drift(cx)):
         raise RunActiveError(record.run_id, node_id)
 
 
-def begin(cx: Transaction, order: RunOrder, row: tuple[Any, ...], now: datetime) -> Begun:
+def begin(cx: Transaction, drift: Drift, order: RunOrder, row: tuple[Any, ...], now: datetime) -> Begun:
     """Create a run, or take up one that nobody carries out; *row* is the run if it is new."""
     run_id = order.record.run_id
     check_not_lost(cx, order.node_id)
@@ -80,7 +87,7 @@ def begin(cx: Transaction, order: RunOrder, row: tuple[Any, ...], now: datetime)
     _check_same(record, order.record)
     if record.status in FINISHED:
         return Begun(record=record, hold=None, offset=last_offset(cx, seq), result=result_of(cx, seq))
-    check_free(cx, record, now, but=order.node_id)
+    check_free(cx, drift, record, now, but=order.node_id)
     budget = order.record.budget
     add_usage(cx, seq, record.usage, lose_all(cx, seq))
     cx.execute(_TAKE_UP, (order.node_id, None if budget is None else encode(budget).decode(), seq))
@@ -135,13 +142,13 @@ def end(cx: Transaction, hold: Hold, ended: RunEnd, result: str | None, now: dat
     cx.announce()
 
 
-def ask_cancel(cx: Transaction, run_id: str, reason: str, now: datetime) -> RunRecord:
+def ask_cancel(cx: Transaction, drift: Drift, run_id: str, reason: str, now: datetime) -> RunRecord:
     """Ask the holder of a run to cancel it; without one it is cancelled."""
     record = read_run(cx, run_id)
     if record.status in ENDED:
         return record
     try:
-        check_free(cx, record, now)
+        check_free(cx, drift, record, now)
     except RunActiveError:
         cx.execute(_ASK_CANCEL, (reason, run_id))
         cx.announce()

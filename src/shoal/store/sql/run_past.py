@@ -18,6 +18,7 @@ from shoal.store.sql.run_life import check_free, read_run
 from shoal.store.sql.run_rows import INSERT_RUN, RUN_COLUMNS, run_of, run_row, seq_of, usage_of
 
 if TYPE_CHECKING:
+    from shoal.store.sql.database import Drift
     from shoal.store.sql.transaction import Reader, Transaction
 
 __all__ = ["delete", "fork", "prune_runs", "unheld"]
@@ -88,9 +89,9 @@ def fork(cx: Transaction, run_id: str, before: str, new_id: str, now: datetime) 
     return made
 
 
-def delete(cx: Transaction, run_id: str, now: datetime) -> None:
+def delete(cx: Transaction, drift: Drift, run_id: str, now: datetime) -> None:
     """Remove a run that nobody carries out, with all it has."""
-    check_free(cx, read_run(cx, run_id), now)
+    check_free(cx, drift, read_run(cx, run_id), now)
     _remove(cx, seq_of(cx, run_id))
 
 

@@ -32,7 +32,7 @@ class SqlRunWriter:
     def begin(self, order: RunOrder, *, now: datetime) -> Awaitable[Begun]:
         """Create a run, or take up one that nobody carries out."""
         new = replace(order.record, node_id=order.node_id, status=RunStatus.RUNNING, usage=Usage())
-        return self._db.write(run_life.begin, order, run_row(new, hold=1), now)
+        return self._db.write(run_life.begin, self._db.drift(), order, run_row(new, hold=1), now)
 
     def write(self, hold: Hold, write: RunWrite, *, now: datetime) -> Awaitable[None]:
         """Record a step with its news."""

@@ -29,7 +29,7 @@ class SqlRuns(SqlRunWriter):
 
     def ask_cancel(self, run_id: str, reason: str, *, now: datetime) -> Awaitable[RunRecord]:
         """Ask that a run be cancelled; one that nobody carries out is cancelled at once."""
-        return self._db.write(run_life.ask_cancel, run_id, reason, now)
+        return self._db.write(run_life.ask_cancel, self._db.drift(), run_id, reason, now)
 
     def fork(self, run_id: str, before: str, new_id: str, *, now: datetime) -> Awaitable[RunRecord]:
         """Make a run with the results of another that were recorded before a step."""
@@ -37,7 +37,7 @@ class SqlRuns(SqlRunWriter):
 
     def delete(self, run_id: str, *, now: datetime) -> Awaitable[None]:
         """Remove a run with all it has."""
-        return self._db.write(run_past.delete, run_id, now)
+        return self._db.write(run_past.delete, self._db.drift(), run_id, now)
 
     # readers
 

@@ -53,6 +53,10 @@ class SqlStore:
         """Open, create or migrate. Raises StoreError with what is wrong; what is foreign or newer is left untouched."""
         await self._db.open()
 
+    def hurry(self, seconds: float) -> None:
+        """Let all writes together wait no longer than *seconds* for what holds them up."""
+        self._db.hurry(seconds)
+
     async def close(self) -> None:
         """Write what was accepted, then close. Nothing is accepted afterwards."""
         await self._db.close()

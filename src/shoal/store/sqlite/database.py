@@ -146,6 +146,11 @@ class SqliteDatabase:
         schema.migrate(writer.cx, found)
         writer.see_all()
 
+    def hurry(self, seconds: float) -> None:
+        """Let all writes together wait no longer than *seconds* for another process."""
+        if self._writer.lock is not None:
+            self._writer.lock.hurry(seconds)
+
     async def close(self) -> None:
         """Write what was accepted, then close. Nothing is accepted afterwards."""
         if not self._accepting:
@@ -204,10 +209,8 @@ class SqliteDatabase:
 
     def _work(self) -> None:
         """Write group after group until the end is queued."""
-        more = True
         groups = 0
-        while more:
-            more = self._write_group()
+        while self._write_group():
             groups += 1
             if groups == _BUSY and self.durability == "full":
                 self._writer.lay_out_log()
@@ -250,17 +253,15 @@ class SqliteDatabase:
                 with writer.mutex:
                     return fn(Reader(SqliteDriver(writer.connection)), *args)
             connection, reader = self._take_reader()
+            try:
+                reader.rows("BEGIN")
+                return fn(reader, *args)
+            finally:
+                if connection.in_transaction:
+                    reader.rows("COMMIT")
+                self._return_reader(connection, reader)
         except DriverError as error:
             raise writer.error(error, "could not be read") from error
-        try:
-            reader.rows("BEGIN")
-            return fn(reader, *args)
-        except DriverError as error:
-            raise writer.error(error, "could not be read") from error
-        finally:
-            if connection.in_transaction:
-                reader.rows("COMMIT")
-            self._return_reader(connection, reader)
 
     def read_soon(self, fn: Callable[[Reader, *Ts], T], *args: *Ts) -> asyncio.Future[T]:
         """Do what ``read`` does, at once: a file is not waited for."""

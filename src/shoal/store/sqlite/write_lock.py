@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import threading
 from collections.abc import Iterator
@@ -10,11 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from shoal.errors import StoreError
+from shoal.kernel.clock import RealClock
 
 __all__ = ["WriteLock"]
 
 LIMIT_SECONDS = 10.0
 """How long a write waits for other processes. SQLite's own limit here is the same."""
+LEAST_SECONDS = 0.5
+"""The same of one that comes when all together have no more time."""
 
 
 class WriteLock:
@@ -37,6 +41,8 @@ class WriteLock:
         self._thread: threading.Thread | None = None
         self._under_way = False  # the thread is in flock
         self._closed = threading.Event()
+        self._now = RealClock().monotonic
+        self._ends = math.inf
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -47,6 +53,10 @@ class WriteLock:
             yield
         finally:
             fcntl.flock(self._fd, fcntl.LOCK_UN)
+
+    def hurry(self, seconds: float) -> None:
+        """Let all that wait, together, wait for *seconds* from now. From any thread."""
+        self._ends = self._now() + seconds
 
     def _take_free(self) -> bool:
         with self._guard:
@@ -67,13 +77,15 @@ class WriteLock:
                     self._thread = threading.Thread(target=self._serve, name="shoal-store-lock", daemon=True)
                     self._thread.start()
                 self._asked.release()
-        if self._granted.acquire(timeout=self._limit):
-            return
+        begun = self._now()
+        while self._now() < min(begun + self._limit, max(begun + LEAST_SECONDS, self._ends)):
+            if self._granted.acquire(timeout=min(LEAST_SECONDS, self._limit)):
+                return
         with self._guard:
             if self._granted.acquire(blocking=False):
                 return
             self._wanted = False
-        raise self._held_up()
+        raise self._held_up(self._now() - begun)
 
     def _serve(self) -> None:
         fd = self._fd
@@ -92,7 +104,7 @@ class WriteLock:
                 else:
                     fcntl.flock(fd, fcntl.LOCK_UN)
 
-    def _held_up(self) -> StoreError:
+    def _held_up(self, seconds: float) -> StoreError:
         holder = _holder(self._path)
         if holder is None:
             who, advice = "another process holds it up", "Look which process has the store open, and end it."
@@ -107,7 +119,7 @@ class WriteLock:
                 else f"Look what process {pid} does, or end it: what it had acknowledged is kept."
             )
         return StoreError(
-            f"the store {self._store} could not be written to within {self._limit:g} s: {who}",
+            f"the store {self._store} could not be written to within {round(seconds, 1):g} s: {who}",
             url=self._url,
             note=advice,
         )
