@@ -139,11 +139,11 @@ def _get(cx: Reader, address: str) -> AgentInstance:
     row = cx.one(f"SELECT {AGENT_COLUMNS} {_OF_ADDRESS}", {"address": address})
     if row is None:
         raise agent_changes.unknown(cx, address)
-    return agent_changes.agent_of(cx, row)
+    return agent_changes.agents_of(cx, [row])[0]
 
 
 def _search(cx: Reader, wanted: dict[str, str | None]) -> list[AgentInstance]:
-    return [agent_changes.agent_of(cx, row) for row in cx.rows(_SEARCH, wanted)]
+    return agent_changes.agents_of(cx, cx.rows(_SEARCH, wanted))
 
 
 def _saved_state(cx: Reader, agent_id: str) -> dict[str, object] | None:
