@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 
-from shoal.kernel.ports import Store
+from shoal.kernel.ports import RunEnd, Store
+from shoal.kernel.room import Room, Slot
+from shoal.kernel.run import RunStatus
 from shoal.store.postgres.connection import Link
 from shoal.store.postgres.store import PostgresStore
 from shoal.store.sql.transaction import Transaction
-from shoal.testing.store_frame import T0, agent, at, join, message
-from shoal.testing.store_queue_frame import new, submit
+from shoal.testing.store_frame import T0, agent, at, join, message, start
+from shoal.testing.store_queue_frame import NOW, after, new, node, submit
+from shoal.testing.store_run_frame import hold_of
 
 Work = Callable[[], Awaitable[Any]]
 
@@ -74,9 +77,35 @@ async def _searched(store: Store, number: int) -> Work:
     return search
 
 
+async def _at_work(store: Store, number: int) -> None:
+    """Have a node with so many agents, each of them at a task."""
+    await store.leases.join(node("n1"), now=NOW)
+    agents = [await start(store, f"a{n}", now=NOW) for n in range(number)]
+    await submit(store, *(new(f"t{n}") for n in range(number)))
+    room = Room(Slot(agent_id=agent_id, targets=("",)) for agent_id in agents)
+    assert len(await store.tasks.claim("n1", room, now=NOW)) == number
+
+
+async def _lost(store: Store, number: int) -> Work:
+    await _at_work(store, number)
+    return lambda: store.leases.rescue(["n1"], now=after(1), max_interruptions=3)
+
+
+async def _left(store: Store, number: int) -> Work:
+    await _at_work(store, number)
+    return lambda: store.leases.leave("n1", now=after(1))
+
+
+async def _pruned(store: Store, number: int) -> Work:
+    await store.leases.join(node("n1"), now=NOW)
+    for n in range(number):
+        await store.runs.end(await hold_of(store, f"run{n}"), RunEnd(status=RunStatus.COMPLETED), now=NOW)
+    return lambda: store.prune(after(1), limit=1000)
+
+
 @pytest.mark.parametrize(
     "prepare",
-    [_expired, _taken, _unregistered, _cancelled, _keyed, _waiting, _posted, _searched],
+    [_expired, _taken, _unregistered, _cancelled, _keyed, _waiting, _posted, _searched, _lost, _left, _pruned],
     ids=lambda f: f.__name__,
 )
 def test_what_is_said_does_not_grow(
