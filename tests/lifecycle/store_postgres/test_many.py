@@ -12,9 +12,11 @@ import pytest
 from shoal.kernel.ports import RunEnd, Store
 from shoal.kernel.room import Room, Slot
 from shoal.kernel.run import RunStatus
+from shoal.store.postgres import connection
 from shoal.store.postgres.connection import Link
 from shoal.store.postgres.store import PostgresStore
-from shoal.store.sql.transaction import Transaction
+from shoal.store.sql import group
+from shoal.store.sql.transaction import Reader, Transaction
 from shoal.testing.store_frame import T0, agent, at, join, message, start
 from shoal.testing.store_queue_frame import NOW, after, new, node, submit
 from shoal.testing.store_run_frame import hold_of
@@ -147,6 +149,29 @@ def test_mail_that_is_over_is_given_up_in_pieces(postgres_url: str) -> None:
         assert [each.data for each in await store.mail.take("r", "n1", now=at(2), limit=5)] == ["fresh"]
         assert [await store.mail.expire(now=at(2)) for _ in range(2)] == [501, 0]
         assert len(store.mail.dead_letters(5000)) == 2501
+        await store.close()
+
+    asyncio.run(main())
+
+
+def test_a_group_that_would_take_too_long_is_written_in_parts(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server ends a transaction that lasts; a burst of verbs that are slow from afar would be refused as a whole."""
+    monkeypatch.setattr(connection, "_BOUNDED", "SET transaction_timeout = '1s'")
+    monkeypatch.setattr(group, "_LONG_SECONDS", 0.3)
+
+    def slow(cx: Transaction, key: str) -> None:
+        cx.execute("INSERT INTO meta (key, value) VALUES (?, 'x')", (key,))
+        cx.rows("SELECT CAST(pg_sleep(0.05) AS text)")
+
+    async def main() -> None:
+        store = PostgresStore(postgres_url)
+        await store.open()
+        keys = [f"k{n:02}" for n in range(30)]
+        await asyncio.gather(*(store.database.write(slow, key) for key in keys))
+        found = store.database.read(Reader.rows, "SELECT key FROM meta WHERE key LIKE 'k%' ORDER BY key")
+        assert [key for (key,) in found] == keys
         await store.close()
 
     asyncio.run(main())
