@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from shoal.kernel.agent import AgentVerb
+from shoal.kernel.message import DeadLetter
 from shoal.kernel.ports import RunEnd, Store
 from shoal.kernel.room import Room, Slot
 from shoal.kernel.run import RunStatus
@@ -17,7 +19,7 @@ from shoal.store.postgres.connection import Link
 from shoal.store.postgres.store import PostgresStore
 from shoal.store.sql import group
 from shoal.store.sql.transaction import Reader, Transaction
-from shoal.testing.store_frame import T0, agent, at, join, message, start
+from shoal.testing.store_frame import T0, agent, at, change, join, message, start
 from shoal.testing.store_queue_frame import NOW, after, new, node, submit
 from shoal.testing.store_run_frame import hold_of
 
@@ -69,6 +71,21 @@ async def _posted(store: Store, number: int) -> Work:
     return lambda: store.mail.put([f"r{n}" for n in range(number)], message(ttl=60), now=T0)
 
 
+async def _paused(store: Store, number: int) -> Work:
+    await join(store, "n1")
+    agent_id = await start(store, "busy")
+    waiting = tuple(message(n, durable=n % 2 == 0) for n in range(number))
+    for each in waiting[::2]:
+        await store.mail.put([agent_id], each, now=T0)
+    await store.mail.take(agent_id, "n1", now=T0, limit=number)
+    return lambda: store.agents.advance(change(agent_id, AgentVerb.PAUSE, state={}, mail=waiting), now=T0)
+
+
+async def _buried(store: Store, number: int) -> Work:
+    letters = [DeadLetter(message=message(n), recipient_id="r", reason="stopped", at=T0) for n in range(number)]
+    return lambda: store.mail.bury(letters, now=T0)
+
+
 async def _searched(store: Store, number: int) -> Work:
     for n in range(number):
         await store.agents.register(agent(f"a{n}", capabilities=("x", "y"), groups=("g",)), now=T0)
@@ -107,7 +124,21 @@ async def _pruned(store: Store, number: int) -> Work:
 
 @pytest.mark.parametrize(
     "prepare",
-    [_expired, _taken, _unregistered, _cancelled, _keyed, _waiting, _posted, _searched, _lost, _left, _pruned],
+    [
+        _expired,
+        _taken,
+        _unregistered,
+        _cancelled,
+        _keyed,
+        _waiting,
+        _posted,
+        _searched,
+        _paused,
+        _buried,
+        _lost,
+        _left,
+        _pruned,
+    ],
     ids=lambda f: f.__name__,
 )
 def test_what_is_said_does_not_grow(

@@ -222,13 +222,9 @@ def _release(cx: Transaction, recipient_id: str, node_id: str) -> int:
 def _bury_letters(cx: Transaction, letters: tuple[DeadLetter, ...], facts: tuple[Fact, ...], now: datetime) -> None:
     for fact in facts:
         cx.emit(fact, now)
+    its = [(epoch(now), letter.recipient_id, letter.message.message_id) for letter in letters]
+    cx.executemany(f"{_DONE} WHERE recipient_id = ? AND message_id = ?", its)
     for letter in letters:
-        seq = cx.value(
-            "SELECT seq FROM mail WHERE recipient_id = ? AND message_id = ?",
-            (letter.recipient_id, letter.message.message_id),
-        )
-        if seq is not None:
-            cx.execute(_FINISH, (epoch(now), seq))
         dead_letters.keep(cx, letter, now)
 
 

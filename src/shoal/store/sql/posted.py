@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -66,9 +66,9 @@ def _tell_sent(cx: Transaction, message: AgentMessage, stored: list[str], now: d
         cx.emit(msgspec.structs.replace(fact, details={**fact.details, "recipients": stored}), now)
 
 
-def keep(cx: Transaction, recipient_id: str, message: AgentMessage, encoded: str, now: datetime) -> bool:
-    """Store a message for one recipient; False when it was known."""
-    return cx.execute(PUT, _rows(cx, [(recipient_id, message, encoded, now)])[0]) > 0
+def keep(cx: Transaction, recipient_id: str, messages: Iterable[tuple[AgentMessage, str]], now: datetime) -> None:
+    """Store messages for one recipient, each with how it is stored; those that are known are passed over."""
+    cx.add(PUT, _rows(cx, [(recipient_id, message, encoded, now) for message, encoded in messages]))
 
 
 def _rows(cx: Transaction, posts: Sequence[_Post]) -> list[tuple[object, ...]]:
