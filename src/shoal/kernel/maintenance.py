@@ -16,6 +16,9 @@ __all__ = ["Maintenance"]
 RESCUE_EVERY_SECONDS = 0.25
 PRUNE_EVERY_SECONDS = 600.0
 EXPIRE_EVERY_SECONDS = 10.0
+EXPIRE_AT_ONCE = 1000
+PIECES_APART_SECONDS = 0.05
+"""What may be much is done in small pieces, so that nobody waits behind it."""
 LOOK_ALL_THE_SAME = 10
 """After so many polls the store is looked at even when it says that nothing has changed."""
 
@@ -83,9 +86,10 @@ class Maintenance:
 
     async def _expire(self) -> None:
         env = self._env
-        await env.store.mail.expire(now=env.clock.now())
+        while await env.store.mail.expire(now=env.clock.now(), limit=EXPIRE_AT_ONCE) == EXPIRE_AT_ONCE:
+            await env.clock.sleep(PIECES_APART_SECONDS)
         known = {word for registration in self._node.registrations.values() for word in registration.targets}
-        for agent in env.store.agents.search():
+        for agent in await env.store.aside(env.store.agents.search):
             known.update(f"capability:{word.casefold()}" for word in agent.capabilities)
             known.update(f"group:{group}" for group in agent.groups)
         await env.store.tasks.unroutable(sorted(known), now=env.clock.now())
@@ -96,4 +100,4 @@ class Maintenance:
             return
         before = env.clock.now() - timedelta(days=env.settings.retention_days)
         while any((await env.store.prune(before)).values()):
-            await env.clock.sleep(0.05)  # in small pieces, so that nobody waits behind it
+            await env.clock.sleep(PIECES_APART_SECONDS)

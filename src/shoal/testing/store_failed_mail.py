@@ -56,3 +56,13 @@ class FailedMailContract:
         with pytest.raises(LeaseLostError):
             await _take(store, now=12)
         assert await _take(store, node="n2", now=12) == [True, False]
+
+    @contract
+    async def test_what_is_over_becomes_dead_letters_piece_by_piece(self, store: Store) -> None:
+        for n in range(5):
+            await store.mail.put(["r"], message(n, durable=n % 2 == 0, ttl=n + 1), now=T0)
+        assert await store.mail.expire(now=at(4), limit=3) == 3
+        assert [letter.message.data for letter in store.mail.dead_letters()] == [2, 1, 0]
+        assert await _take(store, now=4) == [4]
+        assert await store.mail.expire(now=at(4), limit=3) == 0
+        assert [letter.message.data for letter in store.mail.dead_letters()] == [3, 2, 1, 0]

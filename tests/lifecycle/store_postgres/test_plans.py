@@ -9,6 +9,7 @@ import pytest
 from shoal.store.postgres.store import PostgresStore
 from shoal.store.sql.dependents import _RELEASE
 from shoal.store.sql.mail import _UNDONE
+from shoal.store.sql.paused_mail import _STORED
 from shoal.store.sql.tasks import _HOLDS, _QUEUE
 from shoal.store.sql.transaction import Transaction
 
@@ -22,14 +23,23 @@ _READY = """INSERT INTO tasks (task_id, name, status, ready, ready_at, blockers,
 
 
 @pytest.mark.parametrize("known", [False, True])
-def test_mail_is_acknowledged_without_a_walk_through_what_is_done(postgres_url: str, known: bool) -> None:
+@pytest.mark.parametrize(
+    ("statement", "ids"),
+    [
+        (_UNDONE, {"recipient_id": '["r1", "r2"]', "message_id": '["m1", "m2"]'}),
+        (_STORED, {"agent_id": "r1", "message_ids": '["m1", "m2"]'}),
+    ],
+    ids=["acknowledged", "kept by a pause"],
+)
+def test_mail_is_found_without_a_walk_through_what_is_done(
+    postgres_url: str, statement: str, ids: dict[str, str], known: bool
+) -> None:
     async def main() -> None:
         store = PostgresStore(postgres_url)
         await store.open()
 
         def explain(cx: Transaction) -> list[str]:
-            ids = {"recipient_id": '["r1", "r2"]', "message_id": '["m1", "m2"]'}
-            return [line for (line,) in cx.rows(f"EXPLAIN {_UNDONE}", ids)]
+            return [line for (line,) in cx.rows(f"EXPLAIN {statement}", ids)]
 
         await store.database.write(Transaction.execute, _OF_ONE)
         if known:

@@ -57,8 +57,8 @@ class Mail(Protocol):
         """
         ...
 
-    def expire(self, *, now: datetime) -> Awaitable[int]:
-        """Turn stored mail whose time is over into dead letters; returns how many."""
+    def expire(self, *, now: datetime, limit: int = 1000) -> Awaitable[int]:
+        """Turn up to *limit* stored messages whose time is over into dead letters; returns how many."""
         ...
 
     # readers

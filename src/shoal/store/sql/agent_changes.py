@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from shoal.errors import AgentNameTakenError, AgentNotFoundError, AgentStateError, LeaseLostError
 from shoal.kernel.agent import AGENT_EVENTS, AGENT_TRANSITIONS, AgentInstance, AgentStatus, AgentVerb
@@ -16,14 +17,17 @@ from shoal.store.sql import groups, mail, paused_mail
 from shoal.store.sql.settle import cancel_all
 
 if TYPE_CHECKING:
-    from shoal.store.sql.transaction import Reader, Transaction
+    from shoal.store.sql.transaction import Reader, Row, Transaction
 
-__all__ = ["AGENT_COLUMNS", "advance", "agent_of", "checkpoint", "fetch", "register", "unknown", "unregister"]
+__all__ = ["AGENT_COLUMNS", "advance", "agents_of", "checkpoint", "fetch", "register", "unknown", "unregister"]
 
 _ERROR_LENGTH = 1000
 _ENDED = (AgentStatus.STOPPED, AgentStatus.FAILED)
 AGENT_COLUMNS = """agent_id, name, status, node_id, process_id, isolation, created_at, updated_at, started_at, config,
     metadata, error_message, queued_reason, restart_count"""
+_CAPABILITIES = "SELECT agent_id, capability FROM agent_capabilities WHERE {} ORDER BY position"
+_GROUPS = "SELECT agent_id, name FROM group_members WHERE {} ORDER BY name"
+_OF_ONE, _OF_MANY = "agent_id = ?", "agent_id IN (SELECT value FROM json_each(?))"
 _SAVE_STATE = """INSERT INTO agent_states (agent_id, state, at) VALUES (?, ?, ?)
     ON CONFLICT (agent_id) DO UPDATE SET state = excluded.state, at = excluded.at"""
 _REGISTER = """INSERT INTO agents (agent_id, name, status, node_id, isolation, created_at, updated_at, registered_at,
@@ -244,7 +248,7 @@ def fetch(cx: Reader, agent_id: str) -> AgentInstance:
     row = cx.one(f"SELECT {AGENT_COLUMNS} FROM agents WHERE agent_id = ?", (agent_id,))
     if row is None:
         raise unknown(cx, agent_id)
-    return agent_of(cx, row)
+    return agents_of(cx, [row])[0]
 
 
 def unknown(cx: Reader, address: str) -> AgentNotFoundError:
@@ -252,11 +256,23 @@ def unknown(cx: Reader, address: str) -> AgentNotFoundError:
     return AgentNotFoundError(address, (name for (name,) in cx.rows("SELECT name FROM agents")))
 
 
-def agent_of(cx: Reader, row: tuple[Any, ...]) -> AgentInstance:
-    """Return the agent of a row of ``AGENT_COLUMNS``."""
+def agents_of(cx: Reader, rows: Sequence[Row]) -> list[AgentInstance]:
+    """Return the agents of rows of ``AGENT_COLUMNS``, with the words by which each is found."""
+    capabilities, in_groups = (_words(cx, sql, [row[0] for row in rows]) for sql in (_CAPABILITIES, _GROUPS))
+    return [_agent(row, capabilities.get(row[0], ()), in_groups.get(row[0], ())) for row in rows]
+
+
+def _words(cx: Reader, sql: str, agent_ids: Sequence[str]) -> dict[str, list[str]]:
+    which, given = (_OF_ONE, agent_ids[0]) if len(agent_ids) == 1 else (_OF_MANY, encode(agent_ids).decode())
+    found: dict[str, list[str]] = {}
+    for agent_id, word in cx.rows(sql.format(which), (given,)):
+        found.setdefault(agent_id, []).append(word)
+    return found
+
+
+def _agent(row: Row, capabilities: Sequence[str], in_groups: Sequence[str]) -> AgentInstance:
     agent_id, name, status, node_id, process_id, isolation, created_at, updated_at, started_at = row[:9]
     config, metadata, error_message, queued_reason, restart_count = row[9:]
-    words = cx.rows("SELECT capability FROM agent_capabilities WHERE agent_id = ? ORDER BY position", (agent_id,))
     return AgentInstance(
         agent_id=agent_id,
         name=name,
@@ -269,8 +285,8 @@ def agent_of(cx: Reader, row: tuple[Any, ...]) -> AgentInstance:
         restart_count=restart_count,
         isolation=sys.intern(isolation),  # few words for many agents
         node_id=None if node_id is None else sys.intern(node_id),
-        capabilities=tuple(word for (word,) in words),
-        groups=groups.groups_of(cx, agent_id),
+        capabilities=tuple(capabilities),
+        groups=tuple(in_groups),
         metadata=decode(metadata) if metadata else {},
         queued_reason=queued_reason,
         started_at=None if started_at is None else from_epoch(started_at),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from shoal.kernel.agent import AGENT_EVENTS, AGENT_TRANSITIONS, AgentInstance, AgentStatus, AgentVerb
 from shoal.kernel.clock import epoch
@@ -26,6 +26,8 @@ _SEARCH = f"""SELECT {AGENT_COLUMNS} FROM agents WHERE (CAST(:status AS TEXT) IS
         AND (CAST(:folded AS TEXT) IS NULL OR agent_id IN (SELECT agent_id FROM agent_capabilities WHERE folded = :folded))
         AND (CAST(:group AS TEXT) IS NULL OR agent_id IN (SELECT agent_id FROM group_members WHERE name = :group))
     ORDER BY seq"""
+_LOSE = """UPDATE agents SET status = ?, node_id = NULL, process_id = NULL, error_message = coalesce(?, error_message),
+    queued_reason = NULL, updated_at = ? WHERE agent_id = ?"""
 
 
 class SqlAgents:
@@ -96,24 +98,21 @@ class SqlAgents:
 
 def lose_agents(cx: Transaction, node_id: str, now: datetime) -> list[str]:
     """Apply NODE_LOST to the agents of a node and let go of them; return those that failed by it."""
-    failed = []
+    failed: list[str] = []
+    lost: list[tuple[Any, ...]] = []
     message = f"node {node_id} was lost"
     for agent_id, status in cx.rows("SELECT agent_id, status FROM agents WHERE node_id = ? ORDER BY seq", (node_id,)):
         before = AgentStatus(status)
         after = AGENT_TRANSITIONS.get((before, AgentVerb.NODE_LOST), before)
+        error: str | None = None
         if after is AgentStatus.FAILED and after is not before:
             failed.append(agent_id)
             details: dict[str, object] = {"error_message": message, "reason": "node_lost"}
             kind = AGENT_EVENTS[AgentVerb.NODE_LOST]
             cx.emit(Fact(event_type=kind, agent_id=agent_id, node_id=node_id, details=details), now)
-            error: str | None = message
-        else:
-            error = cx.value("SELECT error_message FROM agents WHERE agent_id = ?", (agent_id,))
-        cx.execute(
-            """UPDATE agents SET status = ?, node_id = NULL, process_id = NULL, error_message = ?, queued_reason = NULL,
-                updated_at = ? WHERE agent_id = ?""",
-            (str(after), error, epoch(now), agent_id),
-        )
+            error = message
+        lost.append((str(after), error, epoch(now), agent_id))
+    cx.executemany(_LOSE, lost)
     return failed
 
 
@@ -139,11 +138,11 @@ def _get(cx: Reader, address: str) -> AgentInstance:
     row = cx.one(f"SELECT {AGENT_COLUMNS} {_OF_ADDRESS}", {"address": address})
     if row is None:
         raise agent_changes.unknown(cx, address)
-    return agent_changes.agent_of(cx, row)
+    return agent_changes.agents_of(cx, [row])[0]
 
 
 def _search(cx: Reader, wanted: dict[str, str | None]) -> list[AgentInstance]:
-    return [agent_changes.agent_of(cx, row) for row in cx.rows(_SEARCH, wanted)]
+    return agent_changes.agents_of(cx, cx.rows(_SEARCH, wanted))
 
 
 def _saved_state(cx: Reader, agent_id: str) -> dict[str, object] | None:

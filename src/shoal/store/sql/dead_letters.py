@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["keep", "message_fact", "message_of", "newest", "prune_dead_letters"]
 
+_INSERT = "INSERT INTO dead_letters (message_id, recipient_id, message, reason, error, at) VALUES (?, ?, ?, ?, ?, ?)"
+
 message_of = msgspec.json.Decoder(AgentMessage).decode
 """Decode a stored message."""
 
@@ -33,17 +35,15 @@ def prune_dead_letters(cx: Transaction, before: datetime, limit: int) -> int:
 def keep(cx: Transaction, letter: DeadLetter, now: datetime) -> None:
     """Keep a dead letter, with its event."""
     message = letter.message
-    cx.execute(
-        "INSERT INTO dead_letters (message_id, recipient_id, message, reason, error, at) VALUES (?, ?, ?, ?, ?, ?)",
-        (
-            message.message_id,
-            letter.recipient_id,
-            encode(message).decode(),
-            letter.reason,
-            letter.error,
-            epoch(letter.at),
-        ),
+    row = (
+        message.message_id,
+        letter.recipient_id,
+        encode(message).decode(),
+        letter.reason,
+        letter.error,
+        epoch(letter.at),
     )
+    cx.new.insert(_INSERT, [row])
     fact = message_fact(EventType.MESSAGE_DEAD_LETTERED, letter.recipient_id, message)
     details = {**fact.details, "reason": letter.reason}
     if letter.error is not None:

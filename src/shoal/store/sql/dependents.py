@@ -13,9 +13,10 @@ from shoal.kernel.ports import Ended
 from shoal.kernel.task import TaskStatus
 from shoal.store.sql.transaction import Transaction
 
-__all__ = ["after_failure", "release"]
+__all__ = ["after_failure", "release", "waited_for"]
 
-_ANY = "SELECT 1 FROM task_deps WHERE dependency_id = ? LIMIT 1"
+_EDGES = """SELECT edge.dependency_id, edge.task_id
+    FROM json_each(?) AS ended CROSS JOIN task_deps AS edge ON edge.dependency_id = ended.value"""
 _FREED = """SELECT edge.task_id, count(*)
     FROM json_each(?) AS ended CROSS JOIN task_deps AS edge ON edge.dependency_id = ended.value GROUP BY edge.task_id"""
 # By itself: joined to what is freed, PostgreSQL may walk through all tasks, as long as it knows of few.
@@ -40,12 +41,20 @@ _FAIL = """UPDATE tasks SET status = 'failed', ready = NULL, completed_at = ?, e
     error_message = ?, error_details = ? WHERE task_id = ?"""
 
 
+def waited_for(cx: Transaction, task_ids: Sequence[str]) -> list[str]:
+    """Return those of *task_ids*, which have ended, that others than these depend on, in their order."""
+    ended = set(task_ids)
+    edges = cx.rows(_EDGES, (encode(task_ids).decode(),))
+    found = {dependency_id for dependency_id, task_id in edges if task_id not in ended}
+    return [task_id for task_id in task_ids if task_id in found]
+
+
 def after_failure(cx: Transaction, task_id: str, status: TaskStatus, now: datetime) -> tuple[list[Ended], bool]:
     """Fail all that depend on *task_id*, at any depth; those that run all the same lose one that they wait for.
 
     Returns those that failed, and whether one became ready.
     """
-    if cx.one(_ANY, (task_id,)) is None:
+    if not waited_for(cx, [task_id]):
         return [], False
     causes: dict[str, tuple[str, str]] = {}
     for doomed_id, cause_id, name in cx.rows(_DOOMED, (task_id,)):

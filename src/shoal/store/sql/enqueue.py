@@ -23,8 +23,10 @@ from shoal.store.sql.transaction import Refusal, Row, Sole, Transaction
 
 __all__ = ["enqueue", "enqueue_alone"]
 
-_BY_KEY = "SELECT task_id, name, input_data FROM tasks WHERE idempotency_key = ?"
-_STANDING = "SELECT status, error_type, error_details FROM tasks WHERE task_id = ?"
+_BY_KEY = """SELECT idempotency_key, task_id, name, input_data FROM tasks
+    WHERE idempotency_key IN (SELECT value FROM json_each(?))"""
+_STANDING = """SELECT task_id, status, error_type, error_details FROM tasks
+    WHERE task_id IN (SELECT value FROM json_each(?))"""
 _ROOM = "SELECT 1 FROM task_counts WHERE pending + ? <= ?"
 _INSERT_EDGE = "INSERT INTO task_deps (dependency_id, task_id) VALUES (?, ?)"
 
@@ -68,25 +70,27 @@ def enqueue_alone(
 
 def _known(cx: Transaction, tasks: Sequence[Task]) -> dict[str, str]:
     """Return for each task whose key is taken the id of the first one with it."""
+    keys = [task.idempotency_key for task in tasks if task.idempotency_key is not None]
+    if not keys:
+        return {}
     known: dict[str, str] = {}
-    keyed: dict[str, Task] = {}
+    keyed = {key: (task_id, name, data or "{}") for key, task_id, name, data in cx.rows(_BY_KEY, (_listed(keys),))}
     for task in tasks:
         key = task.idempotency_key
         if key is None:
             continue
-        first = keyed.get(key)
-        if first is not None:
-            found = (first.task_id, first.name, encode(first.input_data).decode())
-        else:
-            row = cx.one(_BY_KEY, (key,))
-            if row is None:
-                keyed[key] = task
-                continue
-            found = (row[0], row[1], row[2] or "{}")
+        found = keyed.get(key)
+        if found is None:
+            keyed[key] = (task.task_id, task.name, encode(task.input_data).decode())
+            continue
         if found[1] != task.name or decode(found[2]) != decode(encode(task.input_data)):
             raise IdempotencyConflictError(key, task_id=found[0])
         known[task.task_id] = found[0]
     return known
+
+
+def _listed(words: Iterable[str]) -> str:
+    return encode(list(words)).decode()
 
 
 def _redirected(task: Task, known: dict[str, str]) -> Task:
@@ -100,19 +104,20 @@ def _redirected(task: Task, known: dict[str, str]) -> Task:
 def _dependencies(cx: Transaction, new: Sequence[Task]) -> dict[str, _Standing]:
     """Return where each stored dependency stands; raise for unknown ones and parents."""
     batch = {task.task_id for task in new}
+    asked = dict.fromkeys(
+        task_id
+        for task in new
+        for task_id in (*task.dependencies, *((task.parent_id,) if task.parent_id else ()))
+        if task_id not in batch
+    )
     standing: dict[str, _Standing] = {}
-    for task in new:
-        for task_id in (*task.dependencies, *((task.parent_id,) if task.parent_id else ())):
-            if task_id in batch or task_id in standing:
-                continue
-            row = cx.one(_STANDING, (task_id,))
-            if row is None:
-                raise TaskNotFoundError(task_id)
-            status, error_type, error_details = row
-            root_id = task_id
-            if error_type == "DependencyFailedError":
-                root_id = decode(error_details)["root_id"]
-            standing[task_id] = _Standing(TaskStatus(status), root_id)
+    for task_id, status, error_type, error_details in cx.rows(_STANDING, (_listed(asked),)) if asked else ():
+        failed_before = error_type == "DependencyFailedError"
+        root_id = decode(error_details)["root_id"] if failed_before else task_id
+        standing[task_id] = _Standing(TaskStatus(status), root_id)
+    for task_id in asked:
+        if task_id not in standing:
+            raise TaskNotFoundError(task_id)
     return standing
 
 

@@ -11,6 +11,7 @@ from itertools import groupby
 from typing import Any
 
 from shoal.errors import StoreError
+from shoal.kernel.clock import RealClock
 from shoal.store.sql.hot import HOT, Hot
 from shoal.store.sql.operations import Operation, Outcome
 from shoal.store.sql.transaction import Refusal, Transaction
@@ -21,9 +22,20 @@ Group = list[Operation[Any]]
 Written = tuple[list[Outcome], bool]
 """What became of each operation, and whether somebody wants to hear of the commit."""
 
+_LONG_SECONDS = 3.0  # others wait for a group; a server may end what lasts too long, and all of it is refused then
+_now = RealClock().monotonic
+
 
 class _SpoiledError(Exception):
     """An operation failed after it had written something."""
+
+
+class _TooLongError(Exception):
+    """A group takes very long; so many of its operations had been carried out by then."""
+
+    def __init__(self, done: int) -> None:
+        super().__init__(done)
+        self.done = done
 
 
 def write_group(
@@ -34,7 +46,7 @@ def write_group(
     failed: tuple[type[Exception], ...],
     failure: Callable[[Exception], StoreError],
 ) -> Written:
-    """Write a group in one transaction; if that fails, its operations one by one.
+    """Write a group in one transaction; if that fails, its operations one by one, and if it takes very long, in parts.
 
     Args:
         group: the operations, in order.
@@ -43,25 +55,27 @@ def write_group(
         failed: further errors of the driver.
         failure: makes what whoever waits is told of an error of the driver.
     """
-    caught: tuple[type[Exception], ...] = (_SpoiledError, *refused, *failed)
+    hopeless: tuple[type[Exception], ...] = (StoreError, *refused)  # a StoreError: another process holds everything up
+    caught: tuple[type[Exception], ...] = (_SpoiledError, *hopeless, *failed)
+    size = 1
     try:
         return transact(group)
-    except StoreError as error:  # another process holds everything up
-        return [(operation, error, None) for operation in group], False
+    except _TooLongError as error:
+        size = max(1, error.done // 2)
     except caught as error:
-        if len(group) == 1 or isinstance(error, refused):
+        if len(group) == 1 or isinstance(error, hopeless):
             told = _told(error, failure)
             return [(operation, told, None) for operation in group], False
-    outcomes: list[Outcome] = []
-    announce = False
-    for operation in group:
-        alone, heard = write_group([operation], transact, refused=refused, failed=failed, failure=failure)
-        outcomes += alone
-        announce = announce or heard
-    return outcomes, announce
+    parts = [
+        write_group(group[start : start + size], transact, refused=refused, failed=failed, failure=failure)
+        for start in range(0, len(group), size)
+    ]
+    return [outcome for outcomes, _ in parts for outcome in outcomes], any(heard for _, heard in parts)
 
 
 def _told(error: Exception, failure: Callable[[Exception], StoreError]) -> BaseException:
+    if isinstance(error, StoreError):
+        return error
     if isinstance(error, _SpoiledError) and error.__cause__ is not None:
         return error.__cause__
     told = failure(error)
@@ -72,14 +86,19 @@ def _told(error: Exception, failure: Callable[[Exception], StoreError]) -> BaseE
 def apply(cx: Transaction, group: Group, driver_errors: tuple[type[Exception], ...]) -> list[Outcome]:
     """Carry operations out within a transaction; return what became of each.
 
-    One of *driver_errors*, and any error after something was written, ends the transaction.
+    One of *driver_errors*, any error after something was written, and a time that is up with more to do, end the
+    transaction.
     """
     outcomes: list[Outcome] = []
+    until = _now() + _LONG_SECONDS
     for hot, operations in _parts(group):
         if hot is not None and hot.many is not None and len(operations) > 1:
             outcomes += _apply_many(cx, hot.many, operations, driver_errors)
         else:
-            outcomes += [_apply_one(cx, operation, driver_errors) for operation in operations]
+            for operation in operations:
+                if outcomes and _now() > until:
+                    raise _TooLongError(len(outcomes))
+                outcomes.append(_apply_one(cx, operation, driver_errors))
     return outcomes
 
 

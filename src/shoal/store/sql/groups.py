@@ -13,7 +13,7 @@ from shoal.kernel.event import EventType, Fact
 if TYPE_CHECKING:
     from shoal.store.sql.transaction import Reader, Transaction
 
-__all__ = ["change", "create", "delete", "groups_of", "leave_all", "members", "name_at_registration"]
+__all__ = ["change", "create", "delete", "leave_all", "members", "name_at_registration"]
 
 _ADD = """INSERT INTO group_members (name, agent_id, position, registered)
     VALUES (:name, :agent_id, (SELECT coalesce(max(position), 0) + 1 FROM group_members WHERE name = :name),
@@ -70,13 +70,6 @@ def name_at_registration(cx: Transaction, agent_id: str, names: Iterable[str], n
 def leave_all(cx: Transaction, agent_id: str) -> None:
     """Take an agent out of all groups."""
     cx.execute("DELETE FROM group_members WHERE agent_id = ?", (agent_id,))
-
-
-def groups_of(cx: Reader, agent_id: str) -> tuple[str, ...]:
-    """Return the names of an agent's groups, sorted."""
-    return tuple(
-        name for (name,) in cx.rows("SELECT name FROM group_members WHERE agent_id = ? ORDER BY name", (agent_id,))
-    )
 
 
 def members(cx: Reader) -> dict[str, list[str]]:

@@ -40,8 +40,11 @@ _UNDONE = f"""SELECT * FROM (
     SELECT r.value AS of, m.value AS id, (SELECT seq {_ITS}) AS seq, (SELECT message {_ITS}), (SELECT durable {_ITS})
     FROM json_each(:recipient_id) AS r CROSS JOIN json_each(:message_id) AS m ON true) AS pair WHERE seq IS NOT NULL"""
 _PAIRS = 30  # asked for at once: each recipient's is looked for with each message
-_FINISH = """UPDATE mail SET message = NULL, node_id = NULL, expires_at = NULL, ttl_left = NULL, done_at = ?
-    WHERE seq = ?"""
+_DONE = "UPDATE mail SET message = NULL, node_id = NULL, expires_at = NULL, ttl_left = NULL, done_at = ?"
+_FINISH = f"{_DONE} WHERE seq = ?"
+_LETTER = "SELECT seq, recipient_id, message, deliveries"  # as ``_give_up`` takes it
+_EXPIRED = f"{_LETTER} FROM mail INDEXED BY mail_expiring WHERE expires_at <= ? AND {OPEN}"
+_EXPIRED_LIMIT = 1000  # of one recipient, found as his mail is taken; the sweep finds the others
 
 
 class SqlMail:
@@ -83,9 +86,9 @@ class SqlMail:
         """Turn dead letters of this message into mail again; see ``Mail.redeliver``."""
         return self._db.write(_redeliver, message_id)
 
-    def expire(self, *, now: datetime) -> Awaitable[int]:
-        """Turn stored mail whose time is over into dead letters; returns how many."""
-        return self._db.write(_expire, self._db.drift(), now)
+    def expire(self, *, now: datetime, limit: int = 1000) -> Awaitable[int]:
+        """Turn up to *limit* stored messages whose time is over into dead letters; returns how many."""
+        return self._db.write(_expire, self._db.drift(), now, limit)
 
     def waiting(self, recipient_id: str) -> int:
         """Return how many messages are stored for this recipient and not handed out."""
@@ -151,29 +154,28 @@ def _ack(cx: Transaction, handled: Sequence[_Handled]) -> None:
 def nack(cx: Transaction, recipient_id: str, given: Return, now: datetime) -> bool:
     """Make what was taken and not handled due again, or a dead letter: then True."""
     row = cx.one(
-        "SELECT seq, failures FROM mail WHERE recipient_id = ? AND message_id = ? AND done_at IS NULL",
+        f"{_LETTER}, failures FROM mail WHERE recipient_id = ? AND message_id = ? AND done_at IS NULL",
         (recipient_id, given.message_id),
     )
     if row is None:
         return False
-    seq, failures = row
+    *letter, failures = row
     if given.max_deliveries is not None:  # it was tried; not every one that was handed out is
         failures += 1
         if failures >= given.max_deliveries:
-            _give_up(cx, seq, "failures", given.error, now)
+            _give_up(cx, [letter], "failures", given.error, now)
             return True
     cx.execute(
         "UPDATE mail SET node_id = NULL, due_at = ?, failures = ? WHERE seq = ?",
-        (epoch(given.retry_at), failures, seq),
+        (epoch(given.retry_at), failures, letter[0]),
     )
     return False
 
 
 def bury_all(cx: Transaction, recipient_id: str, reason: str, now: datetime) -> None:
     """Make dead letters of all mail of a recipient."""
-    rows = cx.rows("SELECT seq FROM mail WHERE recipient_id = ? AND done_at IS NULL ORDER BY seq", (recipient_id,))
-    for (seq,) in rows:
-        _give_up(cx, seq, reason, None, now)
+    rows = cx.rows(f"{_LETTER} FROM mail WHERE recipient_id = ? AND done_at IS NULL ORDER BY seq", (recipient_id,))
+    _give_up(cx, rows, reason, None, now)
 
 
 def prune_mail_tombstones(cx: Transaction, before: datetime, limit: int) -> int:
@@ -191,15 +193,12 @@ def take(cx: Transaction, recipient_id: str, node_id: str, now: datetime, limit:
     """Hand out messages; see ``Mail.take``."""
     check_not_lost(cx, node_id)  # nobody would give back again what it takes
     micros = epoch(now)
-    for (seq,) in cx.rows(
-        f"SELECT seq FROM mail INDEXED BY mail_expiring WHERE expires_at <= ? AND recipient_id = ? AND {OPEN}",
-        (micros, recipient_id),
-    ):
-        _give_up(cx, seq, "expired", None, now)
+    expired = f"{_EXPIRED} AND recipient_id = ? ORDER BY expires_at LIMIT ? /* FOR UPDATE SKIP LOCKED */"
+    _give_up(cx, cx.rows(expired, (micros, recipient_id, _EXPIRED_LIMIT)), "expired", None, now)
     rows = cx.rows(
         f"""SELECT seq, message, durable, coalesce(expires_at, :now + ttl_left), deliveries FROM mail
             INDEXED BY mail_waiting WHERE recipient_id = :recipient AND {OPEN} AND coalesce(due_at, 0) <= :now
-            ORDER BY seq LIMIT :limit /* FOR UPDATE SKIP LOCKED */""",
+            AND coalesce(expires_at > :now, true) ORDER BY seq LIMIT :limit /* FOR UPDATE SKIP LOCKED */""",
         {"recipient": recipient_id, "now": micros, "limit": limit},
     )
     for statement, kept in ((_HAND_OUT, 1), ("DELETE FROM mail", 0)):
@@ -223,13 +222,9 @@ def _release(cx: Transaction, recipient_id: str, node_id: str) -> int:
 def _bury_letters(cx: Transaction, letters: tuple[DeadLetter, ...], facts: tuple[Fact, ...], now: datetime) -> None:
     for fact in facts:
         cx.emit(fact, now)
+    its = [(epoch(now), letter.recipient_id, letter.message.message_id) for letter in letters]
+    cx.executemany(f"{_DONE} WHERE recipient_id = ? AND message_id = ?", its)
     for letter in letters:
-        seq = cx.value(
-            "SELECT seq FROM mail WHERE recipient_id = ? AND message_id = ?",
-            (letter.recipient_id, letter.message.message_id),
-        )
-        if seq is not None:
-            cx.execute(_FINISH, (epoch(now), seq))
         dead_letters.keep(cx, letter, now)
 
 
@@ -252,28 +247,23 @@ def _redeliver(cx: Transaction, message_id: str) -> list[str]:
     return list(newest)
 
 
-def _expire(cx: Transaction, drift: Drift, now: datetime) -> int:
-    rows = cx.rows(
-        f"SELECT seq FROM mail INDEXED BY mail_expiring WHERE expires_at <= ? AND {OPEN} ORDER BY expires_at",
-        (epoch(now) + drift(cx),),
-    )
-    for (seq,) in rows:
-        _give_up(cx, seq, "expired", None, now)
+def _expire(cx: Transaction, drift: Drift, now: datetime, limit: int) -> int:
+    rows = cx.rows(f"{_EXPIRED} ORDER BY expires_at LIMIT ?", (epoch(now) + drift(cx), limit))
+    _give_up(cx, rows, "expired", None, now)
     return len(rows)
 
 
-def _give_up(cx: Transaction, seq: int, reason: str, error: str | None, now: datetime) -> None:
-    """Turn one stored message into a dead letter."""
-    row = cx.one("SELECT recipient_id, message, deliveries FROM mail WHERE seq = ?", (seq,))
-    assert row is not None, "the caller has just read this row"
-    recipient_id, encoded, deliveries = row
-    message = msgspec.structs.replace(message_of(encoded), delivery_count=max(deliveries, 1))
-    cx.execute(_FINISH, (epoch(now), seq))
-    if reason == "expired":
-        cx.emit(message_fact(EventType.MESSAGE_EXPIRED, recipient_id, message), now)
-    dead_letters.keep(
-        cx, DeadLetter(message=message, recipient_id=recipient_id, reason=reason, at=now, error=error), now
-    )
+def _give_up(cx: Transaction, rows: Sequence[Sequence[Any]], reason: str, error: str | None, now: datetime) -> None:
+    """Turn stored messages into dead letters."""
+    if not rows:
+        return
+    cx.execute(f"{_DONE} {_LISTED}", (epoch(now), encode([seq for seq, *_ in rows]).decode()))
+    for _, recipient_id, encoded, deliveries in rows:
+        message = msgspec.structs.replace(message_of(encoded), delivery_count=max(deliveries, 1))
+        if reason == "expired":
+            cx.emit(message_fact(EventType.MESSAGE_EXPIRED, recipient_id, message), now)
+        letter = DeadLetter(message=message, recipient_id=recipient_id, reason=reason, at=now, error=error)
+        dead_letters.keep(cx, letter, now)
 
 
 # -- readers --------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from shoal.kernel.clock import epoch
 from shoal.kernel.message import AgentMessage
+from shoal.kernel.payload import encode
 from shoal.store.sql.mail import OPEN
 from shoal.store.sql.posted import keep
 
@@ -21,6 +22,14 @@ __all__ = ["Kept", "freeze", "keep_mailbox", "thaw"]
 Kept = tuple[tuple[AgentMessage, str, bool], ...]
 """What a pause keeps: messages in their order, encoded, and whether each is held by its handler."""
 
+# A look of its own for each: else PostgreSQL may look for each among all that the agent was ever sent.
+_ITS = "FROM mail WHERE recipient_id = :agent_id AND message_id = listed.value"
+_STORED = f"""SELECT listed.value, (SELECT done_at {_ITS}), (SELECT node_id {_ITS})
+    FROM json_each(:message_ids) AS listed"""
+_PLACE = """UPDATE mail SET seq = coalesce(?, seq), node_id = ?,
+        deliveries = CASE WHEN deliveries > 0 THEN deliveries - 1 ELSE 0 END
+    WHERE recipient_id = ? AND message_id = ? RETURNING seq"""
+
 
 def keep_mailbox(cx: Transaction, agent_id: str, node_id: str, kept: Kept, now: datetime) -> None:
     """Store what waits in the mailbox of an agent that pauses, before what waits in the store already.
@@ -28,23 +37,22 @@ def keep_mailbox(cx: Transaction, agent_id: str, node_id: str, kept: Kept, now: 
     A durable message is stored already: it is given back, as if it had not been handed out. One whose handler is held
     stays handed out.
     """
+    if not kept:
+        return
+    keep(cx, agent_id, [(message, encoded) for message, encoded, _ in kept], now)
+    ids = {"agent_id": agent_id, "message_ids": encode([message.message_id for message, *_ in kept]).decode()}
+    stored = {message_id: (done_at, holder) for message_id, done_at, holder in cx.rows(_STORED, ids)}
     place = None
-    if any(not message.durable for message, _, _ in kept):  # else each is stored, in its place
+    if any(not message.durable for message, *_ in kept):  # else each was stored before, in its place
         place = _make_room(cx, agent_id, len(kept))
-    for message, encoded, held in kept:
-        keep(cx, agent_id, message, encoded, now)
-        seq, done_at, holder = cx.rows(
-            "SELECT seq, done_at, node_id FROM mail WHERE recipient_id = ? AND message_id = ?",
-            (agent_id, message.message_id),
-        )[0]
+    moved: list[tuple[int | None, str | None, str, str]] = []
+    for message, _, held in kept:
+        done_at, holder = stored[message.message_id]
         if done_at is not None or (message.durable and holder != node_id):
             continue  # acknowledged, or given back, while it waited
-        cx.execute(
-            """UPDATE mail SET seq = ?, node_id = ?, deliveries = CASE WHEN deliveries > 0 THEN deliveries - 1 ELSE 0 END
-                WHERE seq = ?""",
-            (seq if place is None else place, node_id if held else None, seq),
-        )
+        moved.append((place, node_id if held else None, agent_id, message.message_id))
         place = None if place is None else place + 1
+    cx.each(_PLACE, moved)
 
 
 def _make_room(cx: Transaction, agent_id: str, places: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ import msgspec
 from shoal.kernel.clock import epoch
 from shoal.kernel.event import EventType
 from shoal.kernel.message import AgentMessage
+from shoal.kernel.payload import encode
 from shoal.store.sql.dead_letters import message_fact
 from shoal.store.sql.records import check_not_lost
 
@@ -22,6 +23,11 @@ __all__ = ["PUT", "keep", "put", "put_many"]
 
 PUT = """INSERT INTO mail (recipient_id, message_id, message, durable, expires_at, ttl_left) VALUES (?, ?, ?, ?, ?, ?)
     ON CONFLICT (recipient_id, message_id) DO NOTHING"""
+# A look of its own for each: else PostgreSQL may walk through all agents.
+_STATUS = "SELECT listed.value, (SELECT status FROM agents WHERE agent_id = listed.value) FROM json_each(?) AS listed"
+
+_Post = tuple[str, AgentMessage, str, datetime]
+"""For whom a message is, the message, how it is stored, and when."""
 
 
 def put(
@@ -34,19 +40,19 @@ def put(
 ) -> None:
     """Store a message for each recipient; see ``Mail.put``."""
     check_not_lost(cx, node_id)
-    new = cx.add(PUT, [_row(cx, each, message, encoded, now) for each in recipient_ids])
+    new = cx.add(PUT, _rows(cx, [(each, message, encoded, now) for each in recipient_ids]))
     _tell_sent(cx, message, [each for each, is_new in zip(recipient_ids, new, strict=True) if is_new], now)
 
 
 def put_many(cx: Transaction, operations: Sequence[Operation[None]]) -> list[None]:
     """Do what ``put`` does, for many at once."""
-    rows: list[tuple[object, ...]] = []
     for node_id in dict.fromkeys(operation.args[4] for operation in operations):
         check_not_lost(cx, node_id)
+    posts: list[_Post] = []
     for operation in operations:
         recipient_ids, message, encoded, now, _ = operation.args
-        rows += [_row(cx, each, message, encoded, now) for each in recipient_ids]
-    new = iter(cx.add(PUT, rows))
+        posts += [(each, message, encoded, now) for each in recipient_ids]
+    new = iter(cx.add(PUT, _rows(cx, posts)))
     for operation in operations:
         recipient_ids, message, _, now, _ = operation.args
         cx.span = operation.span
@@ -60,18 +66,23 @@ def _tell_sent(cx: Transaction, message: AgentMessage, stored: list[str], now: d
         cx.emit(msgspec.structs.replace(fact, details={**fact.details, "recipients": stored}), now)
 
 
-def keep(cx: Transaction, recipient_id: str, message: AgentMessage, encoded: str, now: datetime) -> bool:
-    """Store a message for one recipient; False when it was known."""
-    return cx.execute(PUT, _row(cx, recipient_id, message, encoded, now)) > 0
+def keep(cx: Transaction, recipient_id: str, messages: Iterable[tuple[AgentMessage, str]], now: datetime) -> None:
+    """Store messages for one recipient, each with how it is stored; those that are known are passed over."""
+    cx.add(PUT, _rows(cx, [(recipient_id, message, encoded, now) for message, encoded in messages]))
 
 
-def _row(cx: Transaction, recipient_id: str, message: AgentMessage, encoded: str, now: datetime) -> tuple[object, ...]:
-    """Return the parameters of ``PUT``."""
-    expires_at: int | None = None
-    ttl_left: int | None = None
-    if message.expires_at is not None:
-        if cx.value("SELECT status = 'paused' FROM agents WHERE agent_id = ?", (recipient_id,)):
+def _rows(cx: Transaction, posts: Sequence[_Post]) -> list[tuple[object, ...]]:
+    """Return the parameters of ``PUT`` for each. What waits for an agent that is paused does not age."""
+    ageing = sorted({recipient_id for recipient_id, message, *_ in posts if message.expires_at is not None})
+    found = cx.rows(_STATUS, (encode(ageing).decode(),)) if ageing else ()
+    paused = {agent_id for agent_id, status in found if status == "paused"}
+    rows: list[tuple[object, ...]] = []
+    for recipient_id, message, encoded, now in posts:
+        expires_at: int | None = None
+        ttl_left: int | None = None
+        if message.expires_at is not None and recipient_id in paused:
             ttl_left = max(epoch(message.expires_at) - epoch(now), 1)
-        else:
+        elif message.expires_at is not None:
             expires_at = epoch(message.expires_at)
-    return recipient_id, message.message_id, encoded, int(message.durable), expires_at, ttl_left
+        rows.append((recipient_id, message.message_id, encoded, int(message.durable), expires_at, ttl_left))
+    return rows

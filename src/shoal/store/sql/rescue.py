@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 from shoal.errors import TaskInterruptedError
 from shoal.kernel.clock import epoch
@@ -14,7 +13,7 @@ from shoal.kernel.task import TaskStatus
 from shoal.store.sql.agents import lose_agents
 from shoal.store.sql.dependents import after_failure
 from shoal.store.sql.run_life import let_go
-from shoal.store.sql.transaction import Transaction
+from shoal.store.sql.transaction import Row, Transaction
 
 __all__ = ["hand_back", "rescue"]
 
@@ -53,11 +52,11 @@ def rescue(
         nodes.append(node_id)
         details: dict[str, object] = {"name": name, "host": host}
         cx.emit(Fact(event_type=EventType.NODE_LOST, node_id=node_id, details=details), now)
-        for row in cx.rows(_HELD, (node_id,)):
-            if row[4] + 1 < max_interruptions:
-                _requeue(cx, row, node_id, now, f"node {node_id} was lost", lost=1)
-                requeued.append(row[0])
-            else:
+        held = cx.rows(_HELD, (node_id,))
+        again = [row for row in held if row[4] + 1 < max_interruptions]
+        requeued += _requeue(cx, again, node_id, now, f"node {node_id} was lost", lost=1)
+        for row in held:
+            if row[4] + 1 >= max_interruptions:
                 ended += _fail(cx, row, node_id, now)
         agents += lose_agents(cx, node_id, now)
         runs += let_go(cx, node_id, now)
@@ -98,20 +97,22 @@ def _lose(
 def hand_back(cx: Transaction, node_id: str, now: datetime) -> None:
     """Put back the tasks, the mail and the runs that a node has when it leaves: the store did not hear what became of
     them."""
-    for row in cx.rows(_HELD, (node_id,)):
-        _requeue(cx, row, node_id, now, f"node {node_id} has ended", lost=0)
+    _requeue(cx, cx.rows(_HELD, (node_id,)), node_id, now, f"node {node_id} has ended", lost=0)
     let_go(cx, node_id, now)
     cx.execute(_GIVE_BACK_MAIL, (node_id,))
 
 
-def _requeue(cx: Transaction, row: tuple[Any, ...], node_id: str, now: datetime, message: str, *, lost: int) -> None:
-    interruptions = row[4] + lost
-    cx.execute(_AGAIN, (epoch(now), interruptions, message, row[0]))
-    cx.count(running=-1, pending=1, ready=1)
-    _tell(cx, EventType.TASK_INTERRUPTED, (*row[:4], interruptions), node_id, message, now)
+def _requeue(
+    cx: Transaction, rows: Sequence[Row], node_id: str, now: datetime, message: str, *, lost: int
+) -> list[str]:
+    cx.executemany(_AGAIN, [(epoch(now), row[4] + lost, message, row[0]) for row in rows])
+    cx.count(running=-len(rows), pending=len(rows), ready=len(rows))
+    for row in rows:
+        _tell(cx, EventType.TASK_INTERRUPTED, (*row[:4], row[4] + lost), node_id, message, now)
+    return [row[0] for row in rows]
 
 
-def _fail(cx: Transaction, row: tuple[Any, ...], node_id: str, now: datetime) -> list[Ended]:
+def _fail(cx: Transaction, row: Row, node_id: str, now: datetime) -> list[Ended]:
     task_id, agent_id, interruptions = row[0], row[2], row[4] + 1
     message = str(TaskInterruptedError(f"node lost {interruptions} times in a row without a new step"))
     cx.execute(_FAIL, (epoch(now), interruptions, message, task_id))
@@ -121,7 +122,7 @@ def _fail(cx: Transaction, row: tuple[Any, ...], node_id: str, now: datetime) ->
     return [Ended(task_id, TaskStatus.FAILED, agent_id, node_id), *failed]
 
 
-def _tell(cx: Transaction, kind: EventType, row: tuple[Any, ...], node_id: str, message: str, now: datetime) -> None:
+def _tell(cx: Transaction, kind: EventType, row: Row, node_id: str, message: str, now: datetime) -> None:
     task_id, name, agent_id, attempt, interruptions = row
     details: dict[str, object] = {
         "name": name, "attempt": attempt, "error_type": "TaskInterruptedError", "error_message": message,

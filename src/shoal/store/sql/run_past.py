@@ -19,7 +19,7 @@ from shoal.store.sql.run_rows import INSERT_RUN, RUN_COLUMNS, run_of, run_row, s
 
 if TYPE_CHECKING:
     from shoal.store.sql.database import Drift
-    from shoal.store.sql.transaction import Reader, Transaction
+    from shoal.store.sql.transaction import Reader, Row, Transaction
 
 __all__ = ["delete", "fork", "prune_runs", "unheld"]
 
@@ -40,6 +40,8 @@ _UNHELD = f"""SELECT {RUN_COLUMNS} FROM runs
         WHERE approvals.run = runs.seq AND decision IS NULL AND (expires_at IS NULL OR expires_at > :now)))
     ORDER BY seq"""
 _PRUNABLE = "SELECT seq FROM runs WHERE finished_at < ? ORDER BY finished_at LIMIT ?"
+_HOLDING = """SELECT DISTINCT run FROM reservations
+    WHERE run IN (SELECT CAST(value AS BIGINT) FROM json_each(?)) ORDER BY run"""
 _REMOVE = (
     "DELETE FROM run_steps WHERE run = ?",
     "DELETE FROM run_results WHERE run = ?",
@@ -92,18 +94,18 @@ def fork(cx: Transaction, run_id: str, before: str, new_id: str, now: datetime) 
 def delete(cx: Transaction, drift: Drift, run_id: str, now: datetime) -> None:
     """Remove a run that nobody carries out, with all it has."""
     check_free(cx, drift, read_run(cx, run_id), now)
-    _remove(cx, seq_of(cx, run_id))
+    _remove(cx, [(seq_of(cx, run_id),)])
 
 
 def prune_runs(cx: Transaction, before: datetime, limit: int) -> int:
     """Remove up to *limit* runs that ended before *before*, with all they have."""
     rows = cx.rows(_PRUNABLE, (epoch(before), limit))
-    for (run,) in rows:
-        _remove(cx, run)
+    _remove(cx, rows)
     return len(rows)
 
 
-def _remove(cx: Transaction, run: int) -> None:
-    lose_all(cx, run)
+def _remove(cx: Transaction, runs: Sequence[Row]) -> None:
+    for (run,) in cx.rows(_HOLDING, (encode([run for (run,) in runs]).decode(),)):
+        lose_all(cx, run)
     for statement in _REMOVE:
-        cx.execute(statement, (run,))
+        cx.executemany(statement, runs)

@@ -14,7 +14,7 @@ from shoal.kernel.ports import Cancelled, Ended, Outcome, Settled, Settlement
 from shoal.kernel.task import TaskStatus
 from shoal.kernel.trace import Span
 from shoal.store.sql import mail
-from shoal.store.sql.dependents import after_failure, release
+from shoal.store.sql.dependents import after_failure, release, waited_for
 from shoal.store.sql.operations import Operation
 from shoal.store.sql.records import moment, text
 from shoal.store.sql.transaction import Row, Sole, Transaction
@@ -123,12 +123,12 @@ def _apart(ends: Sequence[_End]) -> list[list[_End]]:
 
 def _release(cx: Transaction, ends: Sequence[_End]) -> bool:
     """Take those that are completed off the lists of their dependents; tell whether one became ready."""
-    waited_for = {
+    completed = {
         end.settlement.fence.task_id: end.now
         for end in ends
         if end.row is not None and end.row[6] and end.settlement.outcome is Outcome.COMPLETED
     }
-    return bool(waited_for) and release(cx, list(waited_for), max(waited_for.values()))
+    return bool(completed) and release(cx, list(completed), max(completed.values()))
 
 
 def _told(cx: Transaction, end: _End, promoted: bool) -> Settled:
@@ -223,7 +223,7 @@ _FAMILY = """WITH RECURSIVE family (task_id) AS (
     FROM family JOIN tasks AS task ON task.task_id = family.task_id
     WHERE task.status IN ('pending', 'running')"""
 _CANCEL = """UPDATE tasks SET status = 'cancelled', ready = NULL, completed_at = ?, error_type = NULL,
-    error_message = ?, error_details = NULL WHERE task_id = ?"""
+    error_message = ?, error_details = NULL WHERE task_id IN (SELECT value FROM json_each(?))"""
 
 
 def cancel(cx: Transaction, task_id: str, reason: str | None, now: datetime) -> Cancelled:
@@ -260,9 +260,10 @@ def cancel_all(cx: Transaction, task_ids: list[str], reason: str | None, now: da
             ),
             now,
         )
-    cx.executemany(_CANCEL, [(epoch(now), reason, row[0]) for row in rows])
+    cancelled = [task_id for task_id, *_ in rows]
+    cx.execute(_CANCEL, (epoch(now), reason, encode(cancelled).decode()))
     promoted = False
-    for task_id, *_ in rows:
+    for task_id in waited_for(cx, cancelled):
         failed, freed = after_failure(cx, task_id, TaskStatus.CANCELLED, now)
         ended += failed
         promoted = promoted or freed
