@@ -15,7 +15,10 @@ from shoal.kernel.payload import encode
 if TYPE_CHECKING:
     from shoal.store.sql.transaction import Reader, Transaction
 
-__all__ = ["keep", "message_fact", "message_of", "newest", "prune_dead_letters"]
+__all__ = ["FINISH", "give_up", "keep", "message_fact", "message_of", "newest", "prune_dead_letters"]
+
+FINISH = """UPDATE mail SET message = NULL, node_id = NULL, expires_at = NULL, ttl_left = NULL, done_at = ?
+    WHERE seq = ?"""
 
 message_of = msgspec.json.Decoder(AgentMessage).decode
 """Decode a stored message."""
@@ -49,6 +52,20 @@ def keep(cx: Transaction, letter: DeadLetter, now: datetime) -> None:
     if letter.error is not None:
         details["error"] = letter.error
     cx.emit(msgspec.structs.replace(fact, details=details), now)
+
+
+def give_up(cx: Transaction, seq: int, reason: str, error: str | None, now: datetime) -> DeadLetter:
+    """Turn one stored message into a dead letter, and return it."""
+    row = cx.one("SELECT recipient_id, message, deliveries FROM mail WHERE seq = ?", (seq,))
+    assert row is not None, "the caller has just read this row"
+    recipient_id, encoded, deliveries = row
+    message = msgspec.structs.replace(message_of(encoded), delivery_count=max(deliveries, 1))
+    cx.execute(FINISH, (epoch(now), seq))
+    if reason == "expired":
+        cx.emit(message_fact(EventType.MESSAGE_EXPIRED, recipient_id, message), now)
+    letter = DeadLetter(message=message, recipient_id=recipient_id, reason=reason, at=now, error=error)
+    keep(cx, letter, now)
+    return letter
 
 
 def message_fact(kind: EventType, agent_id: str, message: AgentMessage) -> Fact:

@@ -19,7 +19,8 @@ from shoal.kernel.message import AgentMessage, DeadLetter
 from shoal.kernel.payload import encode
 from shoal.kernel.ports import Return
 from shoal.store.sql import dead_letters
-from shoal.store.sql.dead_letters import message_fact, message_of
+from shoal.store.sql.begun_mail import begin
+from shoal.store.sql.dead_letters import FINISH, give_up, message_fact, message_of
 from shoal.store.sql.posted import PUT, put
 from shoal.store.sql.records import check_not_lost
 
@@ -40,8 +41,6 @@ _UNDONE = f"""SELECT * FROM (
     SELECT r.value AS of, m.value AS id, (SELECT seq {_ITS}) AS seq, (SELECT message {_ITS}), (SELECT durable {_ITS})
     FROM json_each(:recipient_id) AS r CROSS JOIN json_each(:message_id) AS m ON true) AS pair WHERE seq IS NOT NULL"""
 _PAIRS = 30  # asked for at once: each recipient's is looked for with each message
-_FINISH = """UPDATE mail SET message = NULL, node_id = NULL, expires_at = NULL, ttl_left = NULL, done_at = ?
-    WHERE seq = ?"""
 
 
 class SqlMail:
@@ -59,6 +58,10 @@ class SqlMail:
     def take(self, recipient_id: str, node_id: str, *, now: datetime, limit: int) -> Awaitable[list[AgentMessage]]:
         """Hand out up to *limit* messages in order, oldest first; see ``Mail.take``."""
         return self._db.write(take, recipient_id, node_id, now, limit)
+
+    def begin(self, recipient_id: str, message_id: str, node_id: str, *, now: datetime) -> Awaitable[bool]:
+        """Note that its handler is about to begin; see ``Mail.begin``."""
+        return self._db.write(begin, recipient_id, message_id, node_id, now)
 
     def ack(self, recipient_id: str, message_ids: Sequence[str], *, now: datetime) -> Awaitable[None]:
         """Remove messages that were handled; see ``Mail.ack``."""
@@ -145,7 +148,7 @@ def _ack(cx: Transaction, handled: Sequence[_Handled]) -> None:
         cx.emit(message_fact(EventType.MESSAGE_RECEIVED, each.recipient_id, message_of(encoded)), each.now)
     if gone:
         cx.execute(f"DELETE FROM mail {_LISTED}", (encode(gone).decode(),))
-    cx.executemany(_FINISH, done)
+    cx.executemany(FINISH, done)
 
 
 def nack(cx: Transaction, recipient_id: str, given: Return, now: datetime) -> bool:
@@ -160,7 +163,7 @@ def nack(cx: Transaction, recipient_id: str, given: Return, now: datetime) -> bo
     if given.max_deliveries is not None:  # it was tried; not every one that was handed out is
         failures += 1
         if failures >= given.max_deliveries:
-            _give_up(cx, seq, "failures", given.error, now)
+            give_up(cx, seq, "failures", given.error, now)
             return True
     cx.execute(
         "UPDATE mail SET node_id = NULL, due_at = ?, failures = ? WHERE seq = ?",
@@ -173,7 +176,7 @@ def bury_all(cx: Transaction, recipient_id: str, reason: str, now: datetime) -> 
     """Make dead letters of all mail of a recipient."""
     rows = cx.rows("SELECT seq FROM mail WHERE recipient_id = ? AND done_at IS NULL ORDER BY seq", (recipient_id,))
     for (seq,) in rows:
-        _give_up(cx, seq, reason, None, now)
+        give_up(cx, seq, reason, None, now)
 
 
 def prune_mail_tombstones(cx: Transaction, before: datetime, limit: int) -> int:
@@ -195,7 +198,7 @@ def take(cx: Transaction, recipient_id: str, node_id: str, now: datetime, limit:
         f"SELECT seq FROM mail INDEXED BY mail_expiring WHERE expires_at <= ? AND recipient_id = ? AND {OPEN}",
         (micros, recipient_id),
     ):
-        _give_up(cx, seq, "expired", None, now)
+        give_up(cx, seq, "expired", None, now)
     rows = cx.rows(
         f"""SELECT seq, message, durable, coalesce(expires_at, :now + ttl_left), deliveries FROM mail
             INDEXED BY mail_waiting WHERE recipient_id = :recipient AND {OPEN} AND coalesce(due_at, 0) <= :now
@@ -229,7 +232,7 @@ def _bury_letters(cx: Transaction, letters: tuple[DeadLetter, ...], facts: tuple
             (letter.recipient_id, letter.message.message_id),
         )
         if seq is not None:
-            cx.execute(_FINISH, (epoch(now), seq))
+            cx.execute(FINISH, (epoch(now), seq))
         dead_letters.keep(cx, letter, now)
 
 
@@ -258,22 +261,8 @@ def _expire(cx: Transaction, drift: Drift, now: datetime) -> int:
         (epoch(now) + drift(cx),),
     )
     for (seq,) in rows:
-        _give_up(cx, seq, "expired", None, now)
+        give_up(cx, seq, "expired", None, now)
     return len(rows)
-
-
-def _give_up(cx: Transaction, seq: int, reason: str, error: str | None, now: datetime) -> None:
-    """Turn one stored message into a dead letter."""
-    row = cx.one("SELECT recipient_id, message, deliveries FROM mail WHERE seq = ?", (seq,))
-    assert row is not None, "the caller has just read this row"
-    recipient_id, encoded, deliveries = row
-    message = msgspec.structs.replace(message_of(encoded), delivery_count=max(deliveries, 1))
-    cx.execute(_FINISH, (epoch(now), seq))
-    if reason == "expired":
-        cx.emit(message_fact(EventType.MESSAGE_EXPIRED, recipient_id, message), now)
-    dead_letters.keep(
-        cx, DeadLetter(message=message, recipient_id=recipient_id, reason=reason, at=now, error=error), now
-    )
 
 
 # -- readers --------------------------------------------------------------------------------------------------------
