@@ -9,7 +9,7 @@ from shoal.errors import PayloadError, RequestFailedError, ResponseTimeoutError
 from shoal.kernel.ending import enforce
 from shoal.kernel.failure import Failure
 from shoal.kernel.message import AgentMessage
-from shoal.kernel.redelivery import again
+from shoal.kernel.redelivery import again, begin, comes_again
 
 if TYPE_CHECKING:
     from shoal.kernel.cell import Cell
@@ -34,8 +34,7 @@ async def handle_in_turn(cell: Cell, entry: Entry, message: AgentMessage) -> Non
     handled = 0
     try:
         while True:
-            watch.begin(entry, message)
-            await handle_message(cell, entry, message)
+            await handle_message(cell, entry, message, watch)
             if entry.stopping or asyncio_task.cancelling():
                 return
             handled += 1
@@ -58,18 +57,22 @@ async def handle_in_turn(cell: Cell, entry: Entry, message: AgentMessage) -> Non
 async def handle_beside(cell: Cell, entry: Entry, message: AgentMessage) -> None:
     """Handle one message beside the lane: its call chain waits in this agent."""
     watch = Watch(cell)
-    watch.begin(entry, message)
     try:
-        await handle_message(cell, entry, message)
+        await handle_message(cell, entry, message, watch)
     finally:
         watch.end()
 
 
-async def handle_message(cell: Cell, entry: Entry, message: AgentMessage) -> None:
+async def handle_message(cell: Cell, entry: Entry, message: AgentMessage, watch: Watch) -> None:
     """Run the handler in the time that its asker waits, then answer, acknowledge or redeliver."""
     cell.post.received(cell, message)
     why = None  # it was not handled
     try:
+        if comes_again(message):
+            if not await begin(cell, message):
+                return  # whoever has it now sees to it
+            cell.lane.noted(entry)
+        watch.begin(entry, message)
         value = await cell.handle.invoke(entry.invocation)
         if entry.stopping:
             if value is not None:  # None: it has sent its answer itself, or has none

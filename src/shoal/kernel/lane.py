@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from shoal.kernel.handler import handle_beside, handle_in_turn
 from shoal.kernel.message import AgentMessage
+from shoal.kernel.redelivery import comes_again
 
 if TYPE_CHECKING:
     from shoal.kernel.cell import Cell
@@ -19,18 +20,19 @@ class Lane:
     """Holds one handler, and as many more as the agent's ``max_concurrent_messages`` allows; they begin in the order of the
     messages. Those admitted by their call chain run beside it, while it waits for them."""
 
-    __slots__ = ("_cell", "_idle", "_more", "_most", "entry")
+    __slots__ = ("_cell", "_idle", "_more", "_most", "_noting", "entry")
 
     def __init__(self, cell: Cell, most: int = 1) -> None:
         self._cell = cell
         self._most = most - 1  # beside the one that holds the lane
         self._more: set[Entry] = set()  # those
+        self._noting: Entry | None = None  # its begin is being noted; who comes behind it begins after it
         self.entry: Entry | None = None  # the handler that holds the lane
         self._idle: asyncio.Task[Any] | None = None  # has handled its message, and runs what comes in this turn
 
     def free(self) -> bool:
         """Tell whether the next message's handler may begin."""
-        if self.entry is not None and len(self._more) >= self._most:
+        if self._noting is not None or (self.entry is not None and len(self._more) >= self._most):
             return False
         cell = self._cell
         if cell.paused or cell.starting or cell.closing or cell.handle.exited.done():
@@ -70,7 +72,15 @@ class Lane:
     def _enter(self, message: AgentMessage) -> Entry:
         entry = self._cell.enter("on_message", message, chain=message.chain)
         entry.message = message
+        if self._most and comes_again(message):
+            self._noting = entry
         return entry
+
+    def noted(self, entry: Entry) -> None:
+        """Let the next handler begin: the begin of this one is on disk."""
+        if self._noting is entry:
+            self._noting = None
+            self._cell.inbox.pump()
 
     def _run(self, entry: Entry, message: AgentMessage) -> None:
         cell = self._cell
@@ -117,6 +127,8 @@ class Lane:
         """End a handler. While its end is written, another asyncio task goes on with the mail."""
         cell = self._cell
         cell.leave(entry)
+        if self._noting is entry:
+            self._noting = None
         if entry in self._more:
             self._more.discard(entry)
             cell.inbox.pump()

@@ -15,7 +15,7 @@ from shoal.kernel.ports import Outcome, Return, Settlement
 if TYPE_CHECKING:
     from shoal.kernel.cell import Cell
 
-__all__ = ["again", "fetch_when_due", "put_back", "with_mail"]
+__all__ = ["MAX_DELIVERIES", "again", "begin", "comes_again", "fetch_when_due", "put_back", "with_mail"]
 
 MAX_DELIVERIES = 5
 FIRST_RETRY_SECONDS = 0.5
@@ -50,6 +50,20 @@ def fetch_when_due(cell: Cell, given: Return) -> None:
     """Look into the store when a message that was given back is due."""
     wait = (given.retry_at - cell.env.clock.now()).total_seconds()
     cell.env.clock.call_later(max(0.0, wait), cell.inbox.fetch)
+
+
+def comes_again(message: AgentMessage) -> bool:
+    """Tell whether a message was handed out before: then it may be what its last node died of."""
+    return message.durable and message.delivery_count > 1
+
+
+async def begin(cell: Cell, message: AgentMessage) -> bool:
+    """Note on disk that a message which comes again is about to be handled: the death of this node is its failure from
+    then on. False when it is another node's by now."""
+    env = cell.env
+    return await env.persist(
+        lambda: env.store.mail.begin(cell.agent_id, message.message_id, env.node_id, now=env.clock.now())
+    )
 
 
 async def again(cell: Cell, message: AgentMessage, why: str) -> None:

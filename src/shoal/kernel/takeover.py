@@ -10,9 +10,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shoal.errors import DeadAgentError
+from shoal.errors import DeadAgentError, RequestFailedError
 from shoal.kernel.event import EventType, Fact
-from shoal.kernel.ports import Child, Node
+from shoal.kernel.ports import Child, Node, Rescue
+from shoal.kernel.redelivery import MAX_DELIVERIES
 
 if TYPE_CHECKING:
     from shoal.kernel.env import Env
@@ -71,13 +72,23 @@ class Takeover:
             dead,
             now=now,
             max_interruptions=env.settings.max_interruptions if env.settings.auto_recover else 0,
+            max_deliveries=MAX_DELIVERIES,
             spared=spared,
             silent=silent,
         )
         await self._kill_orphans(rescue.children, {node.node_id for node in others if node.host == here})
         await self._read()
+        self._tell(rescue)
+
+    def _tell(self, rescue: Rescue) -> None:
+        """Tell those who wait for what is lost, and those who can go on with what is left."""
+        env = self._env
         for ended in rescue.ended:
             self._scheduler.task_ended(ended.task_id, ended.status)
+        for letter in rescue.letters:
+            why = letter.error or ""
+            failed = RequestFailedError(f"Agent {letter.recipient_id} failed: {why}", error_type="", error_message=why)
+            self._post.asking.unanswered(letter.message, failed)
         for agent_id in rescue.agents:
             error = DeadAgentError(f"Agent {agent_id} was lost with its node", reason="node_lost")
             self._post.asking.gone(agent_id, error)

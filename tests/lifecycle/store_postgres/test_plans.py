@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from shoal.store.postgres.store import PostgresStore
+from shoal.store.sql.begun_mail import _BEGIN
 from shoal.store.sql.dependents import _RELEASE
 from shoal.store.sql.mail import _UNDONE
 from shoal.store.sql.paused_mail import _STORED
@@ -49,6 +50,26 @@ def test_mail_is_found_without_a_walk_through_what_is_done(
         conditions = [line for line in plan.splitlines() if "Index Cond" in line]
         assert len(conditions) == plan.count(" on mail") > 0, plan
         assert all("recipient_id =" in line and "message_id =" in line for line in conditions), plan
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_message_that_is_begun_is_found_by_its_ids(postgres_url: str, known: bool) -> None:
+    async def main() -> None:
+        store = PostgresStore(postgres_url)
+        await store.open()
+
+        def explain(cx: Transaction) -> list[str]:
+            return [line for (line,) in cx.rows(f"EXPLAIN {_BEGIN}", (0, "r1", "m1", "n1"))]
+
+        await store.database.write(Transaction.execute, _OF_ONE)
+        if known:
+            await store.database.write(Transaction.rows, "ANALYZE mail")  # nobody holds any; more will
+        plan = "\n".join(await store.database.write(explain))
+        await store.close()
+        (condition,) = [line for line in plan.splitlines() if "Index Cond" in line]
+        assert "recipient_id =" in condition and "message_id =" in condition, plan
 
     asyncio.run(main())
 

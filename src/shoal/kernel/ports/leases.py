@@ -9,6 +9,7 @@ from typing import Protocol
 
 import msgspec
 
+from shoal.kernel.message import DeadLetter
 from shoal.kernel.ports.tasks import Ended
 
 __all__ = ["Child", "Lease", "Leases", "Node", "Rescue", "Standing"]
@@ -45,13 +46,14 @@ class Child(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Rescue(msgspec.Struct, frozen=True, kw_only=True):
-    """What a rescue did: nodes found dead, tasks put back, tasks failed for too many losses, agents that failed, and runs
-    that nobody carries out any more."""
+    """What a rescue did: nodes found dead, tasks put back, tasks failed for too many losses, agents that failed, mail
+    given up for too many failures, and runs that nobody carries out any more."""
 
     nodes: tuple[str, ...] = ()
     requeued: tuple[str, ...] = ()
     ended: tuple[Ended, ...] = ()
     agents: tuple[str, ...] = ()
+    letters: tuple[DeadLetter, ...] = ()
     children: tuple[Child, ...] = ()
     runs: tuple[str, ...] = ()
 
@@ -110,6 +112,7 @@ class Leases(Protocol):
         *,
         now: datetime,
         max_interruptions: int,
+        max_deliveries: int | None = None,
         spared: Sequence[str] = (),
         silent: Mapping[str, datetime] = MappingProxyType({}),
     ) -> Awaitable[Rescue]:
@@ -120,8 +123,10 @@ class Leases(Protocol):
 
         Running tasks go back to pending in their place (``task_interrupted``), or fail with TaskInterruptedError when
         they were lost *max_interruptions* times in a row. Their agents become failed, paused ones stay paused. Taken
-        mail is given back. Their runs are interrupted, or cancelled when that was asked (``run_finished``). One
-        ``node_lost`` each. The nodes' fences and holds are void from here on.
+        mail is given back, each in its place; what was noted as begun (``Mail.begin``) has failed once more. Of what has
+        failed *max_deliveries* times then (None: nothing), the message that each node began last is a dead letter
+        (``message_dead_lettered``, reason ``failures``). Their runs are interrupted, or cancelled when that was asked
+        (``run_finished``). One ``node_lost`` each. The nodes' fences and holds are void from here on.
         """
         ...
 

@@ -32,6 +32,15 @@ class Mail(Protocol):
         """
         ...
 
+    def begin(self, recipient_id: str, message_id: str, node_id: str, *, now: datetime) -> Awaitable[bool]:
+        """Note that the handler of a durable message that *node_id* has taken is about to begin; False when it is not
+        that node's any more.
+
+        If that node is lost before the message is acknowledged or given back, that counts as a failure of the message
+        (``Leases.rescue``); the loss of a node that only had it does not. A note holds for one hand-out.
+        """
+        ...
+
     def ack(self, recipient_id: str, message_ids: Sequence[str], *, now: datetime) -> Awaitable[None]:
         """Remove messages that were handled (``message_received`` for durable ones)."""
         ...
@@ -39,7 +48,7 @@ class Mail(Protocol):
     def nack(
         self, recipient_id: str, message_id: str, error: str, *, now: datetime, retry_at: datetime, max_deliveries: int
     ) -> Awaitable[bool]:
-        """Make it due again at *retry_at*, or a dead letter at the nack number *max_deliveries*: then True."""
+        """Make it due again at *retry_at*, or a dead letter at its failure number *max_deliveries*: then True."""
         ...
 
     def release(self, recipient_id: str, node_id: str, *, now: datetime) -> Awaitable[int]:

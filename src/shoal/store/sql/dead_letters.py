@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,12 @@ from shoal.kernel.payload import encode
 if TYPE_CHECKING:
     from shoal.store.sql.transaction import Reader, Transaction
 
-__all__ = ["keep", "message_fact", "message_of", "newest", "prune_dead_letters"]
+__all__ = ["DONE", "LETTER", "LISTED", "give_up", "keep", "message_fact", "message_of", "newest", "prune_dead_letters"]
+
+DONE = "UPDATE mail SET message = NULL, node_id = NULL, expires_at = NULL, ttl_left = NULL, done_at = ?"
+LISTED = "WHERE seq IN (SELECT CAST(value AS BIGINT) FROM json_each(?))"
+LETTER = "SELECT seq, recipient_id, message, deliveries"
+"""What ``give_up`` takes of each message."""
 
 _INSERT = "INSERT INTO dead_letters (message_id, recipient_id, message, reason, error, at) VALUES (?, ?, ?, ?, ?, ?)"
 
@@ -49,6 +55,23 @@ def keep(cx: Transaction, letter: DeadLetter, now: datetime) -> None:
     if letter.error is not None:
         details["error"] = letter.error
     cx.emit(msgspec.structs.replace(fact, details=details), now)
+
+
+def give_up(
+    cx: Transaction, rows: Sequence[Sequence[Any]], reason: str, error: str | None, now: datetime
+) -> list[DeadLetter]:
+    """Turn stored messages (``LETTER``) into dead letters, and return those."""
+    if not rows:
+        return []
+    cx.execute(f"{DONE} {LISTED}", (epoch(now), encode([seq for seq, *_ in rows]).decode()))
+    letters = []
+    for _, recipient_id, encoded, deliveries in rows:
+        message = msgspec.structs.replace(message_of(encoded), delivery_count=max(deliveries, 1))
+        if reason == "expired":
+            cx.emit(message_fact(EventType.MESSAGE_EXPIRED, recipient_id, message), now)
+        letters.append(DeadLetter(message=message, recipient_id=recipient_id, reason=reason, at=now, error=error))
+        keep(cx, letters[-1], now)
+    return letters
 
 
 def message_fact(kind: EventType, agent_id: str, message: AgentMessage) -> Fact:

@@ -21,7 +21,7 @@ import msgspec
 
 from shoal.kernel.ports import Hold, Outcome, RunWrite, Settlement
 from shoal.kernel.task import Task
-from shoal.store.sql import events, journal, mail, posted, run_steps, tasks
+from shoal.store.sql import begun_mail, events, journal, mail, posted, run_steps, tasks
 from shoal.store.sql.claim import claim, claim_alone, look_for_one
 from shoal.store.sql.enqueue import enqueue, enqueue_alone
 from shoal.store.sql.operations import Operation
@@ -90,6 +90,8 @@ HOT: dict[Callable[..., Any], Hot] = {
     posted.put: Hot(rank=1, many=posted.put_many),
     # Rows of one recipient; those that another transaction has taken are passed over.
     mail.take: Hot(),
+    # One row, which its node alone holds.
+    begun_mail.begin: Hot(),
     mail.ack: Hot(rank=5, many=mail.ack_many),
     events.append: Hot(),
 }

@@ -74,12 +74,13 @@ class SqlLeases:
         *,
         now: datetime,
         max_interruptions: int,
+        max_deliveries: int | None = None,
         spared: Sequence[str] = (),
         silent: Mapping[str, datetime] = MappingProxyType({}),
     ) -> Awaitable[Rescue]:
         """Take over what dead nodes held."""
         ends = {node_id: epoch(until) for node_id, until in silent.items()}
-        return self._db.write(rescue, frozenset(dead), ends, now, max_interruptions, frozenset(spared))
+        return self._db.write(rescue, frozenset(dead), ends, now, max_interruptions, max_deliveries, frozenset(spared))
 
     def adopt(self, child: Child) -> Awaitable[None]:
         """Remember a child process."""

@@ -19,7 +19,8 @@ from shoal.kernel.message import AgentMessage, DeadLetter
 from shoal.kernel.payload import encode
 from shoal.kernel.ports import Return
 from shoal.store.sql import dead_letters
-from shoal.store.sql.dead_letters import message_fact, message_of
+from shoal.store.sql.begun_mail import begin
+from shoal.store.sql.dead_letters import DONE, LETTER, LISTED, give_up, message_fact, message_of
 from shoal.store.sql.posted import PUT, put
 from shoal.store.sql.records import check_not_lost
 
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["OPEN", "SqlMail", "ack", "ack_many", "bury_all", "nack", "prune_mail_tombstones", "take"]
 
 OPEN = "node_id IS NULL AND done_at IS NULL"  # as the indexes have it
-_LISTED = "WHERE seq IN (SELECT CAST(value AS BIGINT) FROM json_each(?))"
 _HAND_OUT = "UPDATE mail SET node_id = ?, deliveries = deliveries + 1"
 # A look of its own for each pair: else PostgreSQL may look for one half of the key among all that was ever put.
 _ITS = "FROM mail WHERE mail.recipient_id = r.value AND mail.message_id = m.value AND mail.done_at IS NULL"
@@ -40,10 +40,7 @@ _UNDONE = f"""SELECT * FROM (
     SELECT r.value AS of, m.value AS id, (SELECT seq {_ITS}) AS seq, (SELECT message {_ITS}), (SELECT durable {_ITS})
     FROM json_each(:recipient_id) AS r CROSS JOIN json_each(:message_id) AS m ON true) AS pair WHERE seq IS NOT NULL"""
 _PAIRS = 30  # asked for at once: each recipient's is looked for with each message
-_DONE = "UPDATE mail SET message = NULL, node_id = NULL, expires_at = NULL, ttl_left = NULL, done_at = ?"
-_FINISH = f"{_DONE} WHERE seq = ?"
-_LETTER = "SELECT seq, recipient_id, message, deliveries"  # as ``_give_up`` takes it
-_EXPIRED = f"{_LETTER} FROM mail INDEXED BY mail_expiring WHERE expires_at <= ? AND {OPEN}"
+_EXPIRED = f"{LETTER} FROM mail INDEXED BY mail_expiring WHERE expires_at <= ? AND {OPEN}"
 _EXPIRED_LIMIT = 1000  # of one recipient, found as his mail is taken; the sweep finds the others
 
 
@@ -62,6 +59,10 @@ class SqlMail:
     def take(self, recipient_id: str, node_id: str, *, now: datetime, limit: int) -> Awaitable[list[AgentMessage]]:
         """Hand out up to *limit* messages in order, oldest first; see ``Mail.take``."""
         return self._db.write(take, recipient_id, node_id, now, limit)
+
+    def begin(self, recipient_id: str, message_id: str, node_id: str, *, now: datetime) -> Awaitable[bool]:
+        """Note that its handler is about to begin; see ``Mail.begin``."""
+        return self._db.write(begin, recipient_id, message_id, node_id, now)
 
     def ack(self, recipient_id: str, message_ids: Sequence[str], *, now: datetime) -> Awaitable[None]:
         """Remove messages that were handled; see ``Mail.ack``."""
@@ -147,14 +148,14 @@ def _ack(cx: Transaction, handled: Sequence[_Handled]) -> None:
         cx.span = each.span
         cx.emit(message_fact(EventType.MESSAGE_RECEIVED, each.recipient_id, message_of(encoded)), each.now)
     if gone:
-        cx.execute(f"DELETE FROM mail {_LISTED}", (encode(gone).decode(),))
-    cx.executemany(_FINISH, done)
+        cx.execute(f"DELETE FROM mail {LISTED}", (encode(gone).decode(),))
+    cx.executemany(f"{DONE} WHERE seq = ?", done)
 
 
 def nack(cx: Transaction, recipient_id: str, given: Return, now: datetime) -> bool:
     """Make what was taken and not handled due again, or a dead letter: then True."""
     row = cx.one(
-        f"{_LETTER}, failures FROM mail WHERE recipient_id = ? AND message_id = ? AND done_at IS NULL",
+        f"{LETTER}, failures FROM mail WHERE recipient_id = ? AND message_id = ? AND done_at IS NULL",
         (recipient_id, given.message_id),
     )
     if row is None:
@@ -163,7 +164,7 @@ def nack(cx: Transaction, recipient_id: str, given: Return, now: datetime) -> bo
     if given.max_deliveries is not None:  # it was tried; not every one that was handed out is
         failures += 1
         if failures >= given.max_deliveries:
-            _give_up(cx, [letter], "failures", given.error, now)
+            give_up(cx, [letter], "failures", given.error, now)
             return True
     cx.execute(
         "UPDATE mail SET node_id = NULL, due_at = ?, failures = ? WHERE seq = ?",
@@ -174,8 +175,8 @@ def nack(cx: Transaction, recipient_id: str, given: Return, now: datetime) -> bo
 
 def bury_all(cx: Transaction, recipient_id: str, reason: str, now: datetime) -> None:
     """Make dead letters of all mail of a recipient."""
-    rows = cx.rows(f"{_LETTER} FROM mail WHERE recipient_id = ? AND done_at IS NULL ORDER BY seq", (recipient_id,))
-    _give_up(cx, rows, reason, None, now)
+    rows = cx.rows(f"{LETTER} FROM mail WHERE recipient_id = ? AND done_at IS NULL ORDER BY seq", (recipient_id,))
+    give_up(cx, rows, reason, None, now)
 
 
 def prune_mail_tombstones(cx: Transaction, before: datetime, limit: int) -> int:
@@ -194,7 +195,7 @@ def take(cx: Transaction, recipient_id: str, node_id: str, now: datetime, limit:
     check_not_lost(cx, node_id)  # nobody would give back again what it takes
     micros = epoch(now)
     expired = f"{_EXPIRED} AND recipient_id = ? ORDER BY expires_at LIMIT ? /* FOR UPDATE SKIP LOCKED */"
-    _give_up(cx, cx.rows(expired, (micros, recipient_id, _EXPIRED_LIMIT)), "expired", None, now)
+    give_up(cx, cx.rows(expired, (micros, recipient_id, _EXPIRED_LIMIT)), "expired", None, now)
     rows = cx.rows(
         f"""SELECT seq, message, durable, coalesce(expires_at, :now + ttl_left), deliveries FROM mail
             INDEXED BY mail_waiting WHERE recipient_id = :recipient AND {OPEN} AND coalesce(due_at, 0) <= :now
@@ -204,7 +205,7 @@ def take(cx: Transaction, recipient_id: str, node_id: str, now: datetime, limit:
     for statement, kept in ((_HAND_OUT, 1), ("DELETE FROM mail", 0)):
         if seqs := [seq for seq, _, durable, *_ in rows if durable == kept]:
             values = (node_id,) if kept else ()
-            cx.execute(f"{statement} {_LISTED}", (*values, encode(seqs).decode()))
+            cx.execute(f"{statement} {LISTED}", (*values, encode(seqs).decode()))
     return [
         msgspec.structs.replace(
             message_of(encoded),
@@ -223,7 +224,7 @@ def _bury_letters(cx: Transaction, letters: tuple[DeadLetter, ...], facts: tuple
     for fact in facts:
         cx.emit(fact, now)
     its = [(epoch(now), letter.recipient_id, letter.message.message_id) for letter in letters]
-    cx.executemany(f"{_DONE} WHERE recipient_id = ? AND message_id = ?", its)
+    cx.executemany(f"{DONE} WHERE recipient_id = ? AND message_id = ?", its)
     for letter in letters:
         dead_letters.keep(cx, letter, now)
 
@@ -249,21 +250,8 @@ def _redeliver(cx: Transaction, message_id: str) -> list[str]:
 
 def _expire(cx: Transaction, drift: Drift, now: datetime, limit: int) -> int:
     rows = cx.rows(f"{_EXPIRED} ORDER BY expires_at LIMIT ?", (epoch(now) + drift(cx), limit))
-    _give_up(cx, rows, "expired", None, now)
+    give_up(cx, rows, "expired", None, now)
     return len(rows)
-
-
-def _give_up(cx: Transaction, rows: Sequence[Sequence[Any]], reason: str, error: str | None, now: datetime) -> None:
-    """Turn stored messages into dead letters."""
-    if not rows:
-        return
-    cx.execute(f"{_DONE} {_LISTED}", (epoch(now), encode([seq for seq, *_ in rows]).decode()))
-    for _, recipient_id, encoded, deliveries in rows:
-        message = msgspec.structs.replace(message_of(encoded), delivery_count=max(deliveries, 1))
-        if reason == "expired":
-            cx.emit(message_fact(EventType.MESSAGE_EXPIRED, recipient_id, message), now)
-        letter = DeadLetter(message=message, recipient_id=recipient_id, reason=reason, at=now, error=error)
-        dead_letters.keep(cx, letter, now)
 
 
 # -- readers --------------------------------------------------------------------------------------------------------

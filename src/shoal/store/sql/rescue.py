@@ -8,9 +8,11 @@ from datetime import datetime
 from shoal.errors import TaskInterruptedError
 from shoal.kernel.clock import epoch
 from shoal.kernel.event import EventType, Fact
+from shoal.kernel.message import DeadLetter
 from shoal.kernel.ports import Child, Ended, Rescue
 from shoal.kernel.task import TaskStatus
 from shoal.store.sql.agents import lose_agents
+from shoal.store.sql.begun_mail import give_back
 from shoal.store.sql.dependents import after_failure
 from shoal.store.sql.run_life import let_go
 from shoal.store.sql.transaction import Row, Transaction
@@ -38,6 +40,7 @@ def rescue(
     silent: Mapping[str, int],
     now: datetime,
     max_interruptions: int,
+    max_deliveries: int | None,
     spared: frozenset[str],
 ) -> Rescue:
     """Take over from the nodes of *dead*, those of *silent* that have not renewed since, and those whose lease has ended
@@ -46,6 +49,7 @@ def rescue(
     requeued: list[str] = []
     ended: list[Ended] = []
     agents: list[str] = []
+    letters: list[DeadLetter] = []
     children: list[Child] = []
     runs: list[str] = []
     for node_id, name, host in _lose(cx, dead, silent, now, spared):
@@ -60,20 +64,27 @@ def rescue(
                 ended += _fail(cx, row, node_id, now)
         agents += lose_agents(cx, node_id, now)
         runs += let_go(cx, node_id, now)
-        cx.execute(_GIVE_BACK_MAIL, (node_id,))
-        children += [
-            Child(node_id=node_id, pid=pid, pid_started=pid_started, agent_id=agent_id)
-            for pid, pid_started, agent_id in cx.rows(_CHILDREN, (node_id,))
-        ]
-        cx.execute(_FORGET_CHILDREN, (node_id,))
+        letters += give_back(cx, node_id, now, max_deliveries)
+        children += _orphans(cx, node_id)
     return Rescue(
         nodes=tuple(nodes),
         requeued=tuple(requeued),
         ended=tuple(ended),
         agents=tuple(agents),
+        letters=tuple(letters),
         children=tuple(children),
         runs=tuple(runs),
     )
+
+
+def _orphans(cx: Transaction, node_id: str) -> list[Child]:
+    """Forget the children of a node, and return them."""
+    children = [
+        Child(node_id=node_id, pid=pid, pid_started=pid_started, agent_id=agent_id)
+        for pid, pid_started, agent_id in cx.rows(_CHILDREN, (node_id,))
+    ]
+    cx.execute(_FORGET_CHILDREN, (node_id,))
+    return children
 
 
 def _lose(

@@ -173,6 +173,8 @@ CREATE TABLE mail (
     node_id TEXT,                       -- who holds it now
     done_at INTEGER,                    -- acknowledged or given up
     failures INTEGER NOT NULL DEFAULT 0,    -- how often it was tried after a hand-out, and not handled
+    begun INTEGER,                      -- the last hand-out, as deliveries counts them, whose handler was noted as begun
+    begun_at INTEGER,                   -- when
     UNIQUE (recipient_id, message_id)
 );
 
