@@ -254,11 +254,8 @@ class Node:
 
     async def _sign_off(self) -> None:
         env = self.env
-        try:
-            await env.store.leases.leave(env.node_id, now=env.clock.now())
-            env.bus.ring("nodes", env.node_id)
-        except LeaseLostError:
-            log.warning("node %s had already been given up by the others", env.node_id)
+        await env.store.leases.leave(env.node_id, now=env.clock.now())
+        env.bus.ring("nodes", env.node_id)
 
     def end_waits(self, why: Callable[[], Exception]) -> None:
         """Let nobody wait for what this node will not tell."""

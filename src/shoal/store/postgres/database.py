@@ -213,12 +213,7 @@ class PostgresDatabase:
 
     def changed(self) -> bool:
         """Tell whether another node has committed since the last call."""
-        newest = self._newest()
-        if newest > self._writer.known:
-            self._writer.known = newest
-            self._writer.foreign = True
-        foreign, self._writer.foreign = self._writer.foreign, False
-        return foreign
+        return self._writer.others_committed(self._newest())
 
     def _newest(self) -> int:
         newest: int = self.read(Reader.value, "SELECT number FROM commits")

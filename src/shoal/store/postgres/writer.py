@@ -77,7 +77,8 @@ class Writer:
         self._groups = 0  # that it has tried to write
         self._open = False  # others may still join the group
         self.known = 0  # the number of the newest commit that this node has heard of
-        self.foreign = False  # another node has committed since somebody asked
+        self._foreign = False  # another node has committed since somebody asked
+        self._hearing = threading.Lock()  # of these two: the loop and the thread that writes hear of commits
 
     def write(self, group: Group) -> Written:
         """Write a group, with what joins it meanwhile; return what became of each operation, and whether somebody wants
@@ -210,6 +211,16 @@ class Writer:
 
     def note(self, number: int) -> None:
         """Hear of a commit of this node."""
-        if number != self.known + 1:
-            self.foreign = True
-        self.known = number
+        with self._hearing:
+            if number != self.known + 1:
+                self._foreign = True
+            self.known = number
+
+    def others_committed(self, newest: int) -> bool:
+        """Hear of the newest commit, and tell whether another node has committed since the last call."""
+        with self._hearing:
+            if newest > self.known:
+                self.known = newest
+                self._foreign = True
+            foreign, self._foreign = self._foreign, False
+        return foreign
