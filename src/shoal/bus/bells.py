@@ -6,6 +6,8 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 
+from shoal.errors import ShoalError
+
 __all__ = ["Bells", "Rang"]
 
 _log = logging.getLogger("shoal.bus")
@@ -78,5 +80,6 @@ class Bells:
                     continue  # undone by a hearer before it
                 try:
                     hearer(note)
-                except Exception:  # noqa: BLE001 - logged; the others shall hear all the same
-                    _log.exception("a hearer of the bell %r raised", bell)
+                except Exception as error:  # noqa: BLE001 - logged; the others shall hear all the same
+                    trace = None if isinstance(error, ShoalError) else error
+                    _log.error("a hearer of the bell %r raised: %s", bell, error, exc_info=trace)

@@ -102,7 +102,8 @@ class Env:
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._owned.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, LeaseLostError):
-            log.error("%s failed: %s", task.get_name(), error, exc_info=error)
+            trace = None if isinstance(error, (StoreError, BusError)) else error
+            log.error("%s failed: %s", task.get_name(), error, exc_info=trace)
 
     async def see_through(self, work: Coroutine[Any, Any, T], name: str) -> T:
         """Carry out *work* to its end, also when its caller waits no longer: nothing stays half done."""
@@ -155,19 +156,27 @@ class Env:
             log.error("left behind, since it does not end when it is cancelled: %s", [task.get_name() for task in rest])
 
     def every(self, seconds: float, pass_once: Callable[[], Coroutine[Any, Any, Any]], name: str) -> asyncio.Task[Any]:
-        """Call *pass_once* every *seconds*; a pass that fails is logged and the next one comes all the same."""
+        """Call *pass_once* every *seconds*; after one that fails the next one comes all the same. What fails again and again
+        for one reason is logged once, and once more when it works again."""
 
         async def repeat() -> None:
+            why = ""
             while True:
                 await self.clock.sleep(seconds)
+                before, why = why, ""
                 try:
                     await pass_once()
                 except LeaseLostError:
                     return
                 except (StoreError, BusError) as error:
-                    log.error("%s failed: %s; it goes on in %g s", name, error, seconds)
+                    why = str(error)
+                    if why != before:
+                        log.error("%s failed: %s; it is tried each %g s", name, why, seconds)
                 except Exception:  # a sweep that failed must not end the sweeping
                     log.exception("%s failed; it goes on in %g s", name, seconds)
+                else:
+                    if before:
+                        log.warning("%s works again", name)
 
         return self.spawn(repeat(), name)
 
