@@ -53,7 +53,9 @@ def test_the_two_workers(level: str, tmp_path: Path, rounds: Callable[[int, int]
 
 
 @pytest.mark.spec("B16")
-@pytest.mark.parametrize("level", chosen(*LEVELS[:-1], long=LEVELS[-1:]))  # three machines: half a minute of processor time
+@pytest.mark.parametrize(
+    "level", chosen(*LEVELS[:-1], long=LEVELS[-1:])
+)  # three machines: half a minute of processor time
 def test_coder_reviewer_tester(level: str, tmp_path: Path) -> None:
     need(level)
     lines = play(ROOT / "examples/boxes/pipeline.py", tmp_path, "--isolation", level).out.splitlines()

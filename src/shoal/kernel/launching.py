@@ -13,6 +13,7 @@ from shoal.kernel.failure import Failure
 from shoal.kernel.hooks import run_hook, run_on_stop
 from shoal.kernel.ports import LaunchSpec
 from shoal.kernel.status import advance, advance_surely
+from shoal.kernel.stillness import renewed
 
 if TYPE_CHECKING:
     from shoal.kernel.env import Env
@@ -64,6 +65,7 @@ class Launching:
             cell = Cell(self._post, registration, handle, abilities, keeper)
             link.cell = cell
             self._post.add(cell)
+            await renewed(self._env)  # else others may have started it meanwhile
             await run_hook(cell, "on_start")
             state = self._env.store.agents.saved_state(registration.agent_id)
             if state is not None:
