@@ -72,8 +72,8 @@ class Client(Verbs):
         self._limits = resource_limits or ResourceLimit()
         self._limits.validate()
         self._bus_url = "local://" if read_only else bus_url(bus, self.url)
+        build_store(self.url)  # before the bus: where one URL is for both, the fault is the store's
         open_bus(self._bus_url, clock=self._clock)
-        build_store(self.url)
         self._rooms: Node | None = None
         self._undo: list[Callable[[], object]] = []
         self._polls = 0

@@ -117,8 +117,8 @@ class AgentRuntime(Verbs, Leaving):
         if node is not None and not 1 <= len(node) <= 100:
             faults.append(f"node must be text of 1 to 100 characters, not {node[:80]!r}")
         self._bus_url = bus_url(bus, self.url)
-        _collect(faults, lambda: open_bus(self._bus_url, clock=self._clock))
-        _collect(faults, lambda: open_store(self.url))
+        more = _collect(faults, lambda: open_store(self.url)) or self._bus_url != self.url  # told once where it is one
+        _collect(faults, lambda: more and open_bus(self._bus_url, clock=self._clock))
         if faults:
             raise ConfigError(faults)
         self.runtime_id = self._clock.new_id()

@@ -248,8 +248,9 @@ def test_a_container_that_lives_keeps_its_name(store_url: str, run: Run) -> None
                     assert await asyncio.to_thread(store.leases.heartbeat, "earlier", until=until, load=0.0, agents=0)
 
             beating = asyncio.create_task(live())
-            with pytest.raises(ConfigError, match="in use by the live node"):
+            with pytest.raises(ConfigError, match="in use by the live node") as caught:
                 await AgentRuntime(store_url, node="pod", config={"lease_seconds": 30}).start()
+            assert "`shoal nodes` says where" in caught.value.__notes__[0]
             assert time.monotonic() - began < 15, "one renewal is enough"
             beating.cancel()
 

@@ -173,7 +173,7 @@ async def up_nodes(
 ) -> int:
     """Carry out ``shoal up --nodes``; with *data*, on servers of its own, which have their files there."""
     if data is None:
-        _print(f"{file.path}  {number} nodes")
+        _print(f"{file.path}  {number} nodes  no servers: a store is named by the file, --store or SHOAL_STORE")
         return await Nodes(words, number, {}, _print).run(asked)
     from shoal.cluster import LocalServers
 

@@ -99,7 +99,12 @@ class PostgresServer:
             try:
                 return await self.process.start(command, lambda: _is_ready(state, self.process.pid), _START_SECONDS)
             except ServerError as error:
-                if self._clock.monotonic() > until or not any(word in str(error) for word in _STILL_THERE):
+                if not any(word in str(error) for word in _STILL_THERE):
+                    raise
+                if self._clock.monotonic() > until:
+                    error.add_note(
+                        "Another process serves it: end that one, or give another folder (`shoal up --data DIR`)."
+                    )
                     raise
             await self._clock.sleep(_AGAIN_SECONDS)
 

@@ -68,5 +68,5 @@ def _path(url: str, scheme: str) -> str:
         return url.removeprefix("sqlite:///")
     raise ConfigError(
         f"store must be sqlite:///FILE, sqlite://:memory: or postgresql://HOST/DATABASE, not {shown(url)!r:.80}"
-        f"{nearest(scheme, _SCHEMES)}"
+        f"{nearest(scheme, _SCHEMES) if '://' in url else '; a path is written sqlite:///PATH'}"
     )

@@ -123,6 +123,20 @@ def test_a_server_that_does_not_start_says_why_and_leaves_nothing(folder: Path, 
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root runs PostgreSQL as another user")
+def test_a_folder_that_is_served_says_what_to_do(folder: Path, run: Callable[..., None]) -> None:
+    async def main() -> None:
+        first, second = (PostgresServer(folder / "postgres", settings=UNSYNCED) for _ in range(2))
+        await first.start()
+        try:
+            with pytest.raises(ServerError, match="lock file") as caught:
+                await second.start()
+            assert "end that one, or give another folder" in caught.value.__notes__[0]
+        finally:
+            await first.stop()
+
+    run(main)
+
+
 def test_a_folder_that_the_other_user_cannot_reach_is_named(folder: Path, run: Callable[..., None]) -> None:
     folder.chmod(0o700)
 

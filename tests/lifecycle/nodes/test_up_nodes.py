@@ -119,6 +119,7 @@ def test_on_a_store_that_is_named_nothing_else_is_started(folder: Path, store_ur
     variables = {"SHOAL_BUS": os.environ["SHOAL_BUS"]} if "SHOAL_BUS" in os.environ else {}
     with up(folder, "services.toml", "--nodes", "2", "--store", store_url, **variables) as running:
         _ready(running)
+        assert running.lines[0].endswith("no servers: a store is named by the file, --store or SHOAL_STORE")
         assert not any(line.startswith(("PostgreSQL", "NATS")) for line in running.lines)
         assert not (folder / ".shoal-cluster").exists()
         assert running.end(signal.SIGINT) == 0

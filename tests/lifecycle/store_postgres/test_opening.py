@@ -45,16 +45,19 @@ async def _execute(url: str, *statements: str) -> list[object]:
 def test_a_wrong_password(postgres_url: str) -> None:
     parts = urlsplit(postgres_url)
     url = postgres_url.replace(parts.password or "", "wrong-one")
-    assert "password authentication failed" in asyncio.run(_refused(url))
+    text = asyncio.run(_refused(url))
+    assert "password authentication failed" in text and "Give user, password and database" in text
 
 
 def test_no_such_database(postgres_url: str) -> None:
-    assert '"nothing_here" does not exist' in asyncio.run(_refused(postgres_url.rpartition("/")[0] + "/nothing_here"))
+    text = asyncio.run(_refused(postgres_url.rpartition("/")[0] + "/nothing_here"))
+    assert '"nothing_here" does not exist' in text and "Give user, password and database" in text
 
 
 def test_a_server_that_is_away(postgres_url: str, unused_port: int) -> None:
     url = postgres_url.replace(f":{urlsplit(postgres_url).port}/", f":{unused_port}/")
-    assert "cannot be reached" in asyncio.run(_refused(url))
+    text = asyncio.run(_refused(url))
+    assert "cannot be reached" in text and "Start the server, or correct host, port and options" in text
 
 
 def test_a_server_that_says_nothing(postgres_url: str) -> None:

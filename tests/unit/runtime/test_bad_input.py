@@ -24,6 +24,7 @@ from shoal import (
     TaskSpec,
     TaskStatus,
 )
+from shoal.client import Client
 from shoal.errors import (
     AgentNameTakenError,
     AgentNotFoundError,
@@ -230,6 +231,17 @@ def test_an_unknown_url_scheme(url: str) -> None:
     with pytest.raises(ConfigError) as error:
         AgentRuntime(store=url)
     assert url in str(error.value) and "sqlite:///" in str(error.value)
+    assert ("a path is written sqlite:///PATH" in str(error.value)) == ("://" not in url)
+
+
+@SPEC
+def test_a_url_that_is_for_store_and_bus_is_found_wrong_once() -> None:
+    for url in ("postgresql://me:a@b@one/x", "postgresql://me@one/x?shcema=y", "postgresql://me@one/x?schema=A-b"):
+        with pytest.raises(ConfigError) as error:
+            AgentRuntime(store=url)
+        assert [fault.partition(":")[0] for fault in error.value.faults] == ["store"], error.value.faults
+        with pytest.raises(ConfigError, match=r"^store: "):
+            Client(store=url)
 
 
 @SPEC

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     import asyncpg
 
 __all__ = [
-    "Link", "connect", "crossed_errors", "driver_module", "held_errors", "lost_errors", "lost_in_commit",
-    "open_connection", "said",
+    "Link", "advice_for", "connect", "crossed_errors", "driver_module", "held_errors", "lost_errors",
+    "lost_in_commit", "open_connection", "said",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -70,6 +70,18 @@ def lost_errors() -> tuple[type[Exception], ...]:
         asyncpg.TransactionTimeoutError, asyncpg.TooManyConnectionsError, asyncpg.ReadOnlySQLTransactionError,
         asyncpg.InternalClientError,  # the server's last word came in one piece with an answer: nobody waited for it
     )  # fmt: skip
+
+
+def advice_for(error: Exception) -> str | None:
+    """Return what can be done where no connection was made because of *error*; None where the server's words must do."""
+    asyncpg = driver_module()
+    if isinstance(error, (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)):
+        return "Give user, password and database in the URL of the store, as the server knows them."
+    if isinstance(error, asyncpg.CannotConnectNowError):
+        return "The server is starting or ending; try again in a moment."
+    if isinstance(error, (OSError, TimeoutError)):
+        return "Start the server, or correct host, port and options in the URL of the store (SHOAL_STORE, --store)."
+    return None
 
 
 def crossed_errors() -> tuple[type[Exception], ...]:

@@ -14,7 +14,7 @@ from shoal.kernel.clock import RealClock
 from shoal.kernel.ports import Bell, Clock, Wire
 from shoal.store.postgres import schema, versions
 from shoal.store.postgres.address import Address
-from shoal.store.postgres.connection import connect, driver_module, lost_errors
+from shoal.store.postgres.connection import advice_for, connect, driver_module, lost_errors
 from shoal.store.postgres.driver import PostgresDriver
 from shoal.store.postgres.intake import Intake
 from shoal.store.postgres.lone import Lone
@@ -92,7 +92,10 @@ class PostgresDatabase:
         try:
             link = connect(self._address, writes=True)
         except (*lost_errors(), driver_module().PostgresError, ValueError) as error:
-            raise self._writer.error(error, "cannot be reached") from error
+            refusal = self._writer.error(error, "cannot be reached")
+            if (note := advice_for(error)) is not None:
+                refusal.add_note(note)
+            raise refusal from error
         try:
             prepare(PostgresDriver(link, self._key), self._address)
         except driver_module().PostgresError as error:

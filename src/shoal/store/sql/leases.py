@@ -131,7 +131,10 @@ def prune_nodes(cx: Transaction, before: datetime, limit: int) -> int:
 def _join(cx: Transaction, node: Node, now: int) -> None:
     namesake = cx.value(_NAMESAKE, (node.name, now, node.node_id))
     if namesake is not None:
-        raise ConfigError(f"node name {node.name!r:.80} is in use by the live node {namesake}")
+        raise ConfigError(
+            f"node name {node.name!r:.80} is in use by the live node {namesake}",
+            note="Give this node another name, or none; `shoal nodes` says where the other one runs.",
+        )
     cx.execute(
         _JOIN,
         (
