@@ -117,8 +117,9 @@ class AgentRuntime(Verbs, Leaving):
         if node is not None and not 1 <= len(node) <= 100:
             faults.append(f"node must be text of 1 to 100 characters, not {node[:80]!r}")
         self._bus_url = bus_url(bus, self.url)
-        more = _collect(faults, lambda: open_store(self.url)) or self._bus_url != self.url  # told once where it is one
-        _collect(faults, lambda: more and open_bus(self._bus_url, clock=self._clock))
+        sound = _collect(faults, lambda: open_store(self.url))
+        if sound or self._bus_url != self.url:  # the fault of one that is both is told once
+            _collect(faults, lambda: open_bus(self._bus_url, clock=self._clock))
         if faults:
             raise ConfigError(faults)
         self.runtime_id = self._clock.new_id()
@@ -440,10 +441,7 @@ class AgentRuntime(Verbs, Leaving):
         return self._here.metrics()
 
     def export_prometheus_metrics(self) -> str:
-        """Return the same numbers, and histograms, as Prometheus text.
-
-        Raises MissingExtraError without ``monitoring``.
-        """
+        """Return the same numbers, and histograms, as Prometheus text. Raises MissingExtraError without ``monitoring``."""
         from shoal.observe.prometheus import prometheus_text
 
         return prometheus_text(self._here.metrics(), self._here.env.numbers)
