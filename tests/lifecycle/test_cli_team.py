@@ -52,7 +52,7 @@ def begun(folder: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
 
 def wait_for(path: Path) -> None:
     limit = time.monotonic() + GUARD_SECONDS
-    while not path.exists():
+    while not path.exists() or not path.read_text():  # it may be there before its first line is
         assert time.monotonic() < limit, f"{path} never came"
         time.sleep(0.02)
 
