@@ -83,7 +83,7 @@ class Node:
         self.takeover = Takeover(env, self.scheduler, self.post, kill_orphan)
         self.draining = Draining(self)
         self.maintenance = Maintenance(env, self, waiting)
-        self._heartbeat = Heartbeat(env, lambda: self.agents.standbys.busy(), self._lose)
+        self._heartbeat = Heartbeat(env, self.agents.standbys.busy, self._lose)
         self._watchdog = Watchdog(env)
         self._stillness = Stillness(env, lambda: self.cells.alive)
 
